@@ -1,0 +1,30 @@
+"""Fixtures that every test folder shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+REFERENCE = Path(os.environ.get("DML_PORTS_REFERENCE", REPO.parent / "shared" / "reference"))
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Folder with the recorded outputs of the authors' programs; a stranger's clone has only `golden/data`."""
+    if REFERENCE.is_dir():
+        return REFERENCE
+    if os.environ.get("DML_PORTS_REQUIRE_REFERENCE") == "1":
+        pytest.fail(f"DML_PORTS_REQUIRE_REFERENCE=1, but there is no {REFERENCE}")
+    pytest.skip(f"needs the recorded reference outputs (no {REFERENCE}; set DML_PORTS_REFERENCE)")
+
+
+@pytest.fixture
+def cuda():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device("cuda")
