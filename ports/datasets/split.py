@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,7 @@ class Split:
     labels        (N,) int64 class or person ids, the data set's own numbers.
     name          for people and reports, such as "sop/train".
     root          folder that `paths` are relative to; None: relative to the working directory.
-    class_names   name per class where the data set has them, ordered by label: `class_names[i]` belongs to the i-th
-                  smallest label of the whole data set, not of this split, so it is kept by `subset`.
+    class_names   name per class of this split, in the order of `np.unique(labels)`; None where there are none.
     boxes         (N, 4) float64 x, y, width, height in pixels, 1-based corner as MATLAB's imcrop takes it.
     super_labels  (N,) int64 coarser class (SOP: one of 12 kinds of product).
     cameras       (N,) int64 camera number (person re-identification).
@@ -57,19 +57,25 @@ class Split:
                     raise DatasetError(f"split {self.name!r}: labels are missing")
                 continue
             array = np.asarray(value)
-            if array.size and not np.issubdtype(array.dtype, np.integer):
-                if not np.issubdtype(array.dtype, np.floating) or not np.all(array == np.floor(array)):
-                    raise DatasetError(f"split {self.name!r}: {field} must be whole numbers, got {array.dtype}")
+            whole = np.issubdtype(array.dtype, np.integer) or (
+                np.issubdtype(array.dtype, np.floating) and bool(np.all(array == np.floor(array)))
+            )
+            if not whole:
+                raise DatasetError(f"split {self.name!r}: {field} must be whole numbers, got {array.dtype}")
             if array.shape != (n,):
                 raise DatasetError(f"split {self.name!r}: {n} paths but {field} of shape {array.shape}")
             put(self, field, array.astype(np.int64))
         if self.boxes is not None:
             boxes = np.asarray(self.boxes, dtype=np.float64)
             if boxes.shape != (n, 4):
-                raise DatasetError(
-                    f"split {self.name!r}: {n} paths but boxes of shape {boxes.shape}, expected ({n}, 4)"
-                )
+                raise DatasetError(f"split {self.name!r}: {n} paths but boxes of shape {boxes.shape}, not ({n}, 4)")
             put(self, "boxes", boxes)
+        if self.class_names is not None:
+            put(self, "class_names", [str(c) for c in self.class_names])
+            if len(self.class_names) != self.num_classes:
+                raise DatasetError(
+                    f"split {self.name!r}: {self.num_classes} classes but {len(self.class_names)} class names"
+                )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -128,7 +134,7 @@ class Split:
             raise DatasetError(f"{self.name or 'split'}: {len(missing)} of {len(self)} images are missing: {shown}")
 
     def fingerprint(self) -> str:
-        """sha256 of the list (paths, labels and what else is known per item); says nothing of the root or the pixels."""
+        """sha256 of the list: paths, labels and what else is known per item; not the root, not the pixels."""
         digest = hashlib.sha256()
         digest.update("\n".join(self.paths).encode())
         for field in ("labels", "boxes", "super_labels", "cameras", "tracks"):
@@ -146,8 +152,13 @@ class Split:
                 raise DatasetError(f"split {self.name!r}: mask of shape {index.shape} for {len(self)} items")
             index = np.flatnonzero(index)
         index = index.astype(np.int64)
-        arrays = {f: getattr(self, f) for f in ("labels", "boxes", "super_labels", "cameras", "tracks")}
-        taken = {f: None if a is None else a[index] for f, a in arrays.items()}
+        taken: dict[str, Any] = {}
+        for field in ("labels", "boxes", "super_labels", "cameras", "tracks"):
+            value = getattr(self, field)
+            taken[field] = None if value is None else value[index]
+        if self.class_names is not None:
+            names = dict(zip(np.unique(self.labels).tolist(), self.class_names))
+            taken["class_names"] = [names[label] for label in np.unique(taken["labels"]).tolist()]
         paths = [self.paths[i] for i in index]
         return dataclasses.replace(self, paths=paths, name=self.name if name is None else name, **taken)
 
