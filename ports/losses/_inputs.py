@@ -1,0 +1,128 @@
+"""What every loss checks before it computes: shapes, labels, dtype, and which pairs take part.
+
+Nothing here looks at values, so it costs no device synchronisation and breaks no `torch.compile` graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class PairBatch(NamedTuple):
+    """The pairs of one loss call: anchors are rows, partners are columns.
+
+    embeddings: (N, D) anchors in the dtype that the loss computes in (float16 and bfloat16 become float32).
+    partners:   (M, D); the very same tensor as `embeddings` when no `ref_emb` was given.
+    positive:   (N, M) bool, equal labels; a sample is never its own partner.
+    negative:   (N, M) bool, different labels.
+    itself:     True when the partners are the anchors themselves.
+    """
+
+    embeddings: Tensor
+    partners: Tensor
+    labels: Tensor
+    partner_labels: Tensor
+    positive: Tensor
+    negative: Tensor
+    itself: bool
+
+
+def check_embeddings(embeddings: Tensor, *, name: str = "embeddings") -> Tensor:
+    """`embeddings` (N, D) floating, raised to float32 if it has fewer bits.
+
+    Raises TypeError for a tensor that is not floating and ValueError for any other number of dimensions.
+    """
+    if not isinstance(embeddings, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor of shape (N, D), got {type(embeddings).__name__}")
+    if not embeddings.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got dtype {embeddings.dtype}")
+    if embeddings.dim() != 2:
+        raise ValueError(f"{name} must have shape (N, D), got {tuple(embeddings.shape)}")
+    return embeddings.float() if embeddings.dtype in (torch.float16, torch.bfloat16) else embeddings
+
+
+def check_labels(labels: Tensor, embeddings: Tensor, *, name: str = "labels", of: str = "embeddings") -> Tensor:
+    """`labels` (N,), integer or float, on the device of `embeddings`; only equality of labels matters.
+
+    Raises TypeError for bool, complex or no tensor, ValueError when the shape is not one label per row.
+    """
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor of shape (N,), got {type(labels).__name__}")
+    if labels.dtype == torch.bool or labels.is_complex():
+        raise TypeError(f"{name} must be integers or floats, got dtype {labels.dtype}")
+    if labels.dim() != 1 or labels.shape[0] != embeddings.shape[0]:
+        raise ValueError(
+            f"{name} must have shape (N,), one per row of {of}: got {name} {tuple(labels.shape)} "
+            f"with {of} {tuple(embeddings.shape)}"
+        )
+    return labels.to(embeddings.device)
+
+
+def refuse(loss: object, **arguments: Any) -> None:
+    """Raise ValueError that names every argument which is not None: this loss gives it no meaning."""
+    given = [name for name, value in arguments.items() if value is not None]
+    if given:
+        raise ValueError(f"{type(loss).__name__} does not support {', '.join(given)}; leave it out (None)")
+
+
+def _pair_mask(anchors: Tensor, partners: Tensor, rows: int, columns: int) -> Tensor:
+    """(rows, columns) bool with True at every (anchor, partner); `isin` sorts, so repeated pairs are no race."""
+    cells = torch.arange(rows * columns, device=anchors.device)
+    return torch.isin(cells, anchors * columns + partners).view(rows, columns)
+
+
+def pair_batch(
+    loss: object,
+    embeddings: Tensor,
+    labels: Tensor,
+    indices_tuple: tuple[Tensor, ...] | None = None,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+) -> PairBatch:
+    """Check the five arguments of a pair loss, as pytorch-metric-learning's users pass them.
+
+    `ref_emb` (M, D) with `ref_labels` (M,) replaces the batch as partners; `indices_tuple` restricts the pairs to those
+    of a miner, either (anchors, positives, anchors, negatives) or triplets (anchors, positives, negatives): an index
+    out of range selects nothing that exists and is not looked for. Without `ref_emb` the diagonal is left out; with it
+    nothing is (a memory that holds the batch itself must say so through `indices_tuple`).
+    """
+    x = check_embeddings(embeddings)
+    labels = check_labels(labels, x)
+    if (ref_emb is None) != (ref_labels is None):
+        missing = "ref_labels" if ref_labels is None else "ref_emb"
+        raise ValueError(f"{type(loss).__name__}: ref_emb and ref_labels come together, but {missing} is None")
+    itself = ref_emb is None or ref_emb is embeddings
+    if itself:
+        y, partner_labels = x, labels
+    else:
+        y = check_embeddings(ref_emb, name="ref_emb").to(x)  # type: ignore[arg-type]
+        partner_labels = check_labels(ref_labels, y, name="ref_labels", of="ref_emb")  # type: ignore[arg-type]
+        if y.shape[1] != x.shape[1]:
+            raise ValueError(f"ref_emb {tuple(y.shape)} and embeddings {tuple(x.shape)} differ in their dimension D")
+    positive = labels[:, None] == partner_labels[None, :]
+    negative = ~positive
+    if itself:
+        positive = positive & ~torch.eye(x.shape[0], dtype=torch.bool, device=x.device)
+    if indices_tuple is not None:
+        if len(indices_tuple) == 4:
+            a1, p, a2, n = indices_tuple
+        elif len(indices_tuple) == 3:
+            a1, p, n = indices_tuple
+            a2 = a1
+        else:
+            raise ValueError(
+                f"indices_tuple must be (anchors, positives, anchors, negatives) or (anchors, positives, negatives), "
+                f"got {len(indices_tuple)} parts"
+            )
+        rows, columns = positive.shape
+        positive = positive & _pair_mask(a1.to(x.device), p.to(x.device), rows, columns)
+        negative = negative & _pair_mask(a2.to(x.device), n.to(x.device), rows, columns)
+    return PairBatch(x, y, labels, partner_labels, positive, negative, itself)
+
+
+def autocast_off(tensor: Tensor) -> torch.autocast:
+    """Context in which matrix products keep the dtype of their operands, whatever surrounds the loss."""
+    return torch.autocast(tensor.device.type, enabled=False)
