@@ -1,7 +1,7 @@
 """Caffe's weight fillers (filler.hpp): the distributions, not the random stream.
 
-`fill` draws on the CPU in float32 and copies, so one generator seed gives one set of weights on every device and in both
-precisions. Caffe draws from boost's Mersenne twister; its numbers for a seed are not reproduced here.
+`fill` draws on the CPU in float32 and copies, so one generator seed gives one set of weights on every device and in
+both precisions. Caffe draws from boost's Mersenne twister; its numbers for a seed are not reproduced here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FAN_IN, FAN_OUT, AVERAGE = 0, 1, 2  # FillerParameter.VarianceNorm
 def fan(shape: torch.Size | tuple[int, ...], variance_norm: int = FAN_IN) -> float:
     """The `n` of xavier and msra: count/shape[0], count/shape[1] (count itself for a vector) or their mean.
 
-    For a convolution blob (out, in/group, kh, kw) these are the usual fans; Caffe applies the same two divisions to any blob.
+    For a convolution blob (out, in/group, kh, kw) these are the usual fans; Caffe divides any other blob alike.
     """
     count = math.prod(shape)
     fan_in = count / shape[0]
@@ -84,8 +84,8 @@ _FILLERS = {
 def fill(tensor: Tensor, filler: Any, generator: torch.Generator | None = None) -> Tensor:
     """Fill `tensor` in place as Caffe's `filler` (a FillerParameter message) does, and return it.
 
-    `generator` is a CPU generator (default: torch's global one). Raises ValueError for a filler type that Caffe does not
-    have, for `sparse` on a filler other than gaussian, and for an empty tensor.
+    `generator` is a CPU generator (default: torch's global one). Raises ValueError for a filler type that Caffe does
+    not have, for `sparse` on a filler other than gaussian, and for an empty tensor.
     """
     make = _FILLERS.get(filler.type)
     if make is None:
