@@ -28,7 +28,7 @@ class LearningRate:
     twice multiplies by gamma in two successive iterations. A closed form (gamma ** count of passed values) would be one
     iteration early there, and wrong after resuming in the middle.
 
-    Rates are computed in double from the proto's float32 values, as Solver<double> does. Solver<float> rounds the result.
+    Rates are computed in double from the proto's float32 values, as in Solver<double>; Solver<float> rounds the result.
 
     Raises ValueError for a policy that Caffe does not have, or a field that the policy needs and the solver lacks.
     """

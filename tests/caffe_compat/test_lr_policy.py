@@ -1,4 +1,4 @@
-"""Every policy against its formula worked out by hand, and multistep against the steps that the original solvers took."""
+"""Every policy against its formula worked out by hand; multistep against the steps that the original solvers took."""
 
 from __future__ import annotations
 
