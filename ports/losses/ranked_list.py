@@ -1,0 +1,183 @@
+"""Ranked List Loss (Wang et al., CVPR 2019, and its journal extension, TPAMI 2021).
+
+What the authors released is Caffe's `DistanceWeightedValidPairLossV12` on top of `ContrastiveLossV2`; the two releases
+carry the same layer type but compute different gradients.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ports.losses._inputs import PairBatch, autocast_off, pair_batch
+from ports.losses._pairwise import distances, forces, released, squared_distances
+
+_EPSILON = 1e-8  # start value of every sum of weights in the released layers
+_UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by
+_LIBRARY_EPSILON = 1e-5  # pytorch-metric-learning: added to every weight of a row
+_LARGEST_EXPONENT = 600.0  # exp() of it is still far from float64's overflow, also when summed
+
+
+def _f32(value: float) -> float:
+    """`value` as protobuf stores it: a double layer sees 1.2f = 1.2000000476837158."""
+    return float(np.float32(value))
+
+
+class RankedListLoss(nn.Module):
+    """Ranked List Loss; the defaults are the CVPR 2019 release with its setting for SOP.
+
+    Parameters
+    ----------
+    margin : alpha, the distance beyond which a negative is trivial. Release `tpami` does not know it.
+    pn_margin : m, the gap between the boundary of positives and that of negatives.
+        `cvpr19`: positives count beyond alpha - m, negatives below alpha. `tpami`: 1 - m/2 and 1 + m/2.
+    T_p, T_n : temperatures of the pair weights base^(T * hinge).
+    base : base of the weights. The release stores 2.71828 (not e) in a float32.
+    legacy_version : the released layers' switch: the reported hinge of negatives is max(0, margin - d^2) and, in `cvpr19`,
+        a negative also needs margin - d^2 > 0 to get a force.
+    negative_threshold : `tpami` only: boundary of negatives in the reported value, which the gradient ignores.
+        Default 1.2, that layer's own.
+    release : `cvpr19` or `tpami`, which of the two layers.
+    variant : `as_released`: value and gradient of the released layer, all hyper-parameters rounded to float32 as protobuf
+        stores them. The gradient is not the derivative of the value (mean of the squared hinges over all pairs): weights,
+        normalisers and the partner of a pair are constants, an anchor's positives and negatives share 1/2 and 1/2 of its
+        part, its part of the batch is that of its summed weights, and a force is x_i - x_j (`cvpr19`) or the unit vector
+        (`tpami`), not scaled by the hinge.
+        `paper`: the formula of the authors' slides, mean over anchors of L_P + balance * L_N with weighted means of the hinges
+        as L_P and L_N, differentiated as it stands. Base e.
+        `library`: what pytorch-metric-learning's RankedListLoss computes, (1 - balance) * L_P + balance * L_N on
+        L2-normalised embeddings, 1e-5 added to every weight of a normaliser. Base e.
+    balance : lambda of `paper` (default 1) or the imbalance of `library` (default 0.5).
+
+    Shape: embeddings (N, D), used as they are (the recipes L2-normalise before), labels (N,) integer or float; scalar out.
+    `ref_emb` (M, D) and `ref_labels` (M,) take the batch's place as partners; in `as_released` they get no gradient, as
+    partners never do. `indices_tuple` restricts the pairs.
+
+    Empty sets: an anchor without active positives (negatives) loses that half; no active pair at all gives 0 with zero
+    gradient, and so does a batch of one. Distances so large that the released weights overflow are rescaled, where the
+    release returns NaN.
+
+    Source: distance_weighted_valid_pair_loss_V12_layer.cpp, contrastive_loss_layer_V2.cpp; RLL_CVPR19_V01.pdf, p. 9-12.
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.2,
+        pn_margin: float = 0.4,
+        T_p: float = 0.0,
+        T_n: float = 10.0,
+        *,
+        base: float = 2.71828,
+        legacy_version: bool = False,
+        negative_threshold: float | None = None,
+        release: str = "cvpr19",
+        variant: str = "as_released",
+        balance: float | None = None,
+    ) -> None:
+        super().__init__()
+        if release not in ("cvpr19", "tpami"):
+            raise ValueError(f"release must be 'cvpr19' or 'tpami', got {release!r}")
+        if variant not in ("as_released", "paper", "library"):
+            raise ValueError(f"variant must be 'as_released', 'paper' or 'library', got {variant!r}")
+        if variant == "as_released" and balance is not None:
+            raise ValueError("balance is fixed to one half each in variant 'as_released'")
+        if not base > 0:
+            raise ValueError(f"base must be positive, got {base}")
+        if negative_threshold is not None and release != "tpami":
+            raise ValueError("negative_threshold exists in release 'tpami' only; cvpr19 has margin")
+        self.margin, self.pn_margin, self.T_p, self.T_n = margin, pn_margin, T_p, T_n
+        self.base, self.legacy_version, self.release, self.variant = base, legacy_version, release, variant
+        self.negative_threshold = 1.2 if negative_threshold is None else negative_threshold
+        self.balance = {"paper": 1.0, "library": 0.5}.get(variant) if balance is None else balance
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Tensor:
+        with autocast_off(embeddings):
+            pairs = pair_batch(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            if self.variant == "as_released":
+                with torch.no_grad():
+                    value, gradient = self._released(pairs)
+                return released(pairs.embeddings, value, gradient)
+            return self._formula(pairs)
+
+    def _boundaries(self) -> tuple[float, float]:
+        """Distances beyond which positives, and below which negatives, are weighted."""
+        if self.release == "tpami":
+            return 1 - _f32(self.pn_margin) / 2, 1 + _f32(self.pn_margin) / 2
+        return _f32(self.margin) - _f32(self.pn_margin), _f32(self.margin)
+
+    def _released(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
+        positive, negative = pairs.positive, pairs.negative
+        squared = squared_distances(pairs.embeddings, None if pairs.itself else pairs.partners)
+        distance = squared.sqrt()
+        near, far = self._boundaries()
+
+        # The reported value.
+        alpha = _f32(self.negative_threshold if self.release == "tpami" else self.margin)
+        beyond = (distance - (alpha - _f32(self.pn_margin))).clamp_(min=0)
+        below = (alpha - squared).clamp_(min=0) if self.legacy_version else (alpha - distance).clamp_(min=0).square_()
+        hinges = torch.where(positive, beyond.square_(), 0.0).add_(torch.where(negative, below, 0.0))
+        count = (positive.sum() + negative.sum()).clamp(min=1)
+        value = hinges.sum() / count
+        del beyond, below, hinges
+
+        # Weights, with everything scaled by exp(-shift) where exp() would overflow (shift is 0 in any sane batch).
+        hinge = torch.where(positive, distance - near, far - distance)
+        active = (hinge > 0) & (positive | negative)
+        log_base = math.log(_f32(self.base))
+        rates = [hinge.new_full((), log_base * _f32(temperature)) for temperature in (self.T_p, self.T_n)]
+        exponent = torch.where(active, hinge * torch.where(positive, *rates), -torch.inf)
+        shift = (exponent.amax() - _LARGEST_EXPONENT).clamp(min=0) if exponent.numel() else exponent.sum()
+        weight = (exponent - shift).exp_()
+        epsilon = _EPSILON * torch.exp(-shift)
+        sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True) + epsilon
+        sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True) + epsilon
+        share = 0.5 * (sum_positive + sum_negative) / ((sum_positive + sum_negative).sum() + epsilon)
+
+        coefficient = weight * torch.where(positive, share / sum_positive, -share / sum_negative)
+        if self.release == "tpami":
+            # Equal rows have no direction; without this their 1e6 times larger coefficient would leave rounding noise.
+            coefficient = torch.where(distance > 0, coefficient / (distance + _UNIT_EPSILON), 0.0)
+        elif self.legacy_version:
+            coefficient = torch.where(negative & (squared >= alpha), 0.0, coefficient)
+        return value, forces(coefficient, pairs.embeddings, None if pairs.itself else pairs.partners)
+
+    def _formula(self, pairs: PairBatch) -> Tensor:
+        x, y = pairs.embeddings, pairs.partners
+        if self.variant == "library":
+            x = nn.functional.normalize(x)
+            y = x if pairs.itself else nn.functional.normalize(y)
+        distance = distances(x, y)
+        near, far = self.margin - self.pn_margin, self.margin
+        if self.release == "tpami":
+            near, far = 1 - self.pn_margin / 2, 1 + self.pn_margin / 2
+        # `library` drops negatives at distance 0: it marks members of a set by a positive entry.
+        floor = 0.0 if self.variant == "library" else -1.0
+        positive = pairs.positive & (distance > near) & (distance > floor)
+        negative = pairs.negative & (distance < far) & (distance > floor)
+        loss_p = self._weighted_mean(distance - near, self.T_p, positive)
+        loss_n = self._weighted_mean(far - distance, self.T_n, negative)
+        if self.variant == "library":
+            losses = (1 - self.balance) * loss_p + self.balance * loss_n
+        else:
+            losses = loss_p + self.balance * loss_n
+        return losses.sum() / max(losses.shape[0], 1)
+
+    def _weighted_mean(self, hinge: Tensor, temperature: float, member: Tensor) -> Tensor:
+        """(N,) means of the hinges of each row's members, weighted by exp(T * hinge); 0 for an empty row."""
+        exponent = torch.where(member, temperature * hinge, -torch.inf)
+        if self.variant == "library":
+            weight = exponent.exp()
+            return (weight * hinge).sum(1) / (weight + _LIBRARY_EPSILON).sum(1)
+        any_member = member.any(1, keepdim=True)
+        weight = torch.softmax(torch.where(any_member, exponent, 0.0), dim=1)
+        return (weight * torch.where(member, hinge, 0.0)).sum(1)
