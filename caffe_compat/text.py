@@ -1,0 +1,111 @@
+"""Protobuf text of one dialect to a message and back, with positions in every error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from caffe_compat.errors import CaffeFormatError
+from caffe_compat.schema import DIALECTS, check_dialect, message_class
+from caffe_compat.schema.tables import tables
+
+_TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|(?P<name>[A-Za-z_]\w*)(?=\s*[:{<])""")
+_SCALAR = re.compile(r"""\s*:\s*("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[^\s{}<>\[\];,"']+)""")
+_NO_FIELD = re.compile(r'has no field named "(\w+)"')
+
+
+def load_text(source: str | Path) -> tuple[str, str]:
+    """Return (text, name for errors) of a path, or of a string that is prototxt text itself.
+
+    A string is text when it has a brace or a line break, or a colon in a string that names no file.
+
+    Raises:
+        FileNotFoundError: a path to nothing.
+        CaffeFormatError: a file that is no text.
+    """
+    if isinstance(source, str) and ("\n" in source or "{" in source):
+        return source, "<text>"
+    if isinstance(source, str) and ":" in source and not Path(source).is_file():
+        return source, "<text>"
+    path = Path(source)
+    data = path.read_bytes()
+    if b"\0" in data:
+        raise CaffeFormatError(
+            "not a prototxt: holds a zero byte (a binary file?)", file=path, offset=data.index(b"\0")
+        )
+    # Comments in any encoding are common; bytes that are not UTF-8 only matter inside a value, where they raise.
+    return data.decode("utf-8-sig", errors="surrogateescape"), str(path)
+
+
+def rename_fields(text: str, rename: Mapping[str, str | None]) -> str:
+    """Rename fields in prototxt text (not in comments or strings); a name mapped to None loses its scalar entries.
+
+    Line numbers stay as they were.
+    """
+    pieces, end = [], 0
+    for match in _TOKEN.finditer(text):
+        name = match["name"]
+        if name not in rename or match.start() < end:
+            continue
+        pieces.append(text[end : match.start()])
+        new, end = rename[name], match.end()
+        if new is not None:
+            pieces.append(new)
+        elif value := _SCALAR.match(text, end):
+            end = value.end()
+        else:
+            raise CaffeFormatError(
+                f'cannot drop "{name}": only scalar fields can be dropped', line=text.count("\n", 0, match.start()) + 1
+            )
+    return "".join(pieces) + text[end:]
+
+
+def _hint(error: str, dialect: str) -> str:
+    match = _NO_FIELD.search(error)
+    if match is None:
+        return ""
+    field = match[1]
+    knowing = [d for d in DIALECTS if any(f.name == field for fields in tables()[d].messages.values() for f in fields)]
+    hint = f"; read as {dialect}"
+    if knowing and dialect not in knowing:
+        hint += f', while "{field}" is known to {", ".join(knowing)}'
+    if field == "negative_threshold" and dialect == "rll_cvpr19":
+        hint += ' (or read it as CVPR-19 with rename={"negative_threshold": "margin"})'
+    return hint
+
+
+def parse(text: str, message_name: str, dialect: str, *, file: str = "<text>") -> Any:
+    """Parse protobuf text strictly as one message of one dialect.
+
+    Args:
+        text: prototxt text.
+        message_name: such as "NetParameter", "LayerParameter", "SolverParameter".
+        dialect: one of `schema.DIALECTS`.
+        file: what errors call the text.
+
+    Raises:
+        CaffeFormatError: with line and column; unknown field, wrong value, field given twice, bad syntax.
+        DialectError: no such dialect.
+    """
+    message = message_class(check_dialect(dialect), message_name)()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        line, column = error.GetLine(), error.GetColumn()
+        reason = re.sub(r"^\d+:\d+\s*:\s*", "", str(error))
+        raise CaffeFormatError(reason + _hint(reason, dialect), file=file, line=line, column=column) from None
+    except RecursionError:
+        raise CaffeFormatError("messages are nested too deeply", file=file) from None
+    except (UnicodeError, ValueError, TypeError, OverflowError) as error:
+        raise CaffeFormatError(f"a value cannot be read: {error}", file=file) from None
+    return message
+
+
+def write(message: Message) -> str:
+    """Prototxt text of a message; parsing it in the same dialect gives an equal message."""
+    return text_format.MessageToString(message)
