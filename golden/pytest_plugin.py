@@ -1,0 +1,1 @@
+"""pytest plugin: `golden_check` and `@pytest.mark.golden(...)`."""
