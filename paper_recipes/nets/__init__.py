@@ -1,0 +1,10 @@
+"""The authors' networks as plain dicts, built from tables.
+
+A net is the dict form of a Caffe `NetParameter` (field names of the .prototxt files): it can be printed, fingerprinted
+and compared without importing torch or protobuf, and `caffe_compat` runs it. Tests hold every net built here against
+the authors' own files, message for message.
+
+    parts.py         convolution+BatchNorm+Scale+ReLU, fully connected, pooling
+    bn_inception.py  the GoogLeNet-BN trunk as a table
+    rll.py           Ranked List Loss: three heads, train, deploy and solver
+"""

@@ -1,0 +1,14 @@
+"""From a net's dict to the protobuf message of its dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import json_format
+
+from caffe_compat import schema
+
+
+def to_message(net: dict[str, Any], message: str, dialect: str) -> Any:
+    """The dict as a `message` ("NetParameter" or "SolverParameter"); raises ParseError on a field the dialect lacks."""
+    return json_format.ParseDict(net, schema.message_class(dialect, message)())

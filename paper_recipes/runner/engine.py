@@ -1,0 +1,86 @@
+"""The network, its loss and its solver behind three verbs: step, embed, state.
+
+`CaffeEngine` runs a Caffe release: the training net under Caffe's solver, and the test nets with the training net's
+weights, matched by layer name as the authors' scripts do through a .caffemodel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import caffe_compat
+from paper_recipes.nets.messages import to_message
+from paper_recipes.recipe import Caffe
+from ports import determinism
+
+
+class CaffeEngine:
+    """One Caffe recipe on one device.
+
+    Parameters
+    ----------
+    caffe: nets and solver
+    seed: of the fillers, used where `weights` lacks a layer or is None
+    weights: path of a .caffemodel to start from
+    """
+
+    def __init__(self, caffe: Caffe, *, device: torch.device, seed: int, weights: str | None = None) -> None:
+        self.caffe, self.device = caffe, device
+        torch.manual_seed(determinism.torch_seed(seed, "init"))
+        net = caffe_compat.load_net(
+            to_message(caffe.train_net, "NetParameter", caffe.dialect), phase="TRAIN", dialect=caffe.dialect
+        )
+        self.import_report = net.load_caffemodel(weights) if weights is not None else None
+        net.to(device)
+        solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
+        self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
+        self.headline = next(iter(caffe.test_nets))
+        # One forward of the headline net yields every head: the other test nets concatenate a subset of its blobs.
+        top_of = {layer["name"]: layer["top"][0] for layer in caffe.test_nets[self.headline]["layer"]}
+        self._parts = {
+            name: [top_of[layer] for layer in _embedding_layers(test_net, caffe.embedding_blob)]
+            for name, test_net in caffe.test_nets.items()
+        }
+        self.test_net = caffe_compat.load_net(
+            to_message(caffe.test_nets[self.headline], "NetParameter", caffe.dialect),
+            phase="TEST",
+            dialect=caffe.dialect,
+        ).to(device)
+
+    @property
+    def learning_rate(self) -> float:
+        return self.solver.learning_rate
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """One iteration of the solver; the named losses it reports."""
+        return self.solver.step({"data": images.to(self.device), "label": labels.to(self.device)})
+
+    def begin_embedding(self) -> None:
+        """Copy the training net's weights, statistics included, into the test net by layer name."""
+        self.test_net.copy_weights_from(self.solver.net)
+
+    @torch.no_grad()
+    def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Raw embeddings of each test net, (N, D) float32 on the CPU."""
+        self.test_net(data=images.to(self.device))
+        blobs = self.test_net.blobs
+        return {
+            name: torch.cat([blobs[part].flatten(1) for part in parts], dim=1).cpu()
+            for name, parts in self._parts.items()
+        }
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that the next step depends on."""
+        return self.solver.state_tensors()
+
+    def load_tensors(self, tensors: dict[str, torch.Tensor], iteration: int) -> None:
+        self.solver.load_state_tensors(tensors, iteration)
+
+
+def _embedding_layers(net: dict[str, Any], blob: str) -> list[str]:
+    """Names of the layers whose tops make up the embedding: the bottoms' makers of its Concat, or its one maker."""
+    makers = {top: layer for layer in net["layer"] for top in layer["top"]}
+    last = makers[blob]
+    return [makers[bottom]["name"] for bottom in last["bottom"]] if last["type"] == "Concat" else [last["name"]]

@@ -1,0 +1,97 @@
+"""The pictures of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display needed
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from PIL import Image
+
+RIGHT, WRONG, QUERY = "#2a9d4a", "#d1495b", "#30343f"
+COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")
+
+
+def loss_curve(path: Path, steps: list[dict[str, Any]]) -> None:
+    """Every loss top over the iterations, and the learning rate's steps as vertical lines."""
+    fig, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    iterations = [row["iteration"] for row in steps]
+    for colour, name in zip(COLOURS, steps[0]["losses"]):
+        values = [row["losses"][name] for row in steps]
+        axes.plot(iterations, values, color=colour, alpha=0.35, linewidth=0.8)
+        axes.plot(iterations, _running_mean(values), color=colour, label=name)
+    for before, after in zip(steps, steps[1:]):
+        if before["lr"] != after["lr"]:
+            axes.axvline(after["iteration"], color="#999999", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="iteration", ylabel="reported loss", title="Losses as the release reports them (pale: every step)")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False)
+    _save(fig, path)
+
+
+def recall_curve(
+    path: Path,
+    evaluations: list[dict[str, Any]],
+    raw_pixels: float | None,
+    published: list[tuple[str, float]],
+    form: str,
+) -> None:
+    """Recall@1 of each test net over the iterations, beside raw pixels and the published values."""
+    fig, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    iterations = [row["iteration"] for row in evaluations]
+    for colour, name in zip(COLOURS, evaluations[0]["metrics"]):
+        values = [row["metrics"][name]["R@1"] for row in evaluations]
+        axes.plot(iterations, values, color=colour, marker="o", markersize=4, label=name)
+    if raw_pixels is not None:
+        axes.axhline(raw_pixels, color="#777777", linestyle="--", linewidth=1, label="raw pixels")
+    for label, value in published:
+        axes.axhline(value, color="#000000", linestyle=":", linewidth=1)
+        axes.annotate(label, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+    where = "unseen letters (embedded form)" if form == "embedded" else "the test set"
+    axes.set(xlabel="iteration", ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    _save(fig, path)
+
+
+def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]) -> None:
+    """Queries in the first column, their nearest neighbours behind them; green frame = same class, red = another."""
+    columns = 1 + max(len(row["neighbours"]) for row in rows)
+    fig, grid = plt.subplots(
+        len(rows), columns, figsize=(1.5 * columns, 1.62 * len(rows)), layout="constrained", squeeze=False
+    )
+    for axes_row, row in zip(grid, rows):
+        _picture(axes_row[0], row["query"], QUERY, f"query {names.get(row['label'], row['label'])}")
+        for axes, neighbour in zip(axes_row[1:], row["neighbours"]):
+            right = neighbour["label"] == row["label"]
+            label = names.get(neighbour["label"], neighbour["label"])
+            mark = "right" if right else f"wrong: {label}"
+            _picture(axes, neighbour["file"], RIGHT if right else WRONG, f"{mark}  {neighbour['cosine']:.3f}")
+    _save(fig, path)
+
+
+def _picture(axes: Axes, file: str, colour: str, title: str) -> None:
+    with Image.open(file) as image:
+        axes.imshow(np.asarray(image.convert("RGB")), aspect="equal")
+    axes.set_title(title, fontsize=7, color=colour)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=2.5)
+
+
+def _running_mean(values: list[float], window: int = 10) -> np.ndarray:
+    """Mean of the last `window` values (fewer at the start)."""
+    total = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (total[ends] - total[starts]) / (ends - starts)
+
+
+def _save(fig: Any, path: Path) -> None:
+    fig.savefig(path, dpi=110)
+    plt.close(fig)

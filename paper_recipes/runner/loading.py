@@ -1,0 +1,102 @@
+"""Batches of images for training and for feature extraction.
+
+An image is drawn with a random stream keyed by (iteration, position in the batch), so the same batch comes out of 0, 1 or
+16 workers. The sampler runs ahead of the training loop by what the workers prefetch; the state that belongs to each batch
+travels with it, so that a checkpoint can resume exactly there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ports import determinism, images
+from ports.datasets.split import Split
+
+
+@dataclass
+class Batch:
+    images: torch.Tensor  # (N, 3, H, W) float32
+    labels: torch.Tensor  # (N,) float32, contiguous class indices from 0 as Caffe's scripts feed them
+    sampler_state: dict[str, Any]  # state after this batch was drawn
+    indices: list[int]
+
+
+class _TrainImages(Dataset):
+    def __init__(self, split: Split, pipeline: Any, seed: int) -> None:
+        self.files, self.pipeline, self.seed = split.files(), pipeline, seed
+
+    def __getitem__(self, key: tuple[int, int, int]) -> torch.Tensor:
+        iteration, position, index = key
+        rng = determinism.stream(self.seed, "augmentation", iteration, position)
+        return torch.from_numpy(self.pipeline.train(images.decode(self.files[index]), rng))
+
+
+class _TestImages(Dataset):
+    def __init__(self, split: Split, pipeline: Any) -> None:
+        self.files, self.pipeline = split.files(), pipeline
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(self.pipeline.test(images.decode(self.files[index])))
+
+
+class _Plan:
+    """Lists of (iteration, position, index) for a DataLoader, keeping what the loop needs about each batch."""
+
+    def __init__(self, sampler: Any, first: int, last: int) -> None:
+        self.sampler, self.first, self.last = sampler, first, last
+        self.drawn: dict[int, tuple[dict[str, Any], list[int]]] = {}
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        batches = iter(self.sampler)
+        for iteration in range(self.first, self.last):
+            indices = next(batches)
+            self.drawn[iteration] = (self.sampler.state_dict(), list(indices))
+            yield [(iteration, position, index) for position, index in enumerate(indices)]
+
+
+def _workers(device: torch.device, workers: int | None) -> int:
+    """Zero beside a CPU-trained net (its threads use the cores already), else up to eight."""
+    if workers is not None:
+        return workers
+    return 0 if device.type == "cpu" else min(8, torch.get_num_threads())
+
+
+def _options(device: torch.device, workers: int | None) -> dict[str, Any]:
+    count = _workers(device, workers)
+    return {"num_workers": count, "pin_memory": device.type == "cuda", **({"prefetch_factor": 4} if count else {})}
+
+
+def train_batches(
+    split: Split,
+    sampler: Any,
+    pipeline: Any,
+    *,
+    seed: int,
+    first: int,
+    last: int,
+    device: torch.device,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """The batches of iterations `first` to `last - 1`, in order. `sampler` must stand where iteration `first` begins."""
+    plan = _Plan(sampler, first, last)
+    dataset = _TrainImages(split, pipeline, seed)
+    labels = torch.from_numpy(split.contiguous()).float()
+    loader = DataLoader(dataset, batch_sampler=plan, **_options(device, workers))  # type: ignore[arg-type]
+    for iteration, pixels in zip(range(first, last), loader):
+        state, indices = plan.drawn.pop(iteration)
+        yield Batch(pixels, labels[indices], state, indices)
+
+
+def test_batches(
+    split: Split, pipeline: Any, *, batch_size: int, device: torch.device, workers: int | None = None
+) -> Iterator[torch.Tensor]:
+    """All images of a split in order, (N, 3, H, W) float32 each."""
+    yield from DataLoader(_TestImages(split, pipeline), batch_size=batch_size, **_options(device, workers))

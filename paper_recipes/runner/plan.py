@@ -1,0 +1,45 @@
+"""The two scales of a recipe: frozen in full, or embedded (same formulas and code path, small, no download)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from paper_recipes.recipe import Recipe, Sampler
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the training loop needs to know besides the recipe's networks and images."""
+
+    form: str  # "embedded" | "full"
+    sampler: Sampler
+    iterations: int
+    snapshots: frozenset[int]
+    evaluations: frozenset[int]
+
+
+def full(recipe: Recipe) -> Plan:
+    every = range(recipe.snapshot_every, recipe.iterations + 1, recipe.snapshot_every)
+    return Plan(
+        form="full",
+        sampler=recipe.sampler,
+        iterations=recipe.iterations,
+        snapshots=frozenset([*every, recipe.iterations]),
+        evaluations=frozenset([*recipe.evaluation.iterations, recipe.iterations]),
+    )
+
+
+def embedded(recipe: Recipe, iterations: int | None = None) -> Plan:
+    """`iterations` shortens (or lengthens) the embedded run; everything else stays as the recipe says."""
+    small = recipe.embedded
+    last = small.iterations if iterations is None else iterations
+    every = {*range(small.evaluate_every, last + 1, small.evaluate_every), last}
+    return Plan(
+        form="embedded",
+        sampler=replace(
+            recipe.sampler, classes_per_batch=small.classes_per_batch, images_per_class=small.images_per_class
+        ),
+        iterations=last,
+        snapshots=frozenset(every),
+        evaluations=frozenset({0, *every}),
+    )
