@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from caffe_compat.errors import DialectError
 from caffe_compat.schema.descriptors import PACKAGE, file_descriptor, make_pool
 from caffe_compat.schema.layer_types import agree, dialects_of_type
-from caffe_compat.schema.tables import DIALECTS
+from caffe_compat.schema.tables import DIALECTS, tables
 
 __all__ = ["DIALECTS", "agree", "check_dialect", "dialect_of", "dialects_of_type", "message_class"]
 
@@ -30,7 +30,7 @@ def check_dialect(dialect: str) -> str:
 
 @cache
 def _pool(dialect: str) -> DescriptorPool:
-    return make_pool(file_descriptor(check_dialect(dialect)))
+    return make_pool(file_descriptor(check_dialect(dialect), tables()[dialect]))
 
 
 @cache

@@ -10,7 +10,7 @@ import struct
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from caffe_compat.schema.tables import Field, tables
+from caffe_compat.schema.tables import Field, Tables
 
 PACKAGE = "caffe"
 _F = descriptor_pb2.FieldDescriptorProto
@@ -39,17 +39,16 @@ def _add_field(message: descriptor_pb2.DescriptorProto, spec: Field, enums: dict
         made.default_value = _float_default(spec.default) if spec.type == "float" else spec.default
 
 
-def file_descriptor(dialect: str) -> descriptor_pb2.FileDescriptorProto:
-    """The dialect's whole schema as one proto2 file, named `caffe/DIALECT.proto`."""
-    table = tables()[dialect]
-    file = descriptor_pb2.FileDescriptorProto(name=f"{PACKAGE}/{dialect}.proto", package=PACKAGE)
+def file_descriptor(name: str, table: Tables) -> descriptor_pb2.FileDescriptorProto:
+    """A whole schema as one proto2 file, named `caffe/NAME.proto`."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"{PACKAGE}/{name}.proto", package=PACKAGE)
     made = {}
-    for name, specs in table.messages.items():
-        made[name] = file.message_type.add(name=name)
+    for message, specs in table.messages.items():
+        made[message] = file.message_type.add(name=message)
         for spec in specs:
-            _add_field(made[name], spec, table.enums)
-    for name, values in table.enums.items():
-        owner, _, short = name.rpartition(".")
+            _add_field(made[message], spec, table.enums)
+    for enum_name, values in table.enums.items():
+        owner, _, short = enum_name.rpartition(".")
         enum = made[owner].enum_type.add(name=short) if owner else file.enum_type.add(name=short)
         for value, number in values.items():
             enum.value.add(name=value, number=number)

@@ -38,24 +38,30 @@ def _field(name: str, words: list[str]) -> Field:
 @cache
 def tables() -> dict[str, Tables]:
     """The tables of every dialect, parsed once per process (a few milliseconds)."""
-    result = {dialect: Tables() for dialect in DIALECTS}
-    text = files(__package__).joinpath("fields.txt").read_text(encoding="ascii")
+    return parse_tables(files(__package__).joinpath("fields.txt").read_text(encoding="ascii"), DIALECTS)
+
+
+def parse_tables(text: str, known: tuple[str, ...]) -> dict[str, Tables]:
+    """Read the notation of `fields.txt` (explained in its first lines) for the `known` dialects."""
+    result = {dialect: Tables() for dialect in known}
     kind = block = ""
     for line in text.splitlines():
         if not line or line.startswith("#"):
             continue
         line, _, names = line.partition(" @")
-        dialects = _FORKS if names == "forks" else names.split(",") if names else DIALECTS
+        dialects = _FORKS if names == "forks" else tuple(names.split(",")) if names else known
         if line[0] != " ":
             kind, block = line.split()
             for dialect in dialects:
-                getattr(result[dialect], kind + "s")[block] = [] if kind == "message" else {}
+                if kind == "enum":
+                    result[dialect].enums[block] = {}
+                else:
+                    result[dialect].messages[block] = []
             continue
         name, _, rest = line.strip().partition(" = ")
         for dialect in dialects:
-            if kind == "enum":
-                if block in result[dialect].enums:
-                    result[dialect].enums[block][name] = int(rest)
-            elif block in result[dialect].messages:
+            if kind == "enum" and block in result[dialect].enums:
+                result[dialect].enums[block][name] = int(rest)
+            elif kind == "message" and block in result[dialect].messages:
                 result[dialect].messages[block].append(_field(name, rest.split()))
     return result
