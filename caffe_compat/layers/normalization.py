@@ -12,8 +12,8 @@ from caffe_compat.layers.base import Layer, enum_name, f32
 class Normalization(Layer):
     """Each sample divided by its L2 norm over C*H*W, or the whole batch by its L1 norm (normalization_layer.cpp).
 
-    L2: osm_aaai19 adds 1e-12 to the squared norm; the rll forks do not, so there a zero sample gives NaN.
-    L1: made for N values (N x 1 x 1 x 1): it touches only the first N elements of the blob, the others come out 0
+    osm_aaai19 adds 1e-12 to the squared L2 norm and to the L1 norm; the rll forks do not, so there zeros give NaN.
+    L1 is made for N values (N x 1 x 1 x 1): it touches only the first N elements of the blob, the others come out 0
     (in Caffe: as they were), and its backward takes the derivative of the norm as 1, right for non-negative input only.
     """
 
@@ -37,6 +37,8 @@ class Normalization(Layer):
         head = flat[: x.shape[0]]
         linear = head.sum()
         norm = head.abs().sum().detach() + (linear - linear.detach())
+        if self.dialect == "osm_aaai19":
+            norm = norm + 1e-12
         top = head / norm
         if head.numel() < flat.numel():
             top = torch.cat([top, torch.zeros_like(flat[head.numel() :])])
