@@ -1,0 +1,258 @@
+"""How many gallery items stand ahead of each query's best match: the one number that every recall@K needs.
+
+Queries and gallery are taken in the order of their labels. A block of queries then has all its matches in a short run of
+the gallery: those blocks of the product are computed first and give the best match, every other block is compared with it
+as soon as it exists. Each score is computed once, nothing is sorted, and no more than a few blocks are held. Exact ties
+are seen as such because a score is never computed a second time, in another order of summation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NEVER = torch.iinfo(torch.int64).max  # items ahead of a match that does not exist
+_TILE = 16  # a matrix product gives an entry the same bits wherever it stands, if both sides are a multiple of this
+_HELD = 2**25  # scores held at once while a block's best matches are looked for (128 MiB in float32)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Per query (int64, NEVER where the gallery has no match), negatives ahead of the best match.
+
+    above: those with a strictly greater score. at_least: those with a greater or an equal score. matlab: greater, or
+    equal and at a lower gallery index (a stable sort); a query that is itself in the gallery comes after every
+    finite score and counts as its own match there, which matters for zero features only.
+    """
+
+    above: Tensor
+    at_least: Tensor
+    matlab: Tensor
+
+
+class Rows:
+    """Feature rows of an array, a tensor or a memory map, by label, normalised block by block on the device."""
+
+    def __init__(self, source: Any, order: np.ndarray, *, normalize: bool, device: torch.device, cache: int) -> None:
+        self.source, self.order, self.normalize, self.device = source, order, normalize, device
+        self.dtype = torch.float64 if str(source.dtype).endswith("float64") else torch.float32
+        self.zero = np.zeros(len(order), dtype=bool)  # filled as blocks are read
+        size = len(order) * source.shape[1] * (8 if self.dtype == torch.float64 else 4)
+        self._cached: Tensor | None = None
+        if size <= cache:
+            self._cached = torch.zeros(
+                -(-len(order) // _TILE) * _TILE, source.shape[1], dtype=self.dtype, device=device
+            )
+            for start in range(0, len(order), 8192):
+                part = self._read(start, min(start + 8192, len(order)))
+                self._cached[start : start + len(part)] = part
+
+    def _read(self, start: int, stop: int) -> Tensor:
+        rows = self.order[start:stop]
+        if isinstance(self.source, Tensor):
+            part = self.source[torch.as_tensor(rows, device=self.source.device)].detach()
+        else:
+            part = torch.from_numpy(np.ascontiguousarray(self.source[rows]))
+        part = part.to(self.device, self.dtype)
+        squares = part.square().sum(1, keepdim=True)
+        finite = torch.isfinite(squares).view(-1)
+        if not finite.all():
+            row = int(rows[int((~finite).nonzero()[0])])
+            raise ValueError(f"embeddings row {row} holds NaN, infinity or a value too large to be squared")
+        if not self.normalize:
+            return part
+        # The test scripts divide by the root of the sum of squares in single precision, with no epsilon. A zero row
+        # would be NaN; it is left at zero here and its scores are set apart by the search.
+        self.zero[start:stop] = (squares.view(-1) == 0).cpu().numpy()
+        return part / torch.where(squares == 0, torch.ones_like(squares), squares.sqrt())
+
+    def block(self, start: int, stop: int) -> Tensor:
+        """Rows [start, stop) in the order of the labels; zero rows fill the last block to a multiple of the tile."""
+        padded = start + -(-(stop - start) // _TILE) * _TILE
+        if self._cached is not None:
+            return self._cached[start:padded]
+        part = self._read(start, stop)
+        return part if padded == stop else torch.nn.functional.pad(part, (0, 0, 0, padded - stop))
+
+    @property
+    def resident(self) -> bool:
+        return self._cached is not None
+
+
+def _blocks(n: int, size: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + size, n)) for start in range(0, n, size))
+
+
+class _Search:
+    def __init__(self, queries: Rows, gallery: Rows, labels: np.ndarray, gallery_labels: np.ndarray, own: np.ndarray):
+        self.queries, self.gallery = queries, gallery
+        device = gallery.device
+        cuda = device.type == "cuda"
+        self.columns = 8192 if cuda else 1024
+        self.n, self.m = len(labels), len(gallery_labels)
+        # A block of queries is as tall as its matches allow: rows x (columns that hold a match) stays bounded.
+        self.rows = 4096 if cuda else 512
+        self.first = np.searchsorted(gallery_labels, labels, "left")
+        self.last = np.searchsorted(gallery_labels, labels, "right")
+        while self.rows > _TILE and self._widest() * self.rows > (4 * _HELD if cuda else _HELD):
+            self.rows //= 2
+        self.labels = torch.as_tensor(labels, device=device)
+        self.gallery_labels = torch.as_tensor(gallery_labels, device=device)
+        self.index = torch.as_tensor(gallery.order, device=device)  # place of each sorted gallery row in the input
+        self.own = torch.as_tensor(own, device=device)  # sorted gallery column of the query itself, -1: none
+        self.best = torch.full((self.n, 1), torch.inf, dtype=gallery.dtype, device=device)
+        self.where = torch.full((self.n, 1), NEVER, device=device)  # input index of the best match; lowest of ties
+        self.above, self.at_least, self.tied = (torch.zeros(self.n, dtype=torch.int64, device=device) for _ in range(3))
+        shape = (-(-self.rows // _TILE) * _TILE, -(-self.columns // _TILE) * _TILE)
+        self._scores, self._mask = (torch.empty(shape, dtype=gallery.dtype, device=device) for _ in range(2))
+
+    def _span(self, start: int, stop: int) -> range:
+        """Gallery blocks with a match of queries [start, stop)."""
+        low, high = int(self.first[start]), int(self.last[stop - 1])
+        return range(low // self.columns, -(-high // self.columns)) if high > low else range(0)
+
+    def _widest(self) -> int:
+        return max(len(self._span(a, b)) for a, b in _blocks(self.n, self.rows)) * self.columns
+
+    def _product(self, q: Tensor, a: int, b: int, g: Tensor, block: int, out: Tensor | None) -> Tensor:
+        left, right = block * self.columns, min((block + 1) * self.columns, self.m)
+        if out is not None:
+            out = out[: len(q), : len(g)]
+        scores = torch.mm(q, g.t(), out=out)[: b - a, : right - left]
+        zero = self.gallery.zero[left:right]
+        if zero.any():  # their scores are NaN in the scripts, and NaN sorts last
+            scores[:, torch.as_tensor(zero, device=scores.device)] = -torch.inf
+        return scores
+
+    def _gallery_block(self, block: int) -> Tensor:
+        return self.gallery.block(block * self.columns, min((block + 1) * self.columns, self.m))
+
+    def _count(self, scores: Tensor, a: int, b: int, block: int, match: Tensor | None = None) -> None:
+        best = self.best[a:b]
+        mask = self._mask[: scores.shape[0], : scores.shape[1]]
+        # Comparisons into a buffer of the scores' type run several times faster than into bool; sums stay exact
+        # (a block has fewer columns than 2^24).
+        at_least = torch.ge(scores, best, out=mask).sum(1).to(torch.int64)
+        if match is not None:
+            at_least -= (match & (scores == best)).sum(1)
+        above = torch.gt(scores, best, out=mask).sum(1).to(torch.int64)
+        self.at_least[a:b] += at_least
+        self.above[a:b] += above
+        rows = (at_least > above).nonzero().view(-1)
+        if len(rows):
+            left = block * self.columns
+            earlier = self.index[left : left + scores.shape[1]] < self.where[a:b][rows]
+            equal = scores[rows] == best[rows]
+            if match is not None:
+                equal &= ~match[rows]
+            self.tied[a + rows] += (equal & earlier).sum(1)
+
+    def near(self, q: Tensor, a: int, b: int) -> None:
+        """Best matches of queries [a, b), and the counts in the blocks that had to be computed for them."""
+        span = self._span(a, b)
+        held, matches = [], []
+        best = self.best[a:b].fill_(-torch.inf)
+        for block in span:
+            scores = self._product(q, a, b, self._gallery_block(block), block, None)
+            left = block * self.columns
+            match = self.labels[a:b, None] == self.gallery_labels[None, left : left + scores.shape[1]]
+            own = self.own[a:b] - left
+            inside = ((own >= 0) & (own < scores.shape[1])).nonzero().view(-1)
+            scores[inside, own[inside]] = torch.nan  # no comparison counts the query itself
+            match[inside, own[inside]] = False
+            best = torch.maximum(best, scores.masked_fill(~match, -torch.inf).amax(1, keepdim=True))
+            held.append(scores)
+            matches.append(match)
+        self.best[a:b] = best
+        where = self.where[a:b]
+        for block, scores, match in zip(span, held, matches):
+            index = self.index[block * self.columns :][: scores.shape[1]].expand_as(scores)
+            found = index.masked_fill(~(match & (scores == best)), NEVER).amin(1, keepdim=True)
+            where = torch.minimum(where, found)
+        self.where[a:b] = where
+        # A query without a match: a threshold that no score passes.
+        self.best[a:b].masked_fill_(where == NEVER, torch.inf)
+        for block, scores, match in zip(span, held, matches):
+            self._count(scores, a, b, block, match)
+
+    def far(self, q: Tensor, a: int, b: int, g: Tensor, block: int) -> None:
+        """The counts of queries [a, b) in a gallery block that holds no match of theirs."""
+        self._count(self._product(q, a, b, g, block, self._scores), a, b, block)
+
+    def run(self, group: int) -> None:
+        """Every block once. Queries are normalised `group` rows at a time, the gallery is read twice for each group."""
+        group = max(group // self.rows, 1) * self.rows
+        for low, high in _blocks(self.n, group):
+            parts = [(low + a, low + b) for a, b in _blocks(high - low, self.rows)]
+            blocks = [self.queries.block(a, b) for a, b in parts]
+            for q, (a, b) in zip(blocks, parts):
+                self.near(q, a, b)
+            spans = [self._span(a, b) for a, b in parts]
+            for block in range(-(-self.m // self.columns)):
+                if all(block in span for span in spans):
+                    continue
+                g = self._gallery_block(block)
+                for q, (a, b), span in zip(blocks, parts, spans):
+                    if block not in span:
+                        self.far(q, a, b, g, block)
+
+
+def items_ahead(
+    queries: Any,
+    labels: np.ndarray,
+    gallery: Any,
+    gallery_labels: np.ndarray,
+    own: np.ndarray | None,
+    *,
+    normalize: bool,
+    device: torch.device,
+    cache: int,
+) -> Ahead:
+    """Negatives ahead of each query's best match, by the inner product of (normalised) rows.
+
+    queries (Q, D), gallery (M, D): arrays, tensors or memory maps. labels (Q,), gallery_labels (M,): int64 codes.
+    own (Q,): the gallery row that is the query itself, or None. cache: bytes of normalised gallery to keep.
+    """
+    order, gallery_order = np.argsort(labels, kind="stable"), np.argsort(gallery_labels, kind="stable")
+    place = np.empty(len(gallery_order), dtype=np.int64)
+    place[gallery_order] = np.arange(len(gallery_order))
+    own_sorted = np.full(len(order), -1, dtype=np.int64) if own is None else place[own[order]]
+    gallery_rows = Rows(gallery, gallery_order, normalize=normalize, device=device, cache=cache)
+    whole = own is not None and len(order) == len(gallery_order) and np.array_equal(own[order], gallery_order)
+    if whole and gallery_rows.resident:
+        query_rows = gallery_rows
+    else:
+        source = queries if own is None else gallery
+        rows = order if own is None else own[order]
+        query_rows = Rows(source, rows, normalize=normalize, device=device, cache=0)
+    if query_rows.dtype != gallery_rows.dtype:
+        raise ValueError(f"embeddings are {query_rows.dtype}, gallery is {gallery_rows.dtype}: give both the same type")
+    search = _Search(query_rows, gallery_rows, labels[order], gallery_labels[gallery_order], own_sorted)
+    search.run(max(2**28 // (4 * gallery.shape[1]), 1))
+
+    none = search.where.view(-1) == NEVER
+    above, at_least, tied = (x.clone() for x in (search.above, search.at_least, search.tied))
+    matlab = (above + tied).masked_fill(none, NEVER)
+    zero = torch.as_tensor(query_rows.zero, device=device)
+    if zero.any():
+        # All scores are NaN: every item ties with every other one.
+        matches = torch.as_tensor(search.last - search.first, device=device) - (search.own >= 0).to(torch.int64)
+        others = search.m - (search.own >= 0).to(torch.int64)
+        above = torch.where(zero, 0, above)
+        at_least = torch.where(zero, others - matches, at_least)
+        # The first match by index; where the query is itself in the gallery it comes first, see below.
+        first = search.index[torch.as_tensor(search.first, device=device).clamp(max=search.m - 1)]
+        matlab = torch.where(zero & ~none, first, matlab)
+    if own is not None:
+        # The diagonal is +inf in the ascending sort: behind every finite score, ahead of NaN.
+        finite = search.m - int(gallery_rows.zero.sum())
+        matlab = torch.minimum(matlab, torch.where(zero, 0, finite - 1))
+    above, at_least = above.masked_fill(none, NEVER), at_least.masked_fill(none, NEVER)
+    back = torch.empty_like(above, dtype=torch.int64)
+    back[torch.as_tensor(order, device=device)] = torch.arange(len(order), device=device)
+    return Ahead(above=above[back].cpu(), at_least=at_least[back].cpu(), matlab=matlab[back].cpu())
