@@ -110,21 +110,21 @@ class CaffeOptimizer(torch.optim.Optimizer):
         dtype = params[0].dtype
         diffs = self._regularized([torch.zeros_like(p) if p.grad is None else p.grad for p in params], entries)
         rates = [_scales(group["lr"], [group["lr_mult"]], dtype)[0] for _, group in entries]
-        torch._foreach_sub_(params, self._update_values(params, diffs, rates))
+        torch._foreach_sub_(params, list(self._update_values(params, diffs, rates)))
         return loss
 
     def _regularized(self, grads: list[Tensor], entries: list[tuple[Tensor, dict[str, Any]]]) -> list[Tensor]:
         if self.clip_gradients >= 0:
             norm = torch.stack([g.square().sum() for g in grads]).sum().sqrt()
             if norm > self.clip_gradients:
-                grads = torch._foreach_mul(grads, (self.clip_gradients / norm).item())
+                grads = list(torch._foreach_mul(grads, (self.clip_gradients / norm).item()))
         if self.iter_size > 1:
-            grads = torch._foreach_mul(grads, 1.0 / self.iter_size)
+            grads = list(torch._foreach_mul(grads, 1.0 / self.iter_size))
         if self.weight_decay:
             params = [p for p, _ in entries]
             decays = _scales(self.weight_decay, [group["decay_mult"] for _, group in entries], params[0].dtype)
             values = params if self.regularization_type == "L2" else [p.sign() for p in params]
-            grads = torch._foreach_add(grads, torch._foreach_mul(values, decays))
+            grads = list(torch._foreach_add(grads, torch._foreach_mul(values, decays)))
         return grads
 
     def _update_values(self, params: list[Tensor], diffs: list[Tensor], rates: list[float]) -> Sequence[Tensor]:
