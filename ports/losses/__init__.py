@@ -7,6 +7,29 @@ from importlib import import_module
 # Public name -> module. Listed by hand; `from ports.losses import X` loads only X's module.
 _MODULES = {
     "RankedListLoss": "ranked_list",
+    "OnlineSoftMiningLoss": "online_soft_mining",
+    "ClassAwareAttention": "class_aware_attention",
+    "WeightedSoftmaxLoss": "class_aware_attention",
+    "ValidPairLoss": "valid_pair",
+    "HardestPairLoss": "hardest_pair",
+    "CaffeContrastiveLoss": "contrastive_caffe",
+    "CaffeContrastiveLossV2": "contrastive_caffe",
+    "CaffeTripletLoss": "triplet_caffe",
+    "UnifiedWeightLoss": "unified_weight",
+    "MultiSimilarityLoss": "multi_similarity",
+    "MarginLoss": "margin",
+    "ContrastiveLoss": "contrastive",
+    "BatchAllLoss": "batch_all",
+    "BatchHardLoss": "batch_hard",
+    "SemiHardLoss": "semi_hard",
+    "LiftedStructureLoss": "lifted_structure",
+    "BinomialDevianceLoss": "binomial_deviance",
+    "NCALoss": "nca",
+    "HardMiningLoss": "hard_mining",
+    "TripletHardMiningLoss": "hard_mining",
+    "WeightLoss": "weight",
+    "NormSoftmaxLoss": "norm_softmax",
+    "ProxyNCALoss": "proxy_nca",
 }
 
 __all__ = list(_MODULES)

@@ -1,0 +1,117 @@
+"""What the pair losses of the Python originals share: the call, the self-pair rule, and masked reductions.
+
+Everything is dense (anchors x partners) tensor code under boolean masks. A row whose mask is empty reduces to a
+finite neutral value with zero gradient, so no loss needs a branch on data.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ports.losses._inputs import PairBatch, autocast_off, pair_batch
+
+
+def check_variant(loss: object, variant: str, allowed: tuple[str, ...]) -> str:
+    """`variant` if this loss has it; ValueError that lists the choices otherwise."""
+    if variant not in allowed:
+        raise ValueError(f"{type(loss).__name__} has no variant {variant!r}; choose one of {', '.join(allowed)}")
+    return variant
+
+
+class PairLoss(nn.Module):
+    """A loss over (anchor, partner) pairs; subclasses define `compute(batch, same)`.
+
+    `forward(embeddings (N, D), labels (N,), indices_tuple=None, ref_emb=None, ref_labels=None, *, exclude=None)` returns
+    a scalar in the dtype of the embeddings (float32 for float16 and bfloat16, also under autocast). With `ref_emb` (M, D)
+    and `ref_labels` (M,) the partners are those rows (a memory) instead of the batch. `indices_tuple` restricts the
+    pairs to those of a miner; `exclude` (N, M) bool leaves pairs out (a memory marks each anchor's own copy with it).
+    """
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        *,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        batch = pair_batch(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        # The released programs compare labels only and drop the anchor itself later, by the value of its similarity.
+        same = ~batch.negative if indices_tuple is None else batch.positive
+        if exclude is not None:
+            if exclude.shape != batch.positive.shape or exclude.dtype != torch.bool:
+                raise ValueError(
+                    f"exclude must be bool of shape {tuple(batch.positive.shape)} (anchors x partners), "
+                    f"got {exclude.dtype} {tuple(exclude.shape)}"
+                )
+            same = same & ~exclude
+            batch = batch._replace(positive=batch.positive & ~exclude, negative=batch.negative & ~exclude)
+        with autocast_off(batch.embeddings):
+            return self.compute(batch, same)
+
+    def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
+        """The scalar loss; `same` (N, M) marks equal labels, the anchor itself included where it is a partner."""
+        raise NotImplementedError
+
+
+def similarity(batch: PairBatch) -> Tensor:
+    """(N, M) inner products; cosine when the rows have unit norm."""
+    return batch.embeddings @ batch.partners.T
+
+
+def squared_distance(x: Tensor, y: Tensor) -> Tensor:
+    """(N, M) squared Euclidean distances from the Gram matrix, not below 0."""
+    gram = x @ y.T
+    return (x.square().sum(1)[:, None] + y.square().sum(1)[None, :] - 2 * gram).clamp_min(0)
+
+
+def distance(x: Tensor, y: Tensor, *, floor: float = 1e-12) -> Tensor:
+    """(N, M) Euclidean distances; below sqrt(floor) the value is sqrt(floor) and the gradient zero, never infinite."""
+    return squared_distance(x, y).clamp_min(floor).sqrt()
+
+
+def row_min(values: Tensor, mask: Tensor) -> Tensor:
+    """(N, 1) smallest masked entry of each row, +inf for an empty row; a constant to autograd."""
+    filled = values.detach().masked_fill(~mask, math.inf)
+    if filled.shape[1] == 0:
+        return filled.new_full((filled.shape[0], 1), math.inf)
+    return filled.amin(1, keepdim=True)
+
+
+def row_max(values: Tensor, mask: Tensor) -> Tensor:
+    """(N, 1) largest masked entry of each row, -inf for an empty row; a constant to autograd."""
+    return -row_min(-values, mask)
+
+
+def row_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """(N,) sum of the masked entries of each row, 0 for an empty row."""
+    return values.masked_fill(~mask, 0).sum(1)
+
+
+def row_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """(N,) mean of the masked entries of each row, 0 for an empty row."""
+    return row_sum(values, mask) / mask.sum(1).clamp_min(1)
+
+
+def log_sum_exp(values: Tensor, mask: Tensor, *, plus_one: bool) -> Tensor:
+    """(N,) log(sum of exp over the mask), or log(1 + that sum); an empty row gives 0 with zero gradient.
+
+    Shifted by the largest exponent, so it cannot overflow where the originals' unshifted exp would.
+    """
+    largest = row_max(values, mask)
+    shift = largest.clamp_min(0) if plus_one else largest.masked_fill(largest == -math.inf, 0)
+    total = (values - shift).masked_fill(~mask, -math.inf).exp().sum(1)
+    shift = shift.squeeze(1)
+    if plus_one:
+        return (total + (-shift).exp()).log() + shift
+    return total.masked_fill(~mask.any(1), 1).log() + shift
+
+
+def softplus(values: Tensor) -> Tensor:
+    """log(1 + e^values) without torch.nn.functional.softplus' linear branch, which is off by 2e-9 from 20 on."""
+    return -nn.functional.logsigmoid(-values)

@@ -1,0 +1,32 @@
+"""Batch-hard triplet loss (Hermans et al., In Defense of the Triplet Loss, 2017)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ports.losses._inputs import PairBatch
+from ports.losses._pairs import PairLoss, check_variant, distance, row_max, row_min, row_sum, softplus
+
+
+class BatchHardLoss(PairLoss):
+    """Mean over anchors of the hinge between the farthest positive and the closest negative, d Euclidean.
+
+    Only "paper" exists (equation 5; the released collections at hand have no file of it): max(0, margin + max d_ap -
+    min d_an), or log(1 + e^{max d_ap - min d_an}) with `margin=None` (the paper's soft margin). Exact ties share the
+    gradient equally. Anchors without positives or without negatives are left out of the mean.
+    """
+
+    def __init__(self, margin: float | None = 0.2, *, variant: str = "paper") -> None:
+        super().__init__()
+        self.variant = check_variant(self, variant, ("paper",))
+        self.margin = margin
+
+    def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
+        d = distance(batch.embeddings, batch.partners)
+        value = d.detach()
+        farthest = batch.positive & (value == row_max(value, batch.positive))
+        closest = batch.negative & (value == row_min(value, batch.negative))
+        usable = farthest.any(1) & closest.any(1)
+        gap = row_sum(d, farthest) / farthest.sum(1).clamp_min(1) - row_sum(d, closest) / closest.sum(1).clamp_min(1)
+        each = softplus(gap) if self.margin is None else (gap + self.margin).clamp_min(0)
+        return each.masked_fill(~usable, 0).sum() / usable.sum().clamp_min(1)

@@ -1,0 +1,71 @@
+"""Binomial deviance loss (Yi et al., 2014) and Deep_Metric's version of it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ports.losses._inputs import PairBatch
+from ports.losses._pairs import PairLoss, check_variant, row_mean, row_sum, similarity, softplus
+from ports.miners import multi_similarity_pairs
+
+_DEFAULTS = {"as_released": (40.0, 0.0, 0.5), "paper": (2.0, 0.5, 0.0)}  # alpha, beta, margin
+
+
+class BinomialDevianceLoss(PairLoss):
+    """Logistic loss on every pair's similarity.
+
+    variant:
+      "as_released"  Deep_Metric, losses/Binomial.py (alpha 40, margin 0.5; train.py passes alpha 30):
+                     1/N sum_i [ mean_P log(1 + e^{-2 (s - margin)}) + mean_N log(1 + e^{alpha (s - margin)}) ].
+                     The slope 2 of the positives is fixed, `beta` unused, and the factors 2/alpha of the mined branch are
+                     absent; with them negatives would weigh 20 times less. `hard_mining=True` is that branch: pairs of
+                     the Multi-Similarity miner (0.1), 2/beta mean log(1 + e^{-beta (s - 0.5)}) +
+                     2/alpha mean log(1 + e^{alpha (s - 0.5)}); it needs beta > 0.
+                     Self pairs are removed by value, s < `cutoff` = 1 (see `ContrastiveLoss`).
+      "paper"        Yi et al., Deep Metric Learning for Practical Person Re-Identification, equation 7, with
+                     W = 1/(number of pairs of that kind): mean over positive pairs of log(1 + e^{-alpha (s - beta)}) plus
+                     mean over negative pairs of log(1 + e^{alpha cost (s - beta)}); alpha 2, beta 0.5, `cost` 1.
+    Anchors without negatives are skipped as released; an anchor without positives adds its negatives only (NaN in the
+    original, a crash when mined: there the anchor adds 0).
+    """
+
+    def __init__(
+        self,
+        alpha: float | None = None,
+        beta: float | None = None,
+        margin: float | None = None,
+        *,
+        hard_mining: bool = False,
+        cost: float = 1.0,
+        cutoff: float = 1.0,
+        variant: str = "as_released",
+    ) -> None:
+        super().__init__()
+        self.variant = check_variant(self, variant, tuple(_DEFAULTS))
+        defaults = _DEFAULTS[variant]
+        self.alpha = defaults[0] if alpha is None else alpha
+        self.beta = defaults[1] if beta is None else beta
+        self.margin = defaults[2] if margin is None else margin
+        self.hard_mining = hard_mining
+        self.cost = cost
+        self.cutoff = cutoff
+        if hard_mining and (variant == "paper" or self.beta <= 0):
+            raise ValueError(f"hard_mining needs variant 'as_released' and beta > 0, got {variant!r} and {self.beta}")
+
+    def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
+        sim = similarity(batch)
+        if self.variant == "paper":
+            attract = row_sum(softplus(-self.alpha * (sim - self.beta)), batch.positive).sum()
+            repel = row_sum(softplus(self.alpha * self.cost * (sim - self.beta)), batch.negative).sum()
+            return attract / batch.positive.sum().clamp_min(1) + repel / batch.negative.sum().clamp_min(1)
+        positive, negative = same & (sim.detach() < self.cutoff), batch.negative
+        if self.hard_mining:
+            positive, negative = multi_similarity_pairs(sim, positive, negative, 0.1)
+            used = positive.any(1) & negative.any(1)
+            attract = 2 / self.beta * row_mean(softplus(-self.beta * (sim - 0.5)), positive)
+            repel = 2 / self.alpha * row_mean(softplus(self.alpha * (sim - 0.5)), negative)
+        else:
+            used = negative.any(1)
+            attract = row_mean(softplus(-2 * (sim - self.margin)), positive)
+            repel = row_mean(softplus(self.alpha * (sim - self.margin)), negative)
+        return (attract + repel).masked_fill(~used, 0).sum() / sim.shape[0]

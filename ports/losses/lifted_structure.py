@@ -1,0 +1,71 @@
+"""Lifted structure loss (Song et al., CVPR 2016) and Deep_Metric's modified form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ports.losses._inputs import PairBatch
+from ports.losses._pairs import PairLoss, check_variant, distance, log_sum_exp, row_sum, similarity
+from ports.miners import multi_similarity_pairs
+
+
+class LiftedStructureLoss(PairLoss):
+    """Soft maximum over the negatives of a pair against its positives.
+
+    variant:
+      "as_released"  Deep_Metric, losses/LiftedStructure.py (alpha 40, beta 2), "modified ... because of its original weak
+                     performance": 1/N sum_i [ 2/beta log sum_P e^{-beta s} + 2/alpha log sum_N e^{alpha s} ]. No margin,
+                     no hinge, no square: it can be negative. `hard_mining=True` keeps the Multi-Similarity miner's
+                     pairs (0.1). Self pairs are removed by value, s < `cutoff` = 1 (see `ContrastiveLoss`).
+      "paper"        equation 4: 1/(2 |P|) sum over positive pairs of max(0, J)^2,
+                     J_ij = log( sum_k e^{margin - d_ik} + sum_l e^{margin - d_jl} ) + d_ij over the negatives k of i and
+                     l of j, d Euclidean, margin 1. pytorch-metric-learning computes this on normalised rows.
+    As released, an anchor without negatives is skipped; one without positives adds its negatives only (-inf in the
+    original, a crash when mined: there the anchor adds 0).
+    """
+
+    def __init__(
+        self,
+        alpha: float = 40.0,
+        beta: float = 2.0,
+        margin: float = 1.0,
+        *,
+        hard_mining: bool = False,
+        cutoff: float = 1.0,
+        variant: str = "as_released",
+    ) -> None:
+        super().__init__()
+        self.variant = check_variant(self, variant, ("as_released", "paper"))
+        self.alpha = alpha
+        self.beta = beta
+        self.margin = margin
+        self.hard_mining = hard_mining
+        self.cutoff = cutoff
+
+    def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
+        if self.variant == "paper":
+            return self._paper(batch)
+        sim = similarity(batch)
+        positive, negative = same & (sim.detach() < self.cutoff), batch.negative
+        if self.hard_mining:
+            positive, negative = multi_similarity_pairs(sim, positive, negative, 0.1)
+            used = positive.any(1) & negative.any(1)
+        else:
+            used = negative.any(1)
+        attract = 2 / self.beta * log_sum_exp(-self.beta * sim, positive, plus_one=False)
+        repel = 2 / self.alpha * log_sum_exp(self.alpha * sim, negative, plus_one=False)
+        return (attract + repel).masked_fill(~used, 0).sum() / sim.shape[0]
+
+    def _paper(self, batch: PairBatch) -> Tensor:
+        if not batch.itself:
+            raise ValueError(
+                "LiftedStructureLoss 'paper' does not support ref_emb: a pair needs its partner's negatives too"
+            )
+        d = distance(batch.embeddings, batch.embeddings)
+        repel = log_sum_exp(self.margin - d, batch.negative, plus_one=False)
+        some = batch.negative.any(1)
+        # A side without negatives leaves the sum to the other side; no negatives on either side: the pair adds nothing.
+        repel = repel.masked_fill(~some, -1e30)
+        hinge = (torch.logaddexp(repel[:, None], repel[None, :]) + d).clamp_min(0)
+        return row_sum(hinge.square(), batch.positive).sum() / (2 * batch.positive.sum().clamp_min(1))

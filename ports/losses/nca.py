@@ -1,0 +1,86 @@
+"""Neighbourhood components analysis loss (Goldberger et al., NIPS 2004) and Deep_Metric's version of it."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from ports.losses._inputs import PairBatch
+from ports.losses._pairs import (
+    PairLoss,
+    check_variant,
+    log_sum_exp,
+    row_min,
+    similarity,
+    squared_distance,
+)
+
+
+class NCALoss(PairLoss):
+    """Share of the positives in a softmax over an anchor's neighbours.
+
+    variant:
+      "as_released"  Deep_Metric, losses/NCA.py (alpha 16, k 32; train.py passes alpha 30 or 40). It puts the similarity
+                     where the formula expects a distance, so its signs are inverted and minimising it pushes positives
+                     apart: neighbours are the partners with s below the (k+1)-th SMALLEST similarity, plus the least
+                     similar positive when no positive is among them; the anchor adds
+                     -log( sum_{P'} e^{-alpha s} / (sum_{P'} e^{-alpha s} + sum_{N'} e^{-alpha s}) ); mean over the batch.
+                     Self pairs are removed by value, s < `cutoff` = 1 (see `ContrastiveLoss`). As committed it cannot
+                     run at all (`.data[0]`, an undefined name). With k or fewer partners the original stops with an
+                     IndexError: here all partners are neighbours; an anchor without positives adds 0.
+      "paper"        -1/N sum_i log p_i with p_i = sum_P e^{-alpha d^2} / sum_{j != i} e^{-alpha d^2}, d Euclidean,
+                     alpha 1; `objective="expected"` gives 1 - mean p_i (equation 5) in place of the log (equation 6).
+                     pytorch-metric-learning computes the log form on normalised rows. Anchors without positives are
+                     left out of the mean.
+    """
+
+    def __init__(
+        self,
+        alpha: float | None = None,
+        k: int = 32,
+        *,
+        objective: str = "log",
+        cutoff: float = 1.0,
+        variant: str = "as_released",
+    ) -> None:
+        super().__init__()
+        self.variant = check_variant(self, variant, ("as_released", "paper"))
+        if objective not in ("log", "expected"):
+            raise ValueError(f"objective must be 'log' or 'expected', got {objective!r}")
+        self.alpha = (16.0 if variant == "as_released" else 1.0) if alpha is None else alpha
+        self.k = k
+        self.objective = objective
+        self.cutoff = cutoff
+
+    def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
+        if self.variant == "paper":
+            return self._paper(batch)
+        sim = similarity(batch)
+        value = sim.detach()
+        positive = same & (value < self.cutoff)
+        among = positive | batch.negative
+        if sim.shape[1] > self.k:
+            threshold = value.masked_fill(~among, math.inf).kthvalue(self.k + 1, dim=1, keepdim=True).values
+        else:
+            threshold = value.new_full((sim.shape[0], 1), math.inf)
+        near = value < threshold
+        near_positive = positive & near
+        fallback = positive & (value == row_min(value, positive)) & ~near_positive.any(1, keepdim=True)
+        # Exact ties for the least similar positive: the original's sort keeps one of them.
+        fallback = fallback & (fallback.cumsum(1) == 1)
+        near_positive = near_positive | fallback
+        near_negative = batch.negative & near
+        exponent = -self.alpha * sim
+        both = log_sum_exp(exponent, near_positive | near_negative, plus_one=False)
+        own = log_sum_exp(exponent, near_positive, plus_one=False)
+        return (both - own).masked_fill(~near_positive.any(1), 0).sum() / sim.shape[0]
+
+    def _paper(self, batch: PairBatch) -> Tensor:
+        exponent = -self.alpha * squared_distance(batch.embeddings, batch.partners)
+        both = log_sum_exp(exponent, batch.positive | batch.negative, plus_one=False)
+        own = log_sum_exp(exponent, batch.positive, plus_one=False)
+        some = batch.positive.any(1)
+        if self.objective == "log":
+            return (both - own).masked_fill(~some, 0).sum() / some.sum().clamp_min(1)
+        return 1 - (own - both).exp().masked_fill(~some, 0).sum() / some.sum().clamp_min(1)
