@@ -1,0 +1,99 @@
+"""Reading a picture file as MATLAB's imread reads it, or refusing it by name.
+
+| file | here | MATLAB's imread |
+|---|---|---|
+| JPEG, PNG, BMP... RGB or grey, 8 bits | RGB (grey: three equal channels, as every original makes it) | the same |
+| EXIF orientation | ignored | ignored (AutoOrient is off by default); PIL-based originals ignore it too |
+| palette | its colours | the bare index numbers, from which the originals would make a wrong grey image |
+| alpha, or a transparent colour | composed over black | composed over the file's background colour, else black |
+| 1 bit | 0 and 255 | 0 and 1 |
+| several frames | the first | the first |
+| CMYK, YCCK, Lab | refused | four numbers a pixel, on which rgb2gray fails |
+| 16 bits, 32 bits, float | refused | values up to 65535, from which 104 / 117 / 123 would be subtracted |
+| empty, truncated, no picture | refused | refused |
+
+Damage in the middle of a JPEG that leaves its structure whole gives wrong pixels and no error: the format has no
+checksum, and MATLAB only warns. The libjpeg-turbo inside Pillow decodes with the accurate integer DCT and smooth chroma upsampling, as libjpeg 6b does.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["ImageError", "decode"]
+
+_RGB_LIKE = ("RGB", "L", "1", "P", "RGBX")
+_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_REFUSED = {"CMYK": "four-colour (CMYK)", "YCbCr": "undecoded YCbCr", "LAB": "Lab", "HSV": "HSV"}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used. `path` is the file; the message names it and the reason."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self):  # a loader worker sends its error through pickle
+        return (type(self), (self.path, self.reason))
+
+
+def _check_png(data: bytes, path: object) -> None:
+    """What Pillow lets pass: 16-bit RGB (it drops the low bytes without a word) and damaged pixel data."""
+    if len(data) > 24 and data[24] == 16:
+        raise ImageError(path, "16 bits a channel; convert the picture to 8 bits first")
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.verify()  # the chunks' checksums
+
+
+def _rgb(picture: Image.Image, path: object) -> Image.Image:
+    mode = picture.mode
+    if mode == "RGB":
+        return picture
+    if mode in _WITH_ALPHA or (mode in _RGB_LIKE and "transparency" in picture.info):
+        rgba = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+    if mode in _RGB_LIKE:
+        return picture.convert("RGB")
+    if mode.startswith(("I", "F")):
+        raise ImageError(path, f"more than 8 bits a channel (mode {mode}); convert the picture to 8 bits first")
+    kind = _REFUSED.get(mode, f"colour mode {mode}")
+    raise ImageError(path, f"{kind} picture; convert it to RGB first")
+
+
+def decode(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read a picture file: uint8 RGB (H, W, 3), a fresh writeable array. The table above says what becomes of what.
+
+    Raises:
+        ImageError: missing, empty, truncated, corrupt or unsupported file; the message starts with the path.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(path, f"cannot be read ({error.strerror or error})") from error
+    if not data:
+        raise ImageError(path, "the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if data.startswith(_PNG):
+                _check_png(data, path)
+            with Image.open(io.BytesIO(data)) as picture:
+                return np.array(_rgb(picture, path))
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(path, "not a picture, or a format that Pillow does not know") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(path, f"implausibly large picture ({error})") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, ArithmeticError) as error:
+        # Pillow's decoders raise any of these for damaged data.
+        raise ImageError(path, f"corrupt or truncated picture ({error})") from error

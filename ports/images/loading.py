@@ -1,0 +1,33 @@
+"""File to network input in one call, with errors that name the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ports.images.decoding import ImageError, decode
+from ports.images.draws import Rng
+
+__all__ = ["load"]
+
+
+def load(
+    path: str | os.PathLike[str], pipeline: Any, rng: Rng | None = None, *, box: Sequence[float] | None = None
+) -> np.ndarray:
+    """`decode(path)`, then `pipeline.train(image, rng)`, or `pipeline.test(image)` where no rng is given.
+
+    Args:
+        box: passed on to pipelines that take one (OsmResize).
+
+    Raises:
+        ImageError: also where the picture is readable but the pipeline refuses it (blank, box outside).
+    """
+    image = decode(path)
+    options = {} if box is None else {"box": box}
+    try:
+        return pipeline.test(image, **options) if rng is None else pipeline.train(image, rng, **options)
+    except ValueError as error:
+        raise ImageError(path, str(error)) from error

@@ -1,0 +1,140 @@
+"""decode: what becomes of every kind of picture file, good or bad."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ports.images import ImageError, OsmResize, RllSop, decode, load
+
+SMOOTH = np.stack(np.broadcast_arrays(*np.ogrid[0:60, 0:80], np.full((60, 80), 90)), axis=2).astype(np.uint8)
+
+
+def jpeg(array=SMOOTH, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+def write(tmp_path, data: bytes, name="picture.jpg"):
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def test_png_round_trip_is_exact(tmp_path):
+    Image.fromarray(SMOOTH).save(tmp_path / "a.png")
+    got = decode(tmp_path / "a.png")
+    assert got.dtype == np.uint8 and np.array_equal(got, SMOOTH)
+    got[:] = 0  # writeable
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    Image.fromarray(SMOOTH[:, :, 0]).save(tmp_path / "grey.png")
+    assert np.array_equal(decode(tmp_path / "grey.png"), np.repeat(SMOOTH[:, :, :1], 3, axis=2))
+
+
+def test_exif_orientation_is_ignored(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rotated = decode(write(tmp_path, jpeg(exif=exif)))
+    assert rotated.shape == (60, 80, 3)
+    assert np.array_equal(rotated, decode(write(tmp_path, jpeg(), "plain.jpg")))
+
+
+def test_palette_gives_its_colours(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    picture.save(tmp_path / "p.png")
+    assert decode(tmp_path / "p.png").tolist() == [[[10, 20, 30], [200, 100, 50]], [[200, 100, 50], [10, 20, 30]]]
+
+
+def test_alpha_is_composed_over_black(tmp_path):
+    rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]], np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.png").tolist() == [[[200, 100, 50], [0, 0, 0], [40, 20, 10]]]
+    Image.fromarray(np.array([[[80, 255], [80, 0]]], np.uint8), "LA").save(tmp_path / "la.png")
+    assert decode(tmp_path / "la.png").tolist() == [[[80, 80, 80], [0, 0, 0]]]
+
+
+def test_one_bit_and_one_pixel(tmp_path):
+    Image.fromarray(np.array([[True, False]])).save(tmp_path / "bit.png")
+    assert decode(tmp_path / "bit.png").tolist() == [[[255] * 3, [0] * 3]]
+    path = write(tmp_path, jpeg(np.full((1, 1, 3), 77, np.uint8)), "one.jpg")
+    assert decode(path).shape == (1, 1, 3)
+    assert RllSop().test(decode(path)).shape == (3, 227, 227)
+
+
+def png_with_depth_16() -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    header = (2).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])  # 2 x 1, 16 bits, RGB
+    rows = zlib.compress(bytes([0]) + bytes(range(12)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def refused_files(tmp_path):
+    whole = jpeg()
+    photo = jpeg(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
+    cmyk, deep, real = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(SMOOTH).convert("CMYK").save(cmyk, "JPEG")
+    Image.fromarray(np.arange(6, dtype=np.uint16).reshape(2, 3)).save(deep, "PNG")
+    Image.fromarray(np.zeros((2, 3), np.float32)).save(real, "TIFF")
+    png = io.BytesIO()
+    Image.fromarray(SMOOTH).save(png, "PNG")
+    broken_png = bytearray(png.getvalue())
+    broken_png[len(broken_png) // 2] ^= 0xFF
+    return {
+        "empty.jpg": (b"", "empty"),
+        "half.jpg": (whole[: len(whole) // 2], "truncated"),
+        "photo.jpg": (photo[: len(photo) - 2000], "truncated"),
+        "head.jpg": (whole[:30], "corrupt or truncated|not a picture"),
+        "text.jpg": (b"<html>404</html>", "not a picture"),
+        "cmyk.jpg": (cmyk.getvalue(), "CMYK"),
+        "gray16.png": (deep.getvalue(), "8 bits"),
+        "rgb16.png": (png_with_depth_16(), "16 bits"),
+        "float.tif": (real.getvalue(), "8 bits"),
+        "half.png": (png.getvalue()[: len(png.getvalue()) // 2], "truncated"),
+        "flipped.png": (bytes(broken_png), "corrupt or truncated"),
+    }
+
+
+def test_unusable_files_are_refused_by_name(tmp_path):
+    for name, (data, reason) in refused_files(tmp_path).items():
+        path = write(tmp_path, data, name)
+        with pytest.raises(ImageError, match=reason) as caught:
+            decode(path)
+        assert str(caught.value).startswith(f"{path}: "), name
+        assert caught.value.path == path
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.jpg", tmp_path):
+        with pytest.raises(ImageError, match="cannot be read"):
+            decode(path)
+
+
+def test_error_survives_a_worker_process(tmp_path):
+    with pytest.raises(ImageError) as caught:
+        decode(tmp_path / "none.jpg")
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value) and copy.path == caught.value.path
+
+
+def test_load_names_the_file_where_the_pipeline_refuses(tmp_path):
+    path = write(tmp_path, jpeg(np.full((9, 9, 3), 255, np.uint8)))
+    with pytest.raises(ImageError, match="blank") as caught:
+        load(path, RllSop())
+    assert str(caught.value).startswith(str(path))
+    with pytest.raises(ImageError, match="box"):
+        load(path, OsmResize(), box=[0, 0, 4, 4])
+    good = write(tmp_path, jpeg(), "good.jpg")
+    assert np.array_equal(load(good, RllSop()), RllSop().test(decode(good)))
+    train = load(good, RllSop(), np.random.default_rng(3))
+    assert np.array_equal(train, RllSop().train(decode(good), np.random.default_rng(3)))
