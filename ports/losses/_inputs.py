@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def f32(value: float) -> float:
+    """`value` as protobuf stores it: a Caffe layer sees 1.2f = 1.2000000476837158, also when it computes in double."""
+    return float(np.float32(value))
 
 
 class PairBatch(NamedTuple):

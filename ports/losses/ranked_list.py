@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import PairBatch, autocast_off, pair_batch
+from ports.losses._inputs import PairBatch, autocast_off, f32, pair_batch
 from ports.losses._pairwise import distances, forces, released, squared_distances
 
 _EPSILON = 1e-8  # start value of every sum of weights in the released layers
 _UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by
 _LIBRARY_EPSILON = 1e-5  # pytorch-metric-learning: added to every weight of a row
 _LARGEST_EXPONENT = 600.0  # exp() of it is still far from float64's overflow, also when summed
-
-
-def _f32(value: float) -> float:
-    """`value` as protobuf stores it: a double layer sees 1.2f = 1.2000000476837158."""
-    return float(np.float32(value))
 
 
 class RankedListLoss(nn.Module):
@@ -35,7 +29,7 @@ class RankedListLoss(nn.Module):
     pn_margin : m, the gap between the boundary of positives and that of negatives.
         `cvpr19`: positives count beyond alpha - m, negatives below alpha. `tpami`: 1 - m/2 and 1 + m/2.
     T_p, T_n : temperatures of the pair weights base^(T * hinge).
-    base : base of the weights. The release stores 2.71828 (not e) in a float32.
+    base : base of the weights. The release stores 2.71828 (not e) in a float32. `base_n`: another one for negatives.
     legacy_version : the released layers' switch: the reported hinge of negatives is max(0, margin - d^2) and, in `cvpr19`,
         a negative also needs margin - d^2 > 0 to get a force.
     negative_threshold : `tpami` only: boundary of negatives in the reported value, which the gradient ignores.
@@ -71,6 +65,7 @@ class RankedListLoss(nn.Module):
         T_n: float = 10.0,
         *,
         base: float = 2.71828,
+        base_n: float | None = None,
         legacy_version: bool = False,
         negative_threshold: float | None = None,
         release: str = "cvpr19",
@@ -84,12 +79,14 @@ class RankedListLoss(nn.Module):
             raise ValueError(f"variant must be 'as_released', 'paper' or 'library', got {variant!r}")
         if variant == "as_released" and balance is not None:
             raise ValueError("balance is fixed to one half each in variant 'as_released'")
-        if not base > 0:
-            raise ValueError(f"base must be positive, got {base}")
+        base_n = base if base_n is None else base_n
+        if not (base > 0 and base_n > 0):
+            raise ValueError(f"base and base_n must be positive, got {base} and {base_n}")
         if negative_threshold is not None and release != "tpami":
             raise ValueError("negative_threshold exists in release 'tpami' only; cvpr19 has margin")
         self.margin, self.pn_margin, self.T_p, self.T_n = margin, pn_margin, T_p, T_n
-        self.base, self.legacy_version, self.release, self.variant = base, legacy_version, release, variant
+        self.base, self.base_n, self.legacy_version = base, base_n, legacy_version
+        self.release, self.variant = release, variant
         self.negative_threshold = 1.2 if negative_threshold is None else negative_threshold
         self.balance = {"paper": 1.0, "library": 0.5}.get(variant) if balance is None else balance
 
@@ -112,8 +109,8 @@ class RankedListLoss(nn.Module):
     def _boundaries(self) -> tuple[float, float]:
         """Distances beyond which positives, and below which negatives, are weighted."""
         if self.release == "tpami":
-            return 1 - _f32(self.pn_margin) / 2, 1 + _f32(self.pn_margin) / 2
-        return _f32(self.margin) - _f32(self.pn_margin), _f32(self.margin)
+            return 1 - f32(self.pn_margin) / 2, 1 + f32(self.pn_margin) / 2
+        return f32(self.margin) - f32(self.pn_margin), f32(self.margin)
 
     def _released(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
         positive, negative = pairs.positive, pairs.negative
@@ -122,8 +119,8 @@ class RankedListLoss(nn.Module):
         near, far = self._boundaries()
 
         # The reported value.
-        alpha = _f32(self.negative_threshold if self.release == "tpami" else self.margin)
-        beyond = (distance - (alpha - _f32(self.pn_margin))).clamp_(min=0)
+        alpha = f32(self.negative_threshold if self.release == "tpami" else self.margin)
+        beyond = (distance - (alpha - f32(self.pn_margin))).clamp_(min=0)
         below = (alpha - squared).clamp_(min=0) if self.legacy_version else (alpha - distance).clamp_(min=0).square_()
         hinges = torch.where(positive, beyond.square_(), 0.0).add_(torch.where(negative, below, 0.0))
         count = (positive.sum() + negative.sum()).clamp(min=1)
@@ -133,9 +130,8 @@ class RankedListLoss(nn.Module):
         # Weights, with everything scaled by exp(-shift) where exp() would overflow (shift is 0 in any sane batch).
         hinge = torch.where(positive, distance - near, far - distance)
         active = (hinge > 0) & (positive | negative)
-        log_base = math.log(_f32(self.base))
-        rates = [hinge.new_full((), log_base * _f32(temperature)) for temperature in (self.T_p, self.T_n)]
-        exponent = torch.where(active, hinge * torch.where(positive, *rates), -torch.inf)
+        rate_p, rate_n = f32(self.T_p) * math.log(f32(self.base)), f32(self.T_n) * math.log(f32(self.base_n))
+        exponent = torch.where(active, torch.where(positive, rate_p * hinge, rate_n * hinge), -torch.inf)
         shift = (exponent.amax() - _LARGEST_EXPONENT).clamp(min=0) if exponent.numel() else exponent.sum()
         weight = (exponent - shift).exp_()
         epsilon = _EPSILON * torch.exp(-shift)

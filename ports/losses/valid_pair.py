@@ -1,0 +1,51 @@
+"""The other weightings of pairs that were released beside OSM: V, V2, V3, V4 and attention alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ports.losses._attentive_pairs import AttentivePairLoss
+
+_V3_THRESHOLD = 1e-4  # on squares
+
+KINDS = ("V", "V2", "V3", "V4", "weighted_valid_pair", "weighted_pair")
+
+
+class ValidPairLoss(AttentivePairLoss):
+    """Contrastive loss with one of the released pair weights, each times the lesser `attention` of the pair.
+
+    ====================== ======================= ==================== ==============
+    kind                   positive                negative             normalised to
+    ====================== ======================= ==================== ==============
+    `V`                    d                       max(0, margin - d)   1 over all
+    `V2`                   d^2                     max(0, margin - d)^2 1 over all
+    `V3`                   1 if d^2 > 1e-4 else 0  1 if max(0, margin - d)^2 > 1e-4 else 0 | 1 over all
+    `V4`                   d                       max(0, margin - d)   1/2 and 1/2
+    `weighted_valid_pair`  1                       1                    1 over all
+    `weighted_pair`        1                       1                    1 over all ordered pairs
+    ====================== ======================= ==================== ==============
+
+    `weighted_pair` counts ordered pairs, P = N(N-1), which halves the gradient. Trivial negatives have no force but, in the
+    last two kinds, do take their share of the normalisation.
+
+    Value, gradient, shapes: see AttentivePairLoss (the value is the unweighted contrastive loss; 1/P comes on top).
+    Source: distance_weighted_valid_pair_loss_layer.cpp, its _V2, _V3, _V4, weighted_valid_pair_loss_layer.cpp,
+    weighted_pair_loss_layer.cpp of the OSM + CAA release.
+    """
+
+    def __init__(self, kind: str = "V4", margin: float = 1.2) -> None:
+        super().__init__(margin)
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        self.kind = kind
+        self.halves = kind == "V4"
+        self.ordered = kind == "weighted_pair"
+
+    def pair_weights(self, squared: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        if self.kind in ("V", "V4"):
+            return torch.where(positive, squared.sqrt(), hinge)
+        if self.kind in ("V2", "V3"):
+            squares = torch.where(positive, squared, hinge.square())
+            return squares if self.kind == "V2" else (squares > _V3_THRESHOLD).double()
+        return torch.ones_like(squared)
