@@ -133,24 +133,22 @@ class _Search:
         return self.gallery.block(block * self.columns, min((block + 1) * self.columns, self.m))
 
     def _count(self, scores: Tensor, a: int, b: int, block: int, match: Tensor | None = None) -> None:
+        """Adds a block's counts to queries [a, b). Overwrites `scores`."""
         best = self.best[a:b]
-        mask = self._mask[: scores.shape[0], : scores.shape[1]]
-        # Comparisons into a buffer of the scores' type run several times faster than into bool; sums stay exact
+        # Comparisons into the scores' own type run several times faster than into bool; sums of ones stay exact
         # (a block has fewer columns than 2^24).
-        at_least = torch.ge(scores, best, out=mask).sum(1).to(torch.int64)
+        at_least = torch.ge(scores, best, out=self._mask[: scores.shape[0], : scores.shape[1]])
+        above = scores.gt_(best)
         if match is not None:
-            at_least -= (match & (scores == best)).sum(1)
-        above = torch.gt(scores, best, out=mask).sum(1).to(torch.int64)
-        self.at_least[a:b] += at_least
-        self.above[a:b] += above
-        rows = (at_least > above).nonzero().view(-1)
+            at_least[match] = above[match] = 0
+        n_at_least, n_above = at_least.sum(1).to(torch.int64), above.sum(1).to(torch.int64)
+        self.at_least[a:b] += n_at_least
+        self.above[a:b] += n_above
+        rows = (n_at_least > n_above).nonzero().view(-1)
         if len(rows):
             left = block * self.columns
             earlier = self.index[left : left + scores.shape[1]] < self.where[a:b][rows]
-            equal = scores[rows] == best[rows]
-            if match is not None:
-                equal &= ~match[rows]
-            self.tied[a + rows] += (equal & earlier).sum(1)
+            self.tied[a + rows] += ((at_least[rows] > above[rows]) & earlier).sum(1)
 
     def near(self, q: Tensor, a: int, b: int) -> None:
         """Best matches of queries [a, b), and the counts in the blocks that had to be computed for them."""
