@@ -20,6 +20,12 @@ class ReLU(Layer):
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (F.leaky_relu(bottoms[0], self.slope) if self.slope else F.relu(bottoms[0]),)
 
+    def overwrite(self, bottom: Tensor) -> tuple[Tensor]:
+        """`forward` in the bottom's own memory."""
+        if self.slope < 0:  # the sign of the result would not tell the sign of the bottom
+            return (F.leaky_relu(bottom, self.slope),)
+        return (F.leaky_relu_(bottom, self.slope) if self.slope else F.relu_(bottom),)
+
 
 class PReLU(Layer):
     """ReLU with a learned slope per channel (filler 0.25 by default), or one for all with `channel_shared`."""
@@ -66,15 +72,11 @@ class BNLL(Layer):
 class Swish(Layer):
     """x * sigmoid(beta * x)."""
 
-    dialects = ("bvlc",)
-
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (bottoms[0] * (f32(self.message.swish_param.beta) * bottoms[0]).sigmoid(),)
 
 
 class Clip(Layer):
-    dialects = ("bvlc",)
-
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (bottoms[0].clamp(f32(self.message.clip_param.min), f32(self.message.clip_param.max)),)
 

@@ -44,8 +44,6 @@ class Layer(nn.Module):
     them in `forward(*bottoms) -> tuple of tops`. Autograd through `forward` gives what Caffe's Backward gives.
     """
 
-    #: dialects whose caffe has this layer; None: all four.
-    dialects: tuple[str, ...] | None = None
     #: a loss layer's first top has loss_weight 1 unless the prototxt says otherwise, and is a scalar.
     is_loss = False
     #: the output is not needed by this layer's backward, so a following layer may overwrite it.

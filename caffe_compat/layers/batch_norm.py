@@ -58,28 +58,32 @@ class BatchNorm(Layer):
 
     def normalize(self, x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
         """BatchNorm and a following Scale in one call: what `forward` computes, times gamma, plus beta."""
-        shape = x.shape
-        if x.ndim == 1:
-            x = x[:, None]
-        if self.use_global_stats:
-            mean, variance = self.global_statistics()
-            y = torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.eps, torch.backends.cudnn.enabled)
-        else:
-            mean, variance = self._batch_mean.zero_(), self._batch_variance.zero_()
-            if x.numel() == self.channels:
-                # One value per channel: exactly 0, and 0 / (m - 1) has no variance. torch would return rounding noise.
-                with torch.no_grad():
-                    mean.copy_(x.reshape(-1))
-                y = (x - x) if gamma is None else (x - x) * gamma.reshape(1, -1, *(1,) * (x.ndim - 2))
-                y = y if beta is None else y + beta.reshape(1, -1, *(1,) * (x.ndim - 2))
-            else:
-                # momentum 1 makes batch_norm store this batch's statistics instead of a running average.
-                y = torch.batch_norm(x, gamma, beta, mean, variance, True, 1.0, self.eps, torch.backends.cudnn.enabled)
+        top = self.normalized(x, gamma, beta)
+        if not self.use_global_stats:
             with torch.no_grad():
                 self.weight_sum.mul_(self.fraction).add_(1)
-                self.mean_sum.mul_(self.fraction).add_(mean)
-                self.variance_sum.mul_(self.fraction).add_(variance)
-        return y.reshape(shape)
+                self.mean_sum.mul_(self.fraction).add_(self._batch_mean)
+                self.variance_sum.mul_(self.fraction).add_(self._batch_variance)
+        return top
+
+    def normalized(self, x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
+        """`normalize` without adding to the running sums; leaves the batch's statistics in the scratch buffers."""
+        if x.ndim == 1:
+            return self.normalized(x[:, None], gamma, beta)[:, 0]
+        cudnn = torch.backends.cudnn.enabled
+        if self.use_global_stats:
+            mean, variance = self.global_statistics()
+            return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.eps, cudnn)
+        mean, variance = self._batch_mean.zero_(), self._batch_variance.zero_()
+        if x.numel() > self.channels:
+            # momentum 1 makes batch_norm store this batch's statistics instead of a running average.
+            return torch.batch_norm(x, gamma, beta, mean, variance, True, 1.0, self.eps, cudnn)
+        # One value per channel: exactly 0, and 0 / (m - 1) has no variance. torch would return rounding noise.
+        with torch.no_grad():
+            mean.copy_(x.reshape(-1))
+        column = (1, -1, *(1,) * (x.ndim - 2))
+        top = x - x if gamma is None else (x - x) * gamma.reshape(column)
+        return top if beta is None else top + beta.reshape(column)
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (self.normalize(bottoms[0]),)

@@ -17,8 +17,6 @@ class Normalization(Layer):
     (in Caffe: as they were), and its backward takes the derivative of the norm as 1, right for non-negative input only.
     """
 
-    dialects = ("rll_cvpr19", "rll_tpami", "osm_aaai19")
-
     def setup(self) -> None:
         self.norm = enum_name(self.message.normalization_param, "norm")
 
@@ -50,8 +48,6 @@ class Normalize(Layer):
 
     Only this form was recorded; a coefficient other than 1, or height and width above 1, is refused.
     """
-
-    dialects = ("rll_cvpr19", "rll_tpami", "osm_aaai19")
 
     def setup(self) -> None:
         shape = self.bottom_shapes[0]

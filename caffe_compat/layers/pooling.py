@@ -96,8 +96,6 @@ class BatchPool(Layer):
     (osm_aaai19 corrected this); kept, because training with the layer there used it.
     """
 
-    dialects = ("rll_cvpr19", "rll_tpami", "osm_aaai19")
-
     def setup(self) -> None:
         self.method = enum_name(self.message.batch_pool_param, "pool")
         if self.method not in ("MAX", "AVE"):
