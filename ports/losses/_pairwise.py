@@ -82,14 +82,15 @@ class _Released(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         (gradient,) = ctx.saved_tensors
-        return upstream * gradient, None, None
+        return upstream * gradient, upstream, None
 
 
 def released(x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
     """A scalar that reports `value` and whose backward gives `x` the hand-written `gradient` (the shape of `x`).
 
     Caffe's layers differentiate something else than they report; both are rounded once, to the dtype of `x`.
+    `value` may itself be such a scalar: that is how several inputs get their gradients.
     """
     return _Released.apply(x, value.to(x.dtype), gradient.to(x.dtype))

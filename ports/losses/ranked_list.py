@@ -123,7 +123,7 @@ class RankedListLoss(nn.Module):
         beyond = (distance - (alpha - f32(self.pn_margin))).clamp_(min=0)
         below = (alpha - squared).clamp_(min=0) if self.legacy_version else (alpha - distance).clamp_(min=0).square_()
         hinges = torch.where(positive, beyond.square_(), 0.0).add_(torch.where(negative, below, 0.0))
-        count = (positive.sum() + negative.sum()).clamp(min=1)
+        count = (positive.sum() + negative.sum()).clamp(min=1).double()
         value = hinges.sum() / count
         del beyond, below, hinges
 
