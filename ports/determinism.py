@@ -54,14 +54,14 @@ def configure(seed: int, *, strict: bool = True, threads: int | None = None) -> 
     torch.backends.cudnn.deterministic = strict
     torch.backends.cuda.matmul.allow_tf32 = not strict
     torch.backends.cudnn.allow_tf32 = not strict
-    if strict and torch.cuda.is_available():
-        if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in CUBLAS_WORKSPACES:
-            if torch.cuda.is_initialized():
-                raise RuntimeError(
-                    "CUDA started without CUBLAS_WORKSPACE_CONFIG, so cuBLAS may give different bits each time; "
-                    f"set CUBLAS_WORKSPACE_CONFIG={CUBLAS_WORKSPACES[0]} before Python starts (the tox environments do)"
-                )
-            os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACES[0]
+    unset = os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in CUBLAS_WORKSPACES
+    if strict and unset and torch.cuda.is_available():
+        if torch.cuda.is_initialized():
+            raise RuntimeError(
+                "CUDA started without CUBLAS_WORKSPACE_CONFIG, so cuBLAS may give different bits each time; "
+                f"set CUBLAS_WORKSPACE_CONFIG={CUBLAS_WORKSPACES[0]} before Python starts (the tox environments do)"
+            )
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACES[0]
 
 
 def environment() -> dict[str, Any]:

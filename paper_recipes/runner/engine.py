@@ -37,10 +37,10 @@ class CaffeEngine:
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         self.headline = next(iter(caffe.test_nets))
-        # One forward of the headline net yields every head: the other test nets concatenate a subset of its blobs.
-        top_of = {layer["name"]: layer["top"][0] for layer in caffe.test_nets[self.headline]["layer"]}
-        self._parts = {
-            name: [top_of[layer] for layer in _embedding_layers(test_net, caffe.embedding_blob)]
+        # One forward of the headline net yields every head: the other test nets' embeddings are columns of its own.
+        columns = _columns(caffe.test_nets[self.headline], caffe.embedding_blob)
+        self._columns = {
+            name: torch.cat([columns[layer] for layer in _embedding_layers(test_net, caffe.embedding_blob)])
             for name, test_net in caffe.test_nets.items()
         }
         self.test_net = caffe_compat.load_net(
@@ -48,6 +48,7 @@ class CaffeEngine:
             phase="TEST",
             dialect=caffe.dialect,
         ).to(device)
+        self.test_net.keep_blobs = False
 
     @property
     def learning_rate(self) -> float:
@@ -57,19 +58,20 @@ class CaffeEngine:
         """One iteration of the solver; the named losses it reports."""
         return self.solver.step({"data": images.to(self.device), "label": labels.to(self.device)})
 
+    @torch.no_grad()
     def begin_embedding(self) -> None:
         """Copy the training net's weights, statistics included, into the test net by layer name."""
-        self.test_net.copy_weights_from(self.solver.net)
+        trained = self.solver.net.params
+        for layer, blobs in self.test_net.params.items():
+            for blob, source in zip(blobs, trained[layer]):
+                blob.copy_(source)
 
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Raw embeddings of each test net, (N, D) float32 on the CPU."""
-        self.test_net(data=images.to(self.device))
-        blobs = self.test_net.blobs
-        return {
-            name: torch.cat([blobs[part].flatten(1) for part in parts], dim=1).cpu()
-            for name, parts in self._parts.items()
-        }
+        outputs = self.test_net(data=images.to(self.device))
+        embeddings = outputs[self.caffe.embedding_blob].flatten(1).cpu()
+        return {name: embeddings[:, columns] for name, columns in self._columns.items()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything that the next step depends on."""
@@ -80,7 +82,15 @@ class CaffeEngine:
 
 
 def _embedding_layers(net: dict[str, Any], blob: str) -> list[str]:
-    """Names of the layers whose tops make up the embedding: the bottoms' makers of its Concat, or its one maker."""
+    """Names of the layers whose tops make up the embedding: the makers of its Concat's bottoms, or its one maker."""
     makers = {top: layer for layer in net["layer"] for top in layer["top"]}
     last = makers[blob]
     return [makers[bottom]["name"] for bottom in last["bottom"]] if last["type"] == "Concat" else [last["name"]]
+
+
+def _columns(net: dict[str, Any], blob: str) -> dict[str, torch.Tensor]:
+    """Layer name -> which columns of the net's embedding it makes."""
+    sizes = {layer["name"]: layer.get("inner_product_param", {}).get("num_output") for layer in net["layer"]}
+    names = _embedding_layers(net, blob)
+    parts = torch.arange(sum(sizes[name] for name in names)).split([sizes[name] for name in names])
+    return dict(zip(names, parts))

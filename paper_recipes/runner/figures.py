@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def loss_curve(path: Path, steps: list[dict[str, Any]]) -> None:
         values = [row["losses"][name] for row in steps]
         axes.plot(iterations, values, color=colour, alpha=0.35, linewidth=0.8)
         axes.plot(iterations, _running_mean(values), color=colour, label=name)
-    for before, after in zip(steps, steps[1:]):
+    for before, after in pairwise(steps):
         if before["lr"] != after["lr"]:
             axes.axvline(after["iteration"], color="#999999", linewidth=0.8, linestyle=":")
     axes.set(xlabel="iteration", ylabel="reported loss", title="Losses as the release reports them (pale: every step)")

@@ -29,16 +29,17 @@ def full(recipe: Recipe) -> Plan:
     )
 
 
-def embedded(recipe: Recipe, iterations: int | None = None) -> Plan:
-    """`iterations` shortens (or lengthens) the embedded run; everything else stays as the recipe says."""
+def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool = False) -> Plan:
+    """`iterations` shortens (or lengthens) the run; `full_batch` keeps the recipe's own batch, for a GPU."""
     small = recipe.embedded
     last = small.iterations if iterations is None else iterations
     every = {*range(small.evaluate_every, last + 1, small.evaluate_every), last}
+    sampler = replace(
+        recipe.sampler, classes_per_batch=small.classes_per_batch, images_per_class=small.images_per_class
+    )
     return Plan(
         form="embedded",
-        sampler=replace(
-            recipe.sampler, classes_per_batch=small.classes_per_batch, images_per_class=small.images_per_class
-        ),
+        sampler=recipe.sampler if full_batch else sampler,
         iterations=last,
         snapshots=frozenset(every),
         evaluations=frozenset({0, *every}),

@@ -39,13 +39,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dml-ports"
 
 
-def open_embedded(recipe: Recipe, seed: int) -> Data:
-    """Letters drawn by type designers: `train_classes` to train on, `test_classes` others to test on."""
+def open_embedded(recipe: Recipe, seed: int, *, all_letters: bool = False) -> Data:
+    """Letters drawn by type designers: `train_classes` to train on, `test_classes` others to test on (or all of them)."""
     root = cache_folder() / "glyphs"
     splits = glyphs.build(root)
-    small = recipe.embedded
-    train = _some_classes(_through_mat(splits["train"], root), small.train_classes, seed)
-    test = _some_classes(_through_mat(splits["test"], root), small.test_classes, seed)
+    train, test = (_through_mat(splits[part], root / f"{part}.mat") for part in ("train", "test"))
+    if not all_letters:
+        train = _some_classes(train, recipe.embedded.train_classes, seed)
+        test = _some_classes(test, recipe.embedded.test_classes, seed)
     return Data(train, test, _describe("embedded letters", root, train, test))
 
 
@@ -60,11 +61,10 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
     return Data(train, test, _describe(recipe.dataset, root, train, test))
 
 
-def _through_mat(split: Split, root: Path) -> Split:
+def _through_mat(split: Split, path: Path) -> Split:
     """Write the split as the authors' .mat and read it back: the embedded form takes the real one's path."""
-    path = root / f"{split.name}.mat"
     caffe_compat.save_split(path, split)
-    return caffe_compat.load_split(path, image_root=root)
+    return caffe_compat.load_split(path, image_root=split.root)
 
 
 def _some_classes(split: Split, count: int, seed: int) -> Split:

@@ -1,0 +1,3 @@
+from paper_recipes.runner.cli import main
+
+main()

@@ -1,0 +1,160 @@
+"""The command line: `python -m paper_recipes list | show | run | chain | report`.
+
+torch is imported by the verbs that compute, not by those that only look something up.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paper_recipes import registry
+from paper_recipes.recipe import Recipe
+from paper_recipes.registry import UnknownRecipeError
+
+
+class _RecipeName(click.ParamType):
+    name = "recipe"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Recipe:
+        try:
+            return registry.get(value.removeprefix("reproduce-"))  # a tox environment's name will do
+        except UnknownRecipeError as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
+        return [click.shell_completion.CompletionItem(n) for n in registry.RECIPES if n.startswith(incomplete)]
+
+
+RECIPE = _RecipeName()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Frozen recipes of deep metric learning papers: look them up, run them, see their evidence.
+
+    \b
+    python -m paper_recipes list                    what there is
+    python -m paper_recipes show rll-sop            every setting of one recipe
+    python -m paper_recipes run rll-sop             the recipe on the embedded letters: minutes, no download
+    python -m paper_recipes run rll-sop --data Stanford_Online_Products --weights googlenet_bn.caffemodel
+
+    Errors are one line, with exit code 2; --debug anywhere shows the traceback.
+    """
+
+
+@cli.command("list")
+def list_recipes() -> None:
+    """List the recipes with data set, batch, iterations and the headline value they are held to."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "what", "batch", "iterations", "published", box=None, pad_edge=False)
+    for recipe in registry.RECIPES.values():
+        first = recipe.expected[0] if recipe.expected else None
+        sampler = recipe.sampler
+        table.add_row(
+            recipe.name,
+            recipe.title,
+            f"{sampler.batch_size} = {sampler.classes_per_batch} x {sampler.images_per_class}",
+            f"{recipe.iterations:,}",
+            f"{first.metric} {first.value}" if first else "-",
+        )
+    Console().print(table)
+
+
+@cli.command()
+@click.argument("recipe", type=RECIPE)
+@click.option("--json", "as_json", is_flag=True, help="Everything that affects the result, as JSON.")
+@click.option("--net", "net_name", metavar="NAME", help="Print one network as prototxt: train, solver, or a test net.")
+def show(recipe: Recipe, as_json: bool, net_name: str | None) -> None:
+    """Show every setting of a recipe, where it comes from and what it is held to."""
+    if net_name is not None:
+        click.echo(_net_text(recipe, net_name), nl=False)
+        return
+    if as_json:
+        click.echo(json.dumps(recipe.canonical(), indent=1))
+        return
+    from paper_recipes.runner import describe
+
+    describe.show(recipe)
+
+
+def _net_text(recipe: Recipe, name: str) -> str:
+    from caffe_compat import prototxt
+    from paper_recipes.nets.messages import to_message
+
+    nets = {"train": recipe.caffe.train_net, **recipe.caffe.test_nets}
+    if name == "solver":
+        return prototxt.write(to_message(recipe.caffe.solver, "SolverParameter", recipe.caffe.dialect))
+    if name not in nets:
+        raise click.UsageError(f"{recipe.name} has no net {name!r}. There are: {', '.join([*nets, 'solver'])}")
+    return prototxt.write(to_message(nets[name], "NetParameter", recipe.caffe.dialect))
+
+
+@cli.command()
+@click.argument("recipe", type=RECIPE)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the recipe's data set in its official layout.")
+@click.option("--weights", type=click.Path(path_type=Path), help="ImageNet weights the recipe starts from.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory. [default: runs/NAME-FORM]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its latest checkpoint.")
+@click.option("--require-data", is_flag=True, help="Fail without --data instead of running the embedded form.")
+@click.option("--device", default=None, help="cpu, cuda, cuda:1, ... [default: cuda if there is one]")
+@click.option("--seed", type=int, default=None, help="[default: the recipe's]")
+@click.option("--iterations", type=click.IntRange(min=1), help="Shorten or lengthen the embedded form.")
+@click.option("--full-batch", is_flag=True, help="Embedded letters at the recipe's own batch, all of them (for a GPU).")
+@click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
+def run(recipe: Recipe, **options: Any) -> None:
+    """Run a recipe: train, evaluate, write checkpoints and a report.
+
+    Without --data it runs its embedded form: the same code at small scale on letters drawn from fonts, no download.
+    With --data and --weights it runs the frozen recipe; the exit code is 1 if the published values are not met.
+    Ctrl-C stops after the current step with a usable checkpoint; --resume goes on from it.
+    """
+    from paper_recipes.runner import run as runner
+
+    sys.exit(runner.run(recipe, runner.Options(**options)))
+
+
+@cli.command()
+@click.argument("recipe", type=RECIPE)
+def chain(recipe: Recipe) -> None:
+    """Compute the chain of evidence: each link of the recipe against its reference."""
+    from paper_recipes.runner import describe, evidence
+
+    rows = evidence.chain(recipe)
+    describe.evidence(rows)
+    sys.exit(0 if evidence.holds(rows) else 1)
+
+
+@cli.command()
+@click.argument("run_directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def report(run_directory: Path) -> None:
+    """Write report.md, report.html and the pictures of a run again."""
+    from paper_recipes.runner import run as runner
+
+    click.echo(runner.report(run_directory))
+
+
+def main() -> None:
+    """Entry point: an error of the user's or of the data's is one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        sys.exit(cli(prog_name="python -m paper_recipes", standalone_mode=False))
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+    except click.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+    sys.exit(2)

@@ -1,0 +1,78 @@
+"""Checkpoints are whole or absent, and equal to the bit for equal states."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+
+from paper_recipes.runner import checkpoint, files
+
+
+def example() -> checkpoint.Checkpoint:
+    tensors = {"net/a": torch.arange(6.0).reshape(2, 3), "momentum/a": torch.zeros(2, 3, dtype=torch.float64)}
+    return checkpoint.Checkpoint(tensors, {"iteration": 7, "sampler": {"drawn": 3}})
+
+
+def test_round_trip(tmp_path):
+    path = checkpoint.path_of(tmp_path, 7)
+    checkpoint.save(path, example())
+    read = checkpoint.load(path)
+    assert read.state == example().state
+    for name, tensor in example().tensors.items():
+        assert read.tensors[name].dtype == tensor.dtype and torch.equal(read.tensors[name], tensor)
+    assert checkpoint.latest(tmp_path) == path
+
+
+def test_equal_states_make_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        checkpoint.save(tmp_path / name, example())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path, monkeypatch):
+    path = checkpoint.path_of(tmp_path, 7)
+    checkpoint.save(path, example())
+    before = path.read_bytes()
+
+    def full(tensors, path, metadata):
+        with open(path, "wb") as file:
+            file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"cannot write .*iteration_000007.*No space left"):
+        checkpoint.save(path, example())
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\xff" * 64])
+def test_a_broken_file_is_named(tmp_path, content):
+    path = tmp_path / "iteration_000001.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(checkpoint.CheckpointError, match="iteration_000001"):
+        checkpoint.load(path)
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    path = checkpoint.path_of(tmp_path, 7)
+    checkpoint.save(path, example())
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(checkpoint.CheckpointError, match="iteration_000007"):
+        checkpoint.load(path)
+
+
+def test_another_programs_safetensors_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, str(tmp_path / "x.safetensors"))
+    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint of this program"):
+        checkpoint.load(tmp_path / "x.safetensors")
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    assert files.sha256(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
