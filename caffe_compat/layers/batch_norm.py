@@ -32,9 +32,6 @@ class BatchNorm(Layer):
         self.add_blob("mean_sum", (channels,), statistic=True)
         self.add_blob("variance_sum", (channels,), statistic=True)
         self.add_blob("weight_sum", (1,), statistic=True)
-        # Where batch_norm leaves the batch's mean and unbiased variance; not blobs, so not in state_dict.
-        self.register_buffer("_batch_mean", torch.zeros(channels), persistent=False)
-        self.register_buffer("_batch_variance", torch.zeros(channels), persistent=False)
         if self.pins_statistics:
             for i, spec in enumerate(self.message.param):
                 if spec.HasField("lr_mult") and spec.lr_mult != 0:
@@ -58,29 +55,38 @@ class BatchNorm(Layer):
 
     def normalize(self, x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
         """BatchNorm and a following Scale in one call: what `forward` computes, times gamma, plus beta."""
-        top = self.normalized(x, gamma, beta)
-        if not self.use_global_stats:
-            with torch.no_grad():
-                self.weight_sum.mul_(self.fraction).add_(1)
-                self.mean_sum.mul_(self.fraction).add_(self._batch_mean)
-                self.variance_sum.mul_(self.fraction).add_(self._batch_variance)
+        if self.use_global_stats:
+            return self.normalized(x, gamma, beta)
+        # Where batch_norm leaves the batch's mean and unbiased variance.
+        mean, variance = self.mean_sum.new_zeros(2, self.channels)
+        top = self.normalized(x, gamma, beta, mean, variance)
+        with torch.no_grad():
+            self.weight_sum.mul_(self.fraction).add_(1)
+            self.mean_sum.mul_(self.fraction).add_(mean)
+            self.variance_sum.mul_(self.fraction).add_(variance)
         return top
 
-    def normalized(self, x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
-        """`normalize` without adding to the running sums; leaves the batch's statistics in the scratch buffers."""
+    def normalized(
+        self,
+        x: Tensor,
+        gamma: Tensor | None = None,
+        beta: Tensor | None = None,
+        mean: Tensor | None = None,
+        variance: Tensor | None = None,
+    ) -> Tensor:
+        """`normalize` without adding to the running sums; the batch's statistics go to `mean` and `variance`."""
         if x.ndim == 1:
-            return self.normalized(x[:, None], gamma, beta)[:, 0]
+            return self.normalized(x[:, None], gamma, beta, mean, variance)[:, 0]
         cudnn = torch.backends.cudnn.enabled
         if self.use_global_stats:
             mean, variance = self.global_statistics()
             return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.eps, cudnn)
-        mean, variance = self._batch_mean.zero_(), self._batch_variance.zero_()
         if x.numel() > self.channels:
             # momentum 1 makes batch_norm store this batch's statistics instead of a running average.
             return torch.batch_norm(x, gamma, beta, mean, variance, True, 1.0, self.eps, cudnn)
         # One value per channel: exactly 0, and 0 / (m - 1) has no variance. torch would return rounding noise.
-        with torch.no_grad():
-            mean.copy_(x.reshape(-1))
+        if mean is not None:
+            mean.copy_(x.detach().reshape(-1))
         column = (1, -1, *(1,) * (x.ndim - 2))
         top = x - x if gamma is None else (x - x) * gamma.reshape(column)
         return top if beta is None else top + beta.reshape(column)
