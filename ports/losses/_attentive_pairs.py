@@ -77,7 +77,7 @@ class AttentivePairLoss(nn.Module):
                 weight, value, coefficient = self._weigh(pairs, lesser)
             if self.variant == "paper":
                 return self._paper(pairs, weight)
-            return self._apply(pairs, value, coefficient)
+            return self._weighted(pairs, value, coefficient)
 
     def _weigh(self, pairs: PairBatch, lesser: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised weights, released value, released coefficient of (x_i - x_j) for one end of each pair."""
@@ -104,7 +104,7 @@ class AttentivePairLoss(nn.Module):
         coefficient = torch.where(distance > 0, weight * force, 0.0) * (twice / count)
         return weight, value, coefficient
 
-    def _apply(self, pairs: PairBatch, value: Tensor, coefficient: Tensor) -> Tensor:
+    def _weighted(self, pairs: PairBatch, value: Tensor, coefficient: Tensor) -> Tensor:
         x, y = pairs.embeddings, pairs.partners
         if pairs.itself:
             return released(x, value, forces(coefficient + coefficient.T, x))
