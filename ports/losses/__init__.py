@@ -28,6 +28,7 @@ _MODULES = {
     "HardMiningLoss": "hard_mining",
     "TripletHardMiningLoss": "hard_mining",
     "WeightLoss": "weight",
+    "XbmTripletLoss": "xbm_triplet",
     "NormSoftmaxLoss": "norm_softmax",
     "ProxyNCALoss": "proxy_nca",
 }
