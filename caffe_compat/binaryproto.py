@@ -24,7 +24,7 @@ def read_binaryproto(path: str | Path) -> np.ndarray:
     blob = parse_message(path.read_bytes(), weights_class("BlobProto"), file=path)
     if not blob.ListFields():
         raise CaffeFormatError("neither shape nor values in it; not a binaryproto?", file=path)
-    return to_array(blob, "blob", file=str(path))
+    return to_array(blob, "blob", file=path)
 
 
 def write_binaryproto(path: str | Path, array: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def blob_shape(blob: Any) -> tuple[int, ...]:
     return (0,) if not (blob.data or blob.double_data) else ()
 
 
-def to_array(blob: Any, where: str, *, file: str | None = None, diff: bool = False) -> np.ndarray:
+def to_array(blob: Any, where: str, *, file: str | Path | None = None, diff: bool = False) -> np.ndarray:
     """Values of a blob: float64 when it holds double_data, else float32; a new writable array.
 
     Args:
@@ -43,7 +44,8 @@ def to_array(blob: Any, where: str, *, file: str | None = None, diff: bool = Fal
     raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     count, size = math.prod(shape), np.dtype(dtype).itemsize
     if len(raw) != count * size:
-        values = _unpacked(blob, diff)
+        # Packed and single values in one blob: their order cannot be told any more, and no writer does it.
+        values = None if len(chunks) else _unpacked(blob, diff)
         if values is None or values.size != count:
             got = f"{len(raw) / size:g}" if values is None else str(values.size)
             raise CaffeFormatError(f"{where}: shape {_short(shape)} wants {count} values, {got} are there", file=file)

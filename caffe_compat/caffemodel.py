@@ -19,7 +19,7 @@ from caffe_compat.schema import message_class
 from caffe_compat.schema.weights import weights_class
 from caffe_compat.upgrade import V1_TYPES
 from caffe_compat.upgrade_v0 import V0_TYPES
-from caffe_compat.wire import parse_message
+from caffe_compat.wire import parse_message, text_value
 
 __all__ = ["LayerWeights", "read_caffemodel", "read_layers", "read_weights_message", "write_caffemodel"]
 
@@ -66,25 +66,21 @@ def read_layers(path: str | Path) -> list[LayerWeights]:
     if is_hdf5(path):
         return [LayerWeights(name, "", blobs) for name, blobs in read_hdf5_weights(path).items()]
     net = read_weights_message(path)
-    file = str(path)
-    layers = []
-    try:
-        for layer in net.layer:
-            layers.append(LayerWeights(layer.name, layer.type, _blobs(layer.blobs, layer.name, file)))
-        for v1 in net.layers:
-            if v1.HasField("layer"):
-                layers.append(
-                    LayerWeights(
-                        v1.layer.name,
-                        V1_TYPES.get(V0_TYPES.get(v1.layer.type, ""), v1.layer.type),
-                        _blobs(v1.layer.blobs, v1.layer.name, file),
-                    )
-                )
-            else:
-                layers.append(LayerWeights(v1.name, _v1_types().get(v1.type, ""), _blobs(v1.blobs, v1.name, file)))
-    except UnicodeDecodeError as error:
-        raise CaffeFormatError(f"a layer name or type is not UTF-8: {error.object!r:.80}", file=file) from None
+    layers = [_layer(layer.name, layer.type, layer.blobs, path) for layer in net.layer]
+    for v1 in net.layers:
+        if v1.HasField("layer"):
+            v0 = v1.layer
+            layers.append(_layer(v0.name, V1_TYPES.get(V0_TYPES.get(v0.type, ""), v0.type), v0.blobs, path))
+        else:
+            layers.append(_layer(v1.name, _v1_types().get(v1.type, ""), v1.blobs, path))
     return layers
+
+
+def _layer(name: str, type: str, blobs: Iterable[Any], path: Path) -> LayerWeights:
+    name = text_value(name, "a layer name", file=path)
+    type = text_value(type, f'layer "{name}": type', file=path)
+    arrays = [to_array(blob, f'layer "{name}", blob {i}', file=path) for i, blob in enumerate(blobs)]
+    return LayerWeights(name, type, arrays)
 
 
 def read_weights_message(path: str | Path) -> Any:
@@ -104,10 +100,6 @@ def read_weights_message(path: str | Path) -> Any:
 def _v1_types() -> dict[int, str]:
     enum = message_class("bvlc", "V1LayerParameter").DESCRIPTOR.fields_by_name["type"].enum_type
     return {value.number: V1_TYPES[value.name] for value in enum.values}
-
-
-def _blobs(blobs: Iterable[Any], layer: str, file: str) -> list[np.ndarray]:
-    return [to_array(blob, f'layer "{layer}", blob {i}', file=file) for i, blob in enumerate(blobs)]
 
 
 def write_caffemodel(

@@ -12,7 +12,7 @@ from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path
 from caffe_compat.hdf5 import is_hdf5, read_hdf5_state, write_hdf5_state
 from caffe_compat.schema.weights import weights_class
-from caffe_compat.wire import parse_message
+from caffe_compat.wire import parse_message, text_value
 
 
 @dataclass
@@ -46,11 +46,10 @@ def read_solverstate(path: str | Path) -> SolverSnapshot:
     state = parse_message(path.read_bytes(), weights_class("SolverState"), file=path)
     if not state.HasField("iter"):
         raise CaffeFormatError('no "iter" in it; not a solverstate?', file=path)
-    history = [to_array(blob, f"history {i}", file=str(path)) for i, blob in enumerate(state.history)]
-    try:
-        return SolverSnapshot(state.iter, state.learned_net, history, state.current_step)
-    except UnicodeDecodeError as error:
-        raise CaffeFormatError(f"learned_net is not UTF-8: {error.object!r:.80}", file=path) from None
+    history = [to_array(blob, f"history {i}", file=path) for i, blob in enumerate(state.history)]
+    return SolverSnapshot(
+        state.iter, text_value(state.learned_net, "learned_net", file=path), history, state.current_step
+    )
 
 
 def write_solverstate(path: str | Path, state: SolverSnapshot) -> None:

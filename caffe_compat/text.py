@@ -96,14 +96,20 @@ def parse(text: str, message_name: str, dialect: str, *, file: str = "<text>") -
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
-        line, column = error.GetLine(), error.GetColumn()
-        reason = re.sub(r"^\d+:\d+\s*:\s*", "", str(error))
-        raise CaffeFormatError(reason + _hint(reason, dialect), file=file, line=line, column=column) from None
+        line, column = error.GetLine() or 1, error.GetColumn()
+        # The position is ours to print, and the whole line, which some errors repeat, may be the whole file.
+        reason = re.sub(r"^\d+:\d+\s*:\s*", "", str(error)).removeprefix(f"{_line(text, line)!r}: ").rstrip(".")
+        raise CaffeFormatError(f"{reason:.300}" + _hint(reason, dialect), file=file, line=line, column=column) from None
     except RecursionError:
         raise CaffeFormatError("messages are nested too deeply", file=file) from None
     except (UnicodeError, ValueError, TypeError, OverflowError) as error:
         raise CaffeFormatError(f"a value cannot be read: {error}", file=file) from None
     return message
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.split("\n")
+    return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
 def write(message: Message) -> str:

@@ -87,3 +87,10 @@ def _walk(data: bytes, pos: int, end: int, descriptor: Any, groups: tuple[int, .
     if groups:
         raise _BadWire(end, f"group {groups[-1]} does not end")
     return pos
+
+
+def text_value(value: str | bytes, what: str, *, file: str | Path | None = None) -> str:
+    """A string field's value; protobuf hands out bytes (or raises while parsing) when they are not UTF-8."""
+    if isinstance(value, bytes):
+        raise CaffeFormatError(f"{what} is not UTF-8: {value!r:.80}", file=file)
+    return value
