@@ -133,7 +133,7 @@ def _title(net: CaffeNet, prototxt: Any) -> str:
 
 def _rows(net: CaffeNet, record: _Samples | _Whole, tolerance: float) -> Iterator[Row]:
     """Blobs in the order in which the net makes them."""
-    writer = {name: ("", "Input") for name in net.inputs}
+    writer = dict.fromkeys(net.inputs, ("", "Input"))
     for layer in net.plan.layers:
         for top in layer.message.top:
             writer[top] = (layer.layer_name, layer.layer_type)

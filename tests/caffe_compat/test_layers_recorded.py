@@ -48,6 +48,16 @@ def _cases(folder: Path) -> dict[str, list[dict]]:
     return by_type
 
 
+def load_arrays(folder: Path, case: dict) -> dict[str, np.ndarray]:
+    """The arrays of one case: a file of its own, or one folder of the common file."""
+    if case["file"].endswith(".npz"):
+        with np.load(folder / case["file"]) as npz:
+            return dict(npz)
+    prefix = case["file"] + "/"
+    with np.load(folder / "layers.npz") as npz:
+        return {name.removeprefix(prefix): npz[name] for name in npz.files if name.startswith(prefix)}
+
+
 def build(case: dict, arrays: dict, count_tops: int):
     layer_param = case["layer_param"] + "".join(f' top: "t{i}"' for i in range(count_tops))
     message = prototxt.parse(layer_param, "LayerParameter", case["tree"])
@@ -90,8 +100,7 @@ def check(case: dict, folder: Path, tolerance: float | None = None) -> list[str]
         tolerance = TOLERANCE[case["dtype"]]
         if case["dtype"] == "float32":
             tolerance = LOOSE_FLOAT32.get(case["case"], tolerance)
-    with np.load(folder / case["file"]) as npz:
-        arrays = dict(npz)
+    arrays = load_arrays(folder, case)
     dtype = getattr(torch, case["dtype"])
     count_tops = count_of(arrays, "top_{}")
     layer = build(case, arrays, count_tops)
