@@ -30,7 +30,7 @@ REFERENCE = Path(os.environ.get("DML_PORTS_REFERENCE", REPO.parent / "shared" / 
 CASES = json.loads((COPY / "cases.json").read_text())
 
 # float64: the same formulas summed in another order, at most 512 products of unit rows, weights exp(T * hinge) with T <= 20:
-# 20 * 1e-15 relative. DESIGN's 1e-10 is far above that and far below the nearest wrong port (2e-8: T rounded to float32).
+# 20 * 1e-15 relative. DESIGN's 1e-10 is far above that and far below the nearest wrong port (5e-9: margins as doubles).
 # float32: the records carry float32 rounding of their own (a mean over 16,110 pairs: 2e-6); ours is rounded once.
 RTOL = {"float64": 1e-10, "float32": 1e-5}
 ATOL = {"float64": 1e-12, "float32": 0.0}
