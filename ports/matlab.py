@@ -52,17 +52,13 @@ def resize_weights(
     product with it therefore adds in one fixed order, and the result does not depend on BLAS or its threads.
     """
     kernel, width = _KERNELS[method]
-    if antialiasing and scale < 1:  # shrinking: the kernel is stretched into a low-pass filter
-        width /= scale
-
-        def weigh(x: np.ndarray) -> np.ndarray:
-            return scale * kernel(scale * x)
-    else:
-        weigh = kernel
+    # When shrinking, the kernel is stretched into a low-pass filter.
+    squeeze = scale if antialiasing and scale < 1 else 1.0
+    width /= squeeze
     centre = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)  # 1-based input position of each output pixel
     left = np.floor(centre - width / 2)
     position = left[:, None] + np.arange(math.ceil(width) + 2)
-    weights = weigh(centre[:, None] - position)
+    weights = squeeze * kernel(squeeze * (centre[:, None] - position))
     weights /= weights.sum(axis=1, keepdims=True)
     # MATLAB mirrors with the edge pixel repeated (... 2 1 | 1 2 ... n | n n-1 ...). Renormalising the taps that are
     # left, as PIL and torch do, moves the outer 6 pixels of a half-size picture by up to 5 grey levels.
@@ -138,7 +134,7 @@ def imresize(
     out_shape, scales = output_size(image.shape, size)
     to_uint8 = image.dtype == np.uint8
     work = image.astype(np.float64) if to_uint8 else image
-    cube = work.reshape(work.shape[0], work.shape[1], -1)
+    cube: np.ndarray = work.reshape(work.shape[0], work.shape[1], -1)
     for axis in (0, 1) if scales[0] <= scales[1] else (1, 0):
         n_in, n_out, scale = cube.shape[axis], out_shape[axis], scales[axis]
         if n_in == n_out and scale == 1:
@@ -242,4 +238,4 @@ class RandStream:
         return {"key": [int(v) for v in key], "position": int(position)}
 
     def load_state_dict(self, state: dict) -> None:
-        self._mt.set_state(("MT19937", np.array(state["key"], dtype=np.uint32), int(state["position"])))
+        self._mt.set_state(("MT19937", np.array(state["key"], dtype=np.uint32), int(state["position"]), 0, 0.0))

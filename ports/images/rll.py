@@ -17,7 +17,6 @@ from ports.matlab import GRAY_WEIGHTS, imcrop, imresize, output_size, resize_wei
 __all__ = ["CAFFE_MEAN", "RllSop", "RllV03", "RllV04", "caffe_input", "dark_box"]
 
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # blue, green, red
-_STRIP = 16
 
 
 def caffe_input(image: np.ndarray) -> np.ndarray:
@@ -32,14 +31,17 @@ def _first_dark(image: np.ndarray, white: int, axis: int, reverse: bool) -> int 
     """Index of the outermost row (axis 0) or column (axis 1) that holds a pixel with grey value below `white`."""
     red, green, blue = GRAY_WEIGHTS
     n = image.shape[axis]
-    for begin in range(0, n, _STRIP):
-        low, high = (n - min(begin + _STRIP, n), n - begin) if reverse else (begin, min(begin + _STRIP, n))
+    begin, size = 0, 2
+    while begin < n:
+        end = min(begin + size, n)
+        low, high = (n - end, n - begin) if reverse else (begin, end)
         strip = image[low:high] if axis == 0 else image[:, low:high]
         # rgb2gray rounds half up, so grey < white is the same as sum < white - 0.5
         dark = red * strip[..., 0] + green * strip[..., 1] + blue * strip[..., 2] + 0.5 < white
         found = np.flatnonzero(dark.any(axis=1 - axis))
         if found.size:
             return low + int(found[-1 if reverse else 0])
+        begin, size = end, min(2 * size, 64)
     return None
 
 
