@@ -160,7 +160,7 @@ class Solver:
                 if weight:
                     # A layer that computes its loss in Backward (TPAMI's V12) has it in `reported` by now.
                     stale = getattr(step.layer, "reported", None)
-                    values[name] = float((self.net.blobs[name] if stale is None else stale).sum())
+                    values[name] = (self.net.blobs[name] if stale is None else stale).sum().item()
         return values
 
     def _anneal(self) -> None:
