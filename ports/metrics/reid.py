@@ -1,0 +1,196 @@
+"""CMC and mAP of person re-identification, as the MATLAB evaluation of MARS and Market-1501 computes them.
+
+Sources: `evaluation_mars.m`, `compute_AP.m`, `compute_AP_multiCam.m`, `compute_r1_multiCam.m` and the confusion matrices of
+`test_script_Mars_global.m` (OSM + CAA release); `test_Market1501_v01.m` (RLL, TPAMI release).
+
+A gallery item is good when it has the query's identity and another camera, junk (removed from the ranking) when it has
+the identity and the same camera, or a junk identity. Junk identities: (0,) for MARS as released (its file has 0, with -1
+commented out), (-1,) for Market-1501, whose distractors (0) stay in as wrong answers. LPW is evaluated without cameras:
+nothing is junk. Average precision is the trapezoid under precision and recall, starting at precision 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class ReidResult(NamedTuple):
+    """cmc (G,): share of queries with a good item among the first k+1, junk removed. mean_ap: over the same queries.
+
+    average_precision (Q,): NaN for a query without a good item. Such queries are left out of both means and counted in
+    `without_match` (the original's mAP would be NaN).
+    """
+
+    cmc: np.ndarray
+    mean_ap: float
+    average_precision: np.ndarray
+    without_match: int
+
+
+class CameraResult(NamedTuple):
+    """Per query and camera (Q, C): average precision and rank-1, and their means per camera pair (C, C).
+
+    average_precision: 0 where the query has no item under the camera. rank1: 0 or 1; -1 where the query has no other
+    item under its own camera, -2 where it has none under another one. ap_cells, rank1_cells: row is the query's camera;
+    the mean of the non-zero entries (average precision, as the original divides) or of the valid ones (rank-1), NaN
+    where there is none. mean_ap, mean_rank1: mean of the cells off the diagonal, NaN as soon as one of these is NaN.
+    """
+
+    average_precision: np.ndarray
+    rank1: np.ndarray
+    ap_cells: np.ndarray
+    rank1_cells: np.ndarray
+    mean_ap: float
+    mean_rank1: float
+
+
+def distance_blocks(
+    queries: Any, gallery: Any, *, metric: str = "cosine", rows: int = 256
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(first query, distances (rows, G)) of L2-normalised rows: 1 - cosine, or the Euclidean distance.
+
+    Computed in the dtype of the input, block by block; what `evaluate` and `evaluate_cameras` read.
+    """
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric={metric!r}: expected 'cosine' or 'euclidean'")
+    q, g = (_unit(x, name) for x, name in ((queries, "queries"), (gallery, "gallery")))
+    for start in range(0, len(q), rows):
+        distance = 1 - q[start : start + rows] @ g.T
+        yield start, distance if metric == "cosine" else np.sqrt(np.maximum(2 * distance, 0))
+
+
+def evaluate(
+    distance: Any,
+    query_ids: Any,
+    gallery_ids: Any,
+    *,
+    query_cams: Any = None,
+    gallery_cams: Any = None,
+    junk_ids: Sequence[int] = (0,),
+) -> ReidResult:
+    """CMC and mAP from distances (Q, G), or from the blocks of `distance_blocks`. Without cameras nothing is junk.
+
+    Equal distances keep the order of the gallery (MATLAB's stable sort). Raises ValueError where lengths do not fit.
+    """
+    ids, gids, cams, gcams = _arrays(query_ids, gallery_ids, query_cams, gallery_cams)
+    junk_id = np.isin(gids, list(junk_ids)) if cams is not None else np.zeros(len(gids), dtype=bool)
+    first = np.full(len(ids), -1)
+    average = np.full(len(ids), np.nan)
+    for i, order in _orders(distance, len(ids), len(gids)):
+        same = gids == ids[i]
+        junk = junk_id if cams is None else junk_id | (same & (gcams == cams[i]))
+        good = same if cams is None else same & (gcams != cams[i])
+        places = np.flatnonzero(good[order][~junk[order]])
+        if len(places):
+            first[i], average[i] = places[0], trapezoid_ap(places)
+    valid = first >= 0
+    n = int(valid.sum())
+    curve = np.bincount(first[valid], minlength=len(gids)).cumsum() / n if n else np.full(len(gids), np.nan)
+    return ReidResult(curve, float(average[valid].mean()) if n else float("nan"), average, len(ids) - n)
+
+
+def evaluate_cameras(
+    distance: Any, query_ids: Any, gallery_ids: Any, query_cams: Any, gallery_cams: Any, *, cameras: int = 6
+) -> CameraResult:
+    """Average precision and rank-1 for each camera pair; cameras are numbered 1 to `cameras`.
+
+    Other than in `evaluate`, junk identities stay in as wrong answers, as released. Under the query's own camera the
+    nearest item of all is taken for the query itself.
+    """
+    ids, gids, cams, gcams = _arrays(query_ids, gallery_ids, query_cams, gallery_cams)
+    assert cams is not None and gcams is not None
+    for name, values in (("query_cams", cams), ("gallery_cams", gcams)):
+        if len(values) and (values.min() < 1 or values.max() > cameras):
+            raise ValueError(f"{name}: cameras are numbered 1 to {cameras}, got {values.min()} to {values.max()}")
+    ap, rank1 = np.zeros((len(ids), cameras)), np.full((len(ids), cameras), -2.0)
+    for i, order in _orders(distance, len(ids), len(gids)):
+        same, own = (gids == ids[i])[order], (gcams == cams[i])[order]
+        cam = gcams[order]
+        for other in np.unique(cam[same & ~own]):
+            good = same & (cam == other)
+            places = np.flatnonzero(good[good | ~same])
+            ap[i, other - 1], rank1[i, other - 1] = trapezoid_ap(places), places[0] == 0
+        # The count of good items is that of the query's camera less one, also when the nearest item is another one.
+        count = int((same & own).sum()) - 1
+        rank1[i, cams[i] - 1] = -1
+        if count > 0:
+            good = same & own
+            keep = good | ~same
+            keep[0] = False
+            places = np.flatnonzero(good[keep])
+            ap[i, cams[i] - 1], rank1[i, cams[i] - 1] = trapezoid_ap(places, count), places[0] == 0
+    cells = [np.full((cameras, cameras), np.nan) for _ in range(2)]
+    for table, values, used in ((cells[0], ap, ap != 0), (cells[1], rank1, rank1 >= 0)):
+        for a in range(cameras):
+            for b in range(cameras):
+                chosen = values[:, b][(cams == a + 1) & used[:, b]]
+                if len(chosen):
+                    table[a, b] = chosen.mean()
+    off = ~np.eye(cameras, dtype=bool)
+    return CameraResult(ap, rank1, cells[0], cells[1], float(cells[0][off].mean()), float(cells[1][off].mean()))
+
+
+def trapezoid_ap(places: np.ndarray, count: int | None = None) -> float:
+    """Average precision of good items at 0-based ranks `places` (ascending), of `count` in all (default: these).
+
+    Sum of (recall step) x (mean of the precisions before and after it); the precision before the first rank is 1. With
+    fewer than len(places) counted, the original stops at the count-th.
+    """
+    count = len(places) if count is None else count
+    places = np.asarray(places)[:count].astype(np.float64)
+    hits = np.arange(1, len(places) + 1)
+    before = np.where(places == 0, 1.0, (hits - 1) / np.maximum(places, 1))
+    return float(((before + hits / (places + 1)) / 2).sum() / count)
+
+
+def pool_queries(features: Any, groups: Any, how: str = "avg") -> tuple[np.ndarray, np.ndarray]:
+    """Multi-query: one feature per group (identity and camera), (N, D) -> (groups, D), and the sorted group labels.
+
+    Rows are L2-normalised, averaged or maximised per dimension, and normalised again (`test_Market1501_v02.m`).
+    """
+    if how not in ("avg", "max"):
+        raise ValueError(f"how={how!r}: expected 'avg' or 'max'")
+    x = _unit(features, "features")
+    names, codes = np.unique(np.asarray(groups), return_inverse=True, axis=0)
+    order = np.argsort(codes.reshape(-1), kind="stable")
+    starts = np.searchsorted(codes.reshape(-1)[order], np.arange(len(names)))
+    pooled = (np.add if how == "avg" else np.maximum).reduceat(x[order], starts, axis=0)
+    return _unit(pooled, "features"), names
+
+
+def _unit(x: Any, name: str) -> np.ndarray:
+    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    norm = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    bad = np.flatnonzero(~np.isfinite(norm[:, 0]) | (norm[:, 0] == 0))
+    if len(bad):
+        raise ValueError(f"{name} row {bad[0]} is zero, infinite or NaN: it has no direction")
+    return x / norm
+
+
+def _arrays(ids: Any, gids: Any, cams: Any, gcams: Any) -> tuple[np.ndarray, np.ndarray, Any, Any]:
+    if (cams is None) != (gcams is None):
+        raise ValueError("query_cams and gallery_cams go together")
+    q, g = np.asarray(ids).reshape(-1), np.asarray(gids).reshape(-1)
+    if cams is None:
+        return q, g, None, None
+    c, gc = np.asarray(cams).reshape(-1).astype(np.int64), np.asarray(gcams).reshape(-1).astype(np.int64)
+    for name, a, b in (("query", q, c), ("gallery", g, gc)):
+        if len(a) != len(b):
+            raise ValueError(f"{name}: {len(a)} identities, but {len(b)} cameras")
+    return q, g, c, gc
+
+
+def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, np.ndarray]]:
+    blocks: Iterable[tuple[int, np.ndarray]] = [(0, np.asarray(distance))] if hasattr(distance, "shape") else distance
+    seen = 0
+    for start, block in blocks:
+        if block.ndim != 2 or block.shape[1] != gallery:
+            raise ValueError(f"distances of shape {block.shape}, expected (queries, {gallery})")
+        seen += len(block)
+        for row in range(len(block)):
+            yield start + row, np.argsort(block[row], kind="stable")
+    if seen != queries:
+        raise ValueError(f"distances of {seen} queries, but {queries} identities")
