@@ -112,7 +112,7 @@ class AttentivePairLoss(nn.Module):
 
     def _paper(self, pairs: PairBatch, weight: Tensor) -> Tensor:
         """Weighted mean of the contrastive terms, its exact gradient, weights constant."""
-        distance = distances(pairs.embeddings, pairs.partners)
+        distance = distances(pairs.embeddings, None if pairs.itself else pairs.partners)
         hinge = (self.margin - distance).clamp(min=0)
         terms = torch.where(pairs.positive, distance.square(), torch.where(pairs.negative, hinge.square(), 0.0))
         return 0.5 * (weight.to(terms.dtype) * terms).sum()

@@ -55,7 +55,7 @@ def forces(coefficients: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
 
 class _Distances(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx, x: Tensor, y: Tensor | None) -> Tensor:  # type: ignore[override]
         distances = squared_distances(x, y).sqrt_().to(x.dtype)
         ctx.save_for_backward(x, y, distances)
         return distances
@@ -65,6 +65,8 @@ class _Distances(torch.autograd.Function):
         x, y, distances = ctx.saved_tensors
         # d = 0 has no derivative; 0 is the one that keeps equal rows where they are.
         force = torch.where(distances > 0, upstream / distances, 0.0).double()
+        if y is None:
+            return forces(force + force.T, x).to(x.dtype), None
         grad_x = forces(force, x, y).to(x.dtype) if ctx.needs_input_grad[0] else None
         grad_y = forces(force.T, y, x).to(y.dtype) if ctx.needs_input_grad[1] else None
         return grad_x, grad_y
@@ -72,7 +74,7 @@ class _Distances(torch.autograd.Function):
 
 def distances(x: Tensor, y: Tensor | None = None) -> Tensor:
     """(N, M) Euclidean distances with their derivative (0 where the distance is 0), in the dtype of `x`."""
-    return _Distances.apply(x, x if y is None else y)
+    return _Distances.apply(x, y)
 
 
 class _Released(torch.autograd.Function):

@@ -134,24 +134,25 @@ class RankedListLoss(nn.Module):
         exponent = torch.where(active, torch.where(positive, rate_p * hinge, rate_n * hinge), -torch.inf)
         shift = (exponent.amax() - _LARGEST_EXPONENT).clamp(min=0) if exponent.numel() else exponent.sum()
         weight = (exponent - shift).exp_()
-        epsilon = _EPSILON * torch.exp(-shift)
+        epsilon = (_EPSILON * torch.exp(-shift)).clamp(min=1e-300)
         sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True) + epsilon
         sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True) + epsilon
         share = 0.5 * (sum_positive + sum_negative) / ((sum_positive + sum_negative).sum() + epsilon)
 
         coefficient = weight * torch.where(positive, share / sum_positive, -share / sum_negative)
         if self.release == "tpami":
-            # Equal rows have no direction; without this their 1e6 times larger coefficient would leave rounding noise.
-            coefficient = torch.where(distance > 0, coefficient / (distance + _UNIT_EPSILON), 0.0)
+            coefficient = coefficient / (distance + _UNIT_EPSILON)
         elif self.legacy_version:
             coefficient = torch.where(negative & (squared >= alpha), 0.0, coefficient)
+        # Equal rows have no direction: without this, rounding noise of theirs (for `tpami` times 1e6) would enter.
+        coefficient = torch.where(squared > 0, coefficient, 0.0)
         return value, forces(coefficient, pairs.embeddings, None if pairs.itself else pairs.partners)
 
     def _formula(self, pairs: PairBatch) -> Tensor:
-        x, y = pairs.embeddings, pairs.partners
+        x, y = pairs.embeddings, None if pairs.itself else pairs.partners
         if self.variant == "library":
             x = nn.functional.normalize(x)
-            y = x if pairs.itself else nn.functional.normalize(y)
+            y = None if y is None else nn.functional.normalize(y)
         distance = distances(x, y)
         near, far = self.margin - self.pn_margin, self.margin
         if self.release == "tpami":
