@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ports.images import OsmResize, OsmTracklet, RllSop, RllV03, RllV04
+from ports.images.draws import matlab_crop
 from ports.images.osm import crop_box
-from ports.images.rll import caffe_input, dark_box
+from ports.images.rll import CAFFE_MEAN, caffe_input, dark_box
 from ports.matlab import RandStream, flip, imcrop, imresize, padarray, rgb2gray
 
 NAMES = [
@@ -34,10 +36,18 @@ class Queue:
         return self.values.pop(0)
 
 
-def record(reference, name):
-    manifest = json.loads((reference / "matlab" / "manifest.json").read_text())
-    (case,) = [c for c in manifest["cases"] if c["name"] == name]
-    with np.load(reference / "matlab" / case["file"]) as z:
+DATA = Path(__file__).resolve().parents[2] / "golden" / "data" / "matlab_images"
+
+
+def record(name, request=None):
+    """A recorded run: from golden/data where it is small enough to be there, else from the reference folder."""
+    folder, cases = DATA, json.loads((DATA / "manifest.json").read_text())["scripts"]["cases"]
+    if not any(c["name"] == name for c in cases):
+        assert request is not None
+        folder = request.getfixturevalue("reference") / "matlab"
+        cases = json.loads((folder / "manifest.json").read_text())["cases"]
+    (case,) = [c for c in cases if c["name"] == name]
+    with np.load(folder / case["file"]) as z:
         return case, {k: z[k] for k in z.files}
 
 
@@ -46,9 +56,9 @@ def as_rgb(image):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_v02_equals_the_recorded_runs(reference, name):
+def test_v02_equals_the_recorded_runs(request, name):
     """Whole-numbered values (nothing is resampled in these cases), so equality is exact."""
-    case, z = record(reference, name)
+    case, z = record(name, request)
     image = as_rgb(z["image"])
     pipeline = RllSop(padding=case["crop_padding"], square=case["force_square_size"])
     assert pipeline.border_crop(image).shape == tuple(z["cropped_shape"])
@@ -63,18 +73,17 @@ def test_v02_equals_the_recorded_runs(reference, name):
         assert np.array_equal(recorded, z["out"])
 
 
-def test_known_wrong_border_crops_are_caught(reference):
+def test_known_wrong_border_crops_are_caught():
     """The crop without imcrop's extra row and column, and `not white`, do not pass the comparison above."""
-    _, z = record(reference, "rgb_wide_border")
+    _, z = record("rgb_near_white")
     x, y, width, height = z["box_xywh"]
     assert imcrop(z["image"], [x, y, width - 1, height - 1]).shape != tuple(z["cropped_shape"])
-    _, z = record(reference, "rgb_near_white")
     assert RllSop(square=0, white=255).border_crop(z["image"]).shape != tuple(z["cropped_shape"])
 
 
-def test_v02_random_geometry_equals_the_recorded_draws(reference):
+def test_v02_random_geometry_equals_the_recorded_draws():
     """A picture whose red and green say row and column; 256 x 256 without border, so it is not resampled."""
-    _, z = record(reference, "v02_rll_cvpr19")
+    _, z = record("v02_rll_cvpr19")
     rows, columns = np.mgrid[0:256, 0:256]
     image = np.stack([rows, columns, np.zeros_like(rows)], axis=2).astype(np.uint8)
     for i, queue in enumerate(z["rand_queue"]):
@@ -86,9 +95,9 @@ def test_v02_random_geometry_equals_the_recorded_draws(reference):
         assert out[1, 0, 1] - out[1, 0, 0] == z["col_step"][i]
 
 
-def test_v04_random_geometry_equals_the_recorded_draws(reference, monkeypatch):
+def test_v04_random_geometry_equals_the_recorded_draws(monkeypatch):
     """The final resize is replaced by the identity, as in the recording, so that the crop is visible."""
-    _, z = record(reference, "v04_rll_tpami")
+    _, z = record("v04_rll_tpami")
     monkeypatch.setattr("ports.images.rll.imresize", lambda image, size: image)
     rows, columns = np.mgrid[0:256, 0:256]
     image = np.stack([rows, columns, np.zeros_like(rows)], axis=2).astype(np.uint8)
@@ -101,6 +110,16 @@ def test_v04_random_geometry_equals_the_recorded_draws(reference, monkeypatch):
         assert out[1, 0, 1] - out[1, 0, 0] == z["col_step"][i]
     test = RllV04().test(image)
     assert [*test.shape[1:], test[2, 0, 0] + 124, test[1, 0, 0] + 118] == z["test_center"].tolist()
+
+
+def test_centre_crop_and_bgr_equal_the_recorded_calls():
+    with np.load(DATA / "primitives_small.npz") as z:
+        image = z["image"].astype(np.float32)
+        for height, width in [(4, 3), (5, 6), (8, 6)]:
+            got = matlab_crop(image, height, width, 0.5, 0.5)
+            assert np.array_equal(got, z[f"img_center_crop_{height}_{width}"])
+        bgr = caffe_input(image) + np.array(CAFFE_MEAN, np.float32)[:, None, None]
+        assert np.array_equal(bgr.transpose(2, 1, 0), z["bgr_permute_213"])
 
 
 def slow_v02(image, square=256, padding=15):
