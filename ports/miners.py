@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import check_embeddings, check_labels
+from ports.losses._inputs import autocast_off, check_embeddings, check_labels
 from ports.losses._pairs import row_max, row_min, squared_distance
 
 
@@ -60,7 +60,8 @@ def distance_weights(embeddings: Tensor, labels: Tensor, cutoff: float = 0.5) ->
     x = check_embeddings(embeddings).detach()
     labels = check_labels(labels, x)
     dimension = x.shape[1]
-    d = squared_distance(x, x).clamp_min(1e-4).sqrt().clamp_min(cutoff)
+    with autocast_off(x):
+        d = squared_distance(x, x).clamp_min(1e-4).sqrt().clamp_min(cutoff)
     log_weight = (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d.square() / 4).clamp_min(1e-8).log()
     same = labels[:, None] == labels[None, :]
     log_weight = log_weight.masked_fill(same, 0)

@@ -28,6 +28,7 @@ class PairLoss(nn.Module):
     a scalar in the dtype of the embeddings (float32 for float16 and bfloat16, also under autocast). With `ref_emb` (M, D)
     and `ref_labels` (M,) the partners are those rows (a memory) instead of the batch. `indices_tuple` restricts the
     pairs to those of a miner; `exclude` (N, M) bool leaves pairs out (a memory marks each anchor's own copy with it).
+    An empty batch gives 0.
     """
 
     def forward(
@@ -51,6 +52,8 @@ class PairLoss(nn.Module):
                 )
             same = same & ~exclude
             batch = batch._replace(positive=batch.positive & ~exclude, negative=batch.negative & ~exclude)
+        if len(batch.embeddings) == 0:
+            return batch.embeddings.sum()
         with autocast_off(batch.embeddings):
             return self.compute(batch, same)
 

@@ -75,6 +75,8 @@ class MarginLoss(nn.Module):
         refuse(self, ref_emb=ref_emb, ref_labels=ref_labels)
         x = check_embeddings(embeddings)
         labels = check_labels(labels, x)
+        if len(x) == 0:
+            return x.sum()
         if indices_tuple is None:
             anchors, positives, negatives, valid = distance_weighted_triplets(
                 x, labels, cutoff=self.cutoff, generator=self.generator

@@ -81,6 +81,7 @@ class NCALoss(PairLoss):
         both = log_sum_exp(exponent, batch.positive | batch.negative, plus_one=False)
         own = log_sum_exp(exponent, batch.positive, plus_one=False)
         some = batch.positive.any(1)
-        if self.objective == "log":
-            return (both - own).masked_fill(~some, 0).sum() / some.sum().clamp_min(1)
-        return 1 - (own - both).exp().masked_fill(~some, 0).sum() / some.sum().clamp_min(1)
+        surprise = (both - own).masked_fill(~some, 0)
+        if self.objective == "expected":
+            surprise = 1 - (-surprise).exp()
+        return surprise.sum() / some.sum().clamp_min(1)

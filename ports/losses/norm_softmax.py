@@ -55,6 +55,8 @@ class NormSoftmaxLoss(nn.Module):
         refuse(self, indices_tuple=indices_tuple, ref_emb=ref_emb, ref_labels=ref_labels)
         x = check_embeddings(embeddings)
         labels = check_classes(check_labels(labels, x), self.num_classes)
+        if len(x) == 0:
+            return x.sum()
         with autocast_off(x):
             proxies = normalize(self.weight.to(x.dtype))
             if self.variant == "paper":

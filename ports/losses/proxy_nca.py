@@ -45,9 +45,11 @@ class ProxyNCALoss(nn.Module):
         labels = check_classes(check_labels(labels, x), self.num_classes)
         if self.variant == "paper" and self.num_classes == 1:
             return x.sum() * 0
+        if len(x) == 0:
+            return x.sum()
         with autocast_off(x):
             logits = -self.scale * squared_distance(normalize(x), normalize(self.weight.to(x.dtype)))
             own = labels[:, None] == torch.arange(self.num_classes, device=x.device)
             others = logits.masked_fill(own, -math.inf) if self.variant == "paper" else logits
             own_logit = logits.masked_fill(~own, 0).sum(1)
-            return (others.logsumexp(1) - own_logit).sum() / max(len(x), 1)
+            return (others.logsumexp(1) - own_logit).sum() / len(x)
