@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import shutil
-import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from caffe_compat.errors import CaffeFormatError
 from caffe_compat.lr_policy import LearningRate
 from caffe_compat.net import load_net
 from caffe_compat.optim import CaffeSGD
+from caffe_compat.seeded import seed_weights, seeded_images
 from caffe_compat.solver import Solver
 from caffe_compat.solverstate import read_solverstate
 
@@ -35,24 +36,13 @@ def build(tiny: Path, tree: str, *, double: bool = True) -> Solver:
     solver = Solver(tiny / tree / "solver.prototxt", dialect=tree)
     if double:
         solver.net.double()
-    kinds = {layer.layer_name: layer.layer_type for layer in solver.net}
-    with torch.no_grad():
-        for b in solver.net.learnable:
-            rng, shape = np.random.RandomState(zlib.crc32(f"{b.layer}:{b.blob}".encode())), tuple(b.tensor.shape)
-            if kinds[b.layer] == "BatchNorm":
-                values = np.zeros(shape)
-            elif kinds[b.layer] == "Scale":
-                values = 1 + 0.1 * rng.randn(*shape) if b.blob == 0 else 0.1 * rng.randn(*shape)
-            else:
-                values = rng.randn(*shape) * (np.sqrt(2 / np.prod(shape[1:])) if b.blob == 0 else 0.1)
-            b.tensor.copy_(torch.from_numpy(values.astype(np.float32)))
+    seed_weights(solver.net, statistics=False)
     return solver
 
 
-def batch(iteration: int, labels: np.ndarray) -> dict[str, np.ndarray]:
+def batch(iteration: int, labels: np.ndarray) -> dict[str, Any]:
     """Inputs of the 1-based iteration."""
-    data = (np.random.RandomState(100 + iteration - 1).randn(len(labels), 3, 19, 19) * 40).astype(np.float32)
-    return {"data": data, "label": labels}
+    return {"data": seeded_images((len(labels), 3, 19, 19), seed=99 + iteration), "label": labels}
 
 
 def trace_of(tiny: Path, tree: str) -> dict[str, np.ndarray]:

@@ -8,7 +8,6 @@ leaves room for another BLAS and still shows any change of the arithmetic: see t
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 
 from caffe_compat import prototxt
 from caffe_compat.net import CaffeNet, load_net
+from caffe_compat.seeded import seed_weights, seeded_images
 from caffe_compat.solver import Solver
 
 TOLERANCE = 1e-9
@@ -34,18 +34,6 @@ RUNS = [
 ]
 
 
-def seeded(layer: str, blob: int, kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The recorded runs' initial weights: one stream per blob, float32; BatchNorm as in a fresh net."""
-    rng = np.random.RandomState(zlib.crc32(f"{layer}:{blob}".encode()))
-    if kind == "BatchNorm":
-        values = np.zeros(shape)
-    elif kind == "Scale":
-        values = 1 + 0.1 * rng.randn(*shape) if blob == 0 else 0.1 * rng.randn(*shape)
-    else:
-        values = rng.randn(*shape) * np.sqrt(2 / np.prod(shape[1:])) if blob == 0 else 0.1 * rng.randn(*shape)
-    return values.astype(np.float32)
-
-
 def train_net(reference: Path, tree: str, manifest: dict[str, Any]) -> CaffeNet:
     """The run's net in float64 with its edits and initial weights."""
     folder = next(reference.glob(f"prototxt/*/{manifest['source']}"))
@@ -55,10 +43,7 @@ def train_net(reference: Path, tree: str, manifest: dict[str, Any]) -> CaffeNet:
     for i, name in enumerate(message.input):
         message.input_dim[4 * i] = batch[name]
     net = load_net(message, phase="TRAIN").double()
-    kinds = {layer.layer_name: layer.layer_type for layer in net}
-    with torch.no_grad():
-        for b in net.learnable:
-            b.tensor.copy_(torch.from_numpy(seeded(b.layer, b.blob, kinds[b.layer], tuple(b.tensor.shape))))
+    seed_weights(net, statistics=False)
     return net
 
 
@@ -92,7 +77,7 @@ def test_recorded_trajectory(reference: Path, run: str, record_property: Any) ->
             loss = solver.net.plan.layers[-1].loss
             values = [loss.negative_threshold, loss.pn_margin, loss.T_p, loss.T_n]
             assert values == trace["last_loss_layer_thr_pn_tp_tn"][it - 1].tolist()  # float32 arithmetic: equal
-        data = (np.random.RandomState(100 + it - 1).randn(n, 3, side, side) * 40).astype(np.float32)
+        data = seeded_images((n, 3, side, side), seed=99 + it)
         losses = solver.step({"data": data, **manifest["inputs"]})
 
         got = np.array([losses[name] for name in manifest["loss_blobs"]])
