@@ -1,0 +1,123 @@
+"""Which letters and faces make up the embedded set, and the rule they were chosen by.
+
+The list itself (`letters.txt`, one code point a line) is kept as data, so that another Unicode table or font version
+cannot silently change the classes; `select_letters` is the rule, and a test shows that it still gives the list.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ports.datasets.split import DatasetError
+
+# All text faces that matplotlib ships: DejaVu 2.37 and STIX 1.1. Left out on purpose: LastResort (a box for every code
+# point), the display cuts, the STIX symbol and size fonts, and Computer Modern, whose code points are not Unicode's.
+FACES = (
+    *(f"DejaVuSans{style}" for style in ("", "-Oblique", "-Bold", "-BoldOblique")),
+    *(f"DejaVuSansMono{style}" for style in ("", "-Oblique", "-Bold", "-BoldOblique")),
+    *(f"DejaVuSerif{style}" for style in ("", "-Italic", "-Bold", "-BoldItalic")),
+    *(f"STIXGeneral{style}" for style in ("", "Italic", "Bol", "BolIta")),
+)
+MIN_FACES = 12  # a class has at least 12 images
+SCRIPTS = ("latin", "greek", "cyrillic", "armenian", "georgian", "modifier", "letterlike")  # super-classes 1 .. 7
+_SHAPE = 32  # side in pixels at which shapes are compared
+_ALIKE = 0.01  # two shapes are the same when they differ by less than this share of their ink (squared)
+_LIST = Path(__file__).with_name("letters.txt")
+
+
+def face_file(face: str) -> Path:
+    """The .ttf file of a face, from the installed matplotlib."""
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
+    if not path.is_file():
+        raise DatasetError(f"{path}: matplotlib {matplotlib.__version__} lacks this face; the embedded set needs it")
+    return path
+
+
+@cache
+def charmap(face: str) -> frozenset[int]:
+    """Code points that a face has a glyph for (glyph 0, the missing-glyph box, does not count)."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(c for c, glyph in FT2Font(str(face_file(face))).get_charmap().items() if glyph != 0)
+
+
+def load_letters() -> list[int]:
+    """The code points that are classes, in increasing order."""
+    lines = _LIST.read_text(encoding="ascii").splitlines()
+    return [int(line, 16) for line in lines if line and not line.startswith("#")]
+
+
+def script(code_point: int) -> str:
+    """Super-class of a letter: the first word of its Unicode name, the few odd ones together as "letterlike"."""
+    word = unicodedata.name(chr(code_point)).split()[0].lower()
+    return word if word in SCRIPTS else "letterlike"
+
+
+def tight(font, code_point: int):
+    """A glyph's ink as a PIL image of mode L (255 = full ink) without blank margins; None where it has no ink."""
+    from PIL import Image
+
+    mask = font.getmask(chr(code_point), mode="L")
+    if 0 in mask.size:
+        return None
+    image = Image.frombytes("L", mask.size, bytes(mask))
+    box = image.getbbox()
+    return None if box is None else image.crop(box)
+
+
+def _shape(image) -> np.ndarray:
+    """(32 * 32,) int64 grey levels: the glyph scaled to fit a square, so that size and position do not count."""
+    from PIL import Image
+
+    scale = _SHAPE / max(image.size)
+    size = (max(1, round(image.size[0] * scale)), max(1, round(image.size[1] * scale)))
+    square = Image.new("L", (_SHAPE, _SHAPE))
+    square.paste(image.resize(size, Image.Resampling.BOX), ((_SHAPE - size[0]) // 2, (_SHAPE - size[1]) // 2))
+    return np.asarray(square, dtype=np.float64).reshape(-1)
+
+
+def select_letters() -> list[int]:
+    """Letters in 12 or more faces, one of each group of look-alikes.
+
+    Look-alikes are code points whose shapes agree in any face: identical (Latin A, Greek Alpha, Cyrillic A) or the same
+    but for size or a rounding (Latin L and Armenian Liwn). The lowest code point of a group stays. Slow (half a minute).
+    """
+    from PIL import ImageFont
+
+    count = Counter(c for face in FACES for c in charmap(face))
+    letters = sorted(c for c, n in count.items() if n >= MIN_FACES and unicodedata.category(chr(c)).startswith("L"))
+    leader = {c: c for c in letters}
+
+    def find(c: int) -> int:
+        while leader[c] != c:
+            c = leader[c]
+        return c
+
+    blank = set()
+    for face in FACES:
+        font = ImageFont.truetype(str(face_file(face)), 96, layout_engine=ImageFont.Layout.BASIC)
+        missing = tight(font, 0x10FFFE)  # a code point that no font can have: what a missing glyph looks like here
+        drawn = {}
+        for c in letters:
+            if c in charmap(face):
+                image = tight(font, c)
+                if image is None or image == missing:
+                    blank.add(c)
+                else:
+                    drawn[c] = _shape(image)
+        codes = sorted(drawn)
+        shapes = np.stack([drawn[c] for c in codes])  # whole numbers below 2^53 throughout: exact on every machine
+        ink = (shapes**2).sum(axis=1)
+        difference = ink[:, None] + ink[None, :] - 2 * (shapes @ shapes.T)
+        alike = np.triu(difference < _ALIKE * np.minimum(ink[:, None], ink[None, :]), 1)
+        for i, j in np.argwhere(alike):
+            a, b = find(codes[i]), find(codes[j])
+            leader[max(a, b)] = min(a, b)
+    return [c for c in letters if find(c) == c and c not in blank]

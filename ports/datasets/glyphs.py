@@ -1,0 +1,238 @@
+"""The embedded set: glyph retrieval, real images that need no download.
+
+A class is a letter (a Unicode code point), an image is that letter in one of 16 text faces which matplotlib ships: dark
+on white, at a seeded size and place on a canvas of 150-300 pixels a side, so that the white-border crop and the resize
+of the Stanford Online Products pipeline really act. On disk it looks like that data set: Ebay_train.txt, Ebay_test.txt,
+one folder per super-class (script), one PNG per image. Train and test share no letter and no look-alike of a letter.
+
+The same pixels come out on every machine with the same fonts and the same FreeType inside Pillow; `CONTENT_SHA256` is
+their hash with the pinned versions (constraints.txt). Other versions may shift single grey levels: `build` then warns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+from ports.datasets import sop
+from ports.datasets.glyph_letters import FACES, SCRIPTS, charmap, face_file, load_letters, script, tight
+from ports.datasets.split import DatasetError, Split
+
+FORMAT = 1  # part of every seed: raise it when the rendering rule changes
+MARKER = "glyphs.json"  # written last: a folder that has it is complete
+SIDES = (150, 300)  # canvas width and height in pixels, both ends included
+EM = (20, 130)  # font size in pixels
+INK = (0, 90)  # grey level of the strokes; the paper is 255
+EDGE = 3  # white pixels that always remain around the ink
+NEAR = 12  # up to so many more where the letter sits near an edge, which happens with this probability at each side:
+NEAR_EACH_SIDE = 0.2
+LIST_SHA256 = "d6a87249cfb23a77b609719cf8afed89f66443dfcf84f1cbe7b5c707092374a1"
+CONTENT_SHA256 = "f80719b2e00e2c991193e438afd132c9bd29f21d3a3f7c816b0341f11813d050"
+
+
+class GlyphVersionWarning(UserWarning):
+    """The rendered pixels are not those of the pinned Pillow and matplotlib; results may differ in the last digits."""
+
+
+def draws(code_point: int, face: str) -> list[float]:
+    """Six numbers in [0, 1) that belong to this image whatever else is drawn: width, height, size, x, y, ink."""
+    digest = hashlib.sha256(f"glyphs/{FORMAT}/{code_point:04x}/{face}".encode()).digest()
+    return [int.from_bytes(digest[4 * i : 4 * i + 4], "big") / 2**32 for i in range(6)]
+
+
+def _between(u: float, limits: tuple[int, int]) -> int:
+    return limits[0] + int(u * (limits[1] - limits[0] + 1))
+
+
+def _place(u: float, free: int) -> int:
+    """Offset in 0 .. free. Often near an edge: there the white-border crop's margin of 15 pixels is cut unevenly, so
+    that letters do not all end up centred (raw pixels would do well then).
+    """
+    if u < NEAR_EACH_SIDE:
+        return min(free, int(u / NEAR_EACH_SIDE * (NEAR + 1)))
+    if u >= 1 - NEAR_EACH_SIDE:
+        return max(0, free - int((1 - u) / NEAR_EACH_SIDE * (NEAR + 1)))
+    return int((u - NEAR_EACH_SIDE) / (1 - 2 * NEAR_EACH_SIDE) * (free + 1))
+
+
+def letters() -> tuple[list[int], list[int]]:
+    """Code points of the training and the test classes: a seeded halving, so that every script is in both."""
+    order = sorted(load_letters(), key=lambda c: hashlib.sha256(f"glyphs/{FORMAT}/split/{c:04x}".encode()).digest())
+    half = len(order) // 2
+    return sorted(order[:half]), sorted(order[half:])
+
+
+def make_splits(root: Path | None = None) -> dict[str, Split]:
+    """Splits "train" and "test" as lists, nothing rendered; classes are numbered from 1 through both, as SOP's are."""
+    splits = {}
+    first = 1
+    for part, codes in zip(("train", "test"), letters()):
+        paths, labels, supers = [], [], []
+        for label, code in enumerate(codes, first):
+            for face in FACES:
+                if code in charmap(face):
+                    paths.append(f"{script(code)}_final/{code:04x}_{face}.png")
+                    labels.append(label)
+                    supers.append(1 + SCRIPTS.index(script(code)))
+        first += len(codes)
+        names = [f"U+{code:04X} {chr(code)}" for code in codes]
+        splits[part] = Split(paths, labels, f"glyphs/{part}", root, class_names=names, super_labels=supers)  # type: ignore[arg-type]
+    return splits
+
+
+def render(code_point: int, face: str, fonts: dict | None = None):
+    """One image of the set as a PIL image of mode L. `fonts` caches font objects between calls."""
+    from PIL import Image, ImageFont
+
+    fonts = {} if fonts is None else fonts
+    u = draws(code_point, face)
+    width, height = _between(u[0], SIDES), _between(u[1], SIDES)
+    size = _between(u[2], EM)
+    while True:
+        if (face, size) not in fonts:
+            # BASIC: the other engine (raqm) is not in every build of Pillow and shapes differently.
+            fonts[face, size] = ImageFont.truetype(str(face_file(face)), size, layout_engine=ImageFont.Layout.BASIC)
+        ink = tight(fonts[face, size], code_point)
+        if ink is None:
+            raise DatasetError(f"{face_file(face)}: no glyph for U+{code_point:04X}; the embedded set needs it")
+        free_x, free_y = width - ink.width - 2 * EDGE, height - ink.height - 2 * EDGE
+        if min(free_x, free_y) >= 0:
+            break
+        size -= 1 + size // 8  # a wide ligature on a narrow canvas: smaller until it fits
+    x, y = EDGE + _place(u[3], free_x), EDGE + _place(u[4], free_y)
+    dark = _between(u[5], INK)
+    table = [255 - (level * (255 - dark) + 127) // 255 for level in range(256)]
+    image = Image.new("L", (width, height), 255)
+    image.paste(ink.point(table), (x, y))
+    return image
+
+
+def _render_all(folder: Path, splits: dict[str, Split], progress: bool) -> str:
+    """Write every image below `folder`; returns the sha256 of paths, sizes and pixels in list order."""
+    from tqdm import tqdm
+
+    digests: dict[str, bytes] = {}
+    by_face: dict[str, list[str]] = {face: [] for face in FACES}
+    for split in splits.values():
+        for path in split.paths:
+            by_face[Path(path).stem.split("_", 1)[1]].append(path)
+    for name in SCRIPTS:
+        (folder / f"{name}_final").mkdir()
+    total = sum(map(len, splits.values()))
+    with tqdm(total=total, desc="glyphs", unit="img", disable=not progress) as bar:
+        for face, paths in by_face.items():  # a face at a time: at most 91 open fonts
+            fonts: dict = {}
+            for path in paths:
+                image = render(int(Path(path).stem.split("_", 1)[0], 16), face, fonts)
+                digests[path] = _digest(path, image)
+                image.save(folder / path, compress_level=1)
+                bar.update()
+    return _combine(digests, splits)
+
+
+def _digest(path: str, image) -> bytes:
+    return hashlib.sha256(f"{path} {image.size} {image.mode}\n".encode() + image.tobytes()).digest()
+
+
+def _combine(digests: dict[str, bytes], splits: dict[str, Split]) -> str:
+    return hashlib.sha256(b"".join(digests[path] for split in splits.values() for path in split.paths)).hexdigest()
+
+
+def _versions() -> dict[str, str | None]:
+    import matplotlib
+    import PIL
+    from PIL import features
+
+    return {
+        "pillow": PIL.__version__,
+        "freetype": features.version("freetype2"),
+        "matplotlib": matplotlib.__version__,
+    }
+
+
+def build(root: str | Path, *, progress: bool = True) -> dict[str, Split]:
+    """Render the set into `root` (made if need be) unless it is there already; returns its "train" and "test" splits.
+
+    Works in a folder beside `root` and renames it at the end, so `root` is complete or not there.
+    Raises DatasetError where `root` holds something else.
+    """
+    root = Path(root).expanduser().absolute()
+    if (root / MARKER).is_file():
+        try:
+            return read(root)
+        except DatasetError:
+            pass  # ours, but damaged or of an older format: made anew below
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise DatasetError(f"{root}: holds something else than the embedded set; name an empty or a new folder")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
+    try:
+        splits = make_splits()
+        content = _render_all(work, splits, progress)
+        sop.write_list(work / "Ebay_train.txt", splits["train"])
+        sop.write_list(work / "Ebay_test.txt", splits["test"], first_id=1 + len(splits["train"]))
+        record = {"format": FORMAT, "content_sha256": content, "list_sha256": _list_hash(splits), **_versions()}
+        (work / MARKER).write_text(json.dumps(record, indent=1) + "\n", encoding="ascii")
+        os.chmod(work, 0o755)  # mkdtemp made it private
+        if root.exists():
+            shutil.rmtree(root)
+        try:
+            os.replace(work, root)
+        except OSError:
+            if not (root / MARKER).is_file():  # else another process was faster with the same set
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return read(root)
+
+
+def read(root: str | Path) -> dict[str, Split]:
+    """The splits of a built set. Raises DatasetError where it is absent, damaged (images missing) or another format."""
+    root = Path(root).expanduser().absolute()
+    if not (root / MARKER).is_file():
+        raise DatasetError(f"{root}: no complete embedded set here ({MARKER} is missing); build it first")
+    try:
+        record = json.loads((root / MARKER).read_text(encoding="ascii"))
+    except ValueError as error:
+        raise DatasetError(f"{root / MARKER}: {error}") from None
+    if record.get("format") != FORMAT:
+        raise DatasetError(f"{root / MARKER}: format {record.get('format')}, this program makes and reads {FORMAT}")
+    named = make_splits(root)
+    splits = {}
+    for part in ("train", "test"):
+        splits[part] = sop.read_list(root / f"Ebay_{part}.txt", name=f"glyphs/{part}")  # the reader of the real set
+        if splits[part].fingerprint() != named[part].fingerprint():
+            raise DatasetError(f"{root / f'Ebay_{part}.txt'}: not the list of the embedded set")
+        splits[part].check_files()
+    if record.get("content_sha256") != CONTENT_SHA256:
+        made = ", ".join(f"{k} {record.get(k)}" for k in ("pillow", "freetype", "matplotlib"))
+        warnings.warn(
+            f"{root}: the embedded set was drawn with {made}, whose pixels are not those of the pinned versions; "
+            "results may differ slightly from the recorded ones",
+            GlyphVersionWarning,
+            stacklevel=2,
+        )
+    return named
+
+
+def _list_hash(splits: dict[str, Split]) -> str:
+    return hashlib.sha256("".join(s.fingerprint() for s in splits.values()).encode()).hexdigest()
+
+
+def content_hash(root: str | Path) -> str:
+    """sha256 of paths, sizes and decoded pixels of a built set, read back from disk (about 10 s)."""
+    from PIL import Image
+
+    splits = read(root)
+    digests = {}
+    for split in splits.values():
+        for path, file in zip(split.paths, split.files()):
+            with Image.open(file) as image:
+                image.load()
+                digests[path] = _digest(path, image)
+    return _combine(digests, splits)

@@ -1,0 +1,56 @@
+"""Small parts that the readers of official layouts share: finding the root, reading lists, saying what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ports.datasets.split import DatasetError
+
+
+def find_root(root: str | Path, dataset: str, *needed: str) -> Path:
+    """The folder that holds all of `needed` (names below it): `root` itself, or the only folder in it that does.
+
+    So both `--data SOP` and `--data folder/that/holds/SOP` work; anything else is an error that lists what was sought.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        kind = "is a file, not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"{root}: {kind} ({dataset} is expected there, with {', '.join(needed)})")
+    candidates = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
+    complete = [c for c in candidates if all((c / name).exists() for name in needed)]
+    if len(complete) == 1 or (complete and complete[0] == root):
+        return complete[0].resolve()
+    if complete:
+        raise DatasetError(f"{root}: more than one folder looks like {dataset}: {', '.join(map(str, complete))}")
+    missing = [name for name in needed if not (root / name).exists()]
+    raise DatasetError(f"{root}: not {dataset}: {', '.join(missing)} not found there")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number from 1, stripped text) of each non-empty line; UTF-8 with or without a byte order mark."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: file not found") from None
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: byte {error.start}: not UTF-8 text") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def to_int(text: str, path: Path, line: int, what: str) -> int:
+    """`text` as a whole number, or an error with file and line."""
+    try:
+        return int(text)
+    except ValueError:
+        raise DatasetError(f"{path}:{line}: {what} must be a whole number, got {text!r}") from None
+
+
+def safe_path(text: str, path: Path, line: int) -> str:
+    """An image path from a list: relative and inside the data set, with forward slashes."""
+    text = text.replace("\\", "/")
+    if not text or text.startswith("/") or ".." in text.split("/"):
+        raise DatasetError(f"{path}:{line}: image path {text!r} leaves the data set")
+    return text

@@ -1,0 +1,60 @@
+"""Stanford Online Products (Song et al., CVPR 2016).
+
+    Stanford_Online_Products/
+      Ebay_train.txt  Ebay_test.txt     header, then: image_id class_id super_class_id path
+      bicycle_final/111085122871_0.JPG  ... 12 folders, one per kind of product
+
+Labels are the `class_id`s: 1 .. 11,318 in training, 11,319 .. 22,634 in test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ports.datasets.counts import check_counts as _check_counts
+from ports.datasets.layout import find_root, read_lines, safe_path, to_int
+from ports.datasets.split import DatasetError, Split
+
+HEADER = "image_id class_id super_class_id path"
+
+
+def read(root: str | Path, *, check_counts: bool = True, check_files: bool = True) -> dict[str, Split]:
+    """Splits "train" and "test" of a Stanford_Online_Products folder.
+
+    Raises DatasetError: not that folder, a malformed line (file:line), images that are missing (how many, the first
+    three), counts that are not the published 59,551/11,318 and 60,502/11,316.
+    """
+    folder = find_root(root, "Stanford Online Products", "Ebay_train.txt", "Ebay_test.txt")
+    splits = {part: read_list(folder / f"Ebay_{part}.txt", name=f"sop/{part}") for part in ("train", "test")}
+    if check_counts:
+        _check_counts("sop", splits, str(folder))
+    if check_files:
+        for split in splits.values():
+            split.check_files()
+    return splits
+
+
+def read_list(path: Path, *, name: str) -> Split:
+    """One Ebay_*.txt; image paths are relative to its folder."""
+    paths, labels, supers = [], [], []
+    for number, line in read_lines(path):
+        if number == 1 and line.split() == HEADER.split():
+            continue
+        fields = line.split(maxsplit=3)
+        if len(fields) != 4:
+            raise DatasetError(f"{path}:{number}: expected '{HEADER}', got {line!r}")
+        to_int(fields[0], path, number, "image_id")
+        labels.append(to_int(fields[1], path, number, "class_id"))
+        supers.append(to_int(fields[2], path, number, "super_class_id"))
+        paths.append(safe_path(fields[3], path, number))
+    if not paths:
+        raise DatasetError(f"{path}: no images listed")
+    return Split(paths, labels, name=name, root=path.parent, super_labels=supers)  # type: ignore[arg-type]
+
+
+def write_list(path: Path, split: Split, *, first_id: int = 1) -> None:
+    """Write a split as an Ebay_*.txt, image ids counting from `first_id`."""
+    supers = split.super_labels if split.super_labels is not None else [1] * len(split)
+    rows = zip(range(first_id, first_id + len(split)), split.labels, supers, split.paths)
+    text = "\n".join([HEADER, *(f"{i} {label} {kind} {name}" for i, label, kind, name in rows)])
+    path.write_text(text + "\n", encoding="utf-8")
