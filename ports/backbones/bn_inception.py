@@ -10,7 +10,7 @@ Names are flat (`inception_3a_3x3_reduce_bn.weight`), so that `bn_inception-52de
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -49,8 +49,24 @@ BLOCKS: tuple[Block, ...] = (
     Block("inception_5a", 1056, 352, 192, 320, 160, 224, "avg", 128),
     Block("inception_5b", 1024, 352, 192, 320, 192, 224, "max", 128),
 )
-CHANNELS: dict[str, int] = {block.name: block.outputs for block in BLOCKS}
-FEATURES = CHANNELS["inception_5b"]  # 1024
+#: The authors' GoogLeNet-BN (Caffe nets of RLL and OSM + CAA) is narrower at 4c and 4d than the PyTorch weights, and has
+#: no convolution bias: weights of one do not fit the other.
+CAFFE_BLOCKS: tuple[Block, ...] = (
+    *BLOCKS[:5],
+    Block("inception_4c", 576, 160, 128, 160, 128, 160, "avg", 96),
+    Block("inception_4d", 576, 96, 128, 192, 160, 192, "avg", 96),
+    Block("inception_4e", 576, 0, 128, 192, 192, 256, "max", 0, stride=2),
+    Block("inception_5a", 1024, 352, 192, 320, 160, 224, "avg", 128),
+    BLOCKS[9],
+)
+WIDTHS: dict[str, tuple[Block, ...]] = {"pytorch": BLOCKS, "caffe": CAFFE_BLOCKS}
+FEATURES = BLOCKS[-1].outputs  # 1024
+
+
+def widths_of(state: Mapping[str, Tensor]) -> str:
+    """Which net a state dict belongs to, "pytorch" or "caffe". Raises KeyError without `inception_4c_pool_proj.weight`."""
+    rows = state["inception_4c_pool_proj.weight"].shape[0]
+    return "caffe" if rows == CAFFE_BLOCKS[5].projection else "pytorch"
 
 
 class BNInception(nn.Module):
@@ -66,6 +82,7 @@ class BNInception(nn.Module):
     conv_bias: convolutions carry a bias, as the PyTorch weights do (a Caffe net's have none). In front of a BN layer in
         training mode a bias has no effect; with frozen statistics it has.
     bn_momentum: share of the new batch in the running statistics: 0.1; Deep_Metric has 0.9.
+    widths: "pytorch" for the common weights, "caffe" for the authors' GoogLeNet-BN (with conv_bias=False).
     """
 
     def __init__(
@@ -76,8 +93,11 @@ class BNInception(nn.Module):
         freeze_bn: bool = False,
         conv_bias: bool = True,
         bn_momentum: float = 0.1,
+        widths: str = "pytorch",
     ) -> None:
         super().__init__()
+        if widths not in WIDTHS:
+            raise ValueError(f"widths={widths!r}: expected one of {', '.join(WIDTHS)}")
         if pool not in ("max", "avg", "none"):
             raise ValueError(f"pool={pool!r}: expected 'max', 'avg' or 'none'")
         if pool == "none" and num_classes is not None:
@@ -86,10 +106,13 @@ class BNInception(nn.Module):
         self.freeze_bn = freeze_bn
         self.conv_bias = conv_bias
         self.bn_momentum = bn_momentum
+        self.widths = widths
+        self.blocks = WIDTHS[widths]
+        self.channels = {block.name: block.outputs for block in self.blocks}
         self._add("conv1_7x7_s2", 3, 64, 7, 2)
         self._add("conv2_3x3_reduce", 64, 64, 1)
         self._add("conv2_3x3", 64, 192, 3)
-        for block in BLOCKS:
+        for block in self.blocks:
             name, inputs = block.name, block.inputs
             if block.one:
                 self._add(f"{name}_1x1", inputs, block.one, 1)
@@ -135,14 +158,14 @@ class BNInception(nn.Module):
         RLL's heads take 3c, 4e and 5b. Raises ValueError for a name that is no block.
         """
         wanted = set(names)
-        unknown = sorted(wanted - CHANNELS.keys())
+        unknown = sorted(wanted - self.channels.keys())
         if unknown:
-            raise ValueError(f"BN-Inception has no block {unknown[0]!r}; its blocks are {', '.join(CHANNELS)}")
+            raise ValueError(f"BN-Inception has no block {unknown[0]!r}; its blocks are {', '.join(self.channels)}")
         found: dict[str, Tensor] = {}
         x = F.max_pool2d(self._unit("conv1_7x7_s2", x), 3, 2, ceil_mode=True)
         x = self._unit("conv2_3x3", self._unit("conv2_3x3_reduce", x))
         x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-        for block in BLOCKS:
+        for block in self.blocks:
             if len(found) == len(wanted):
                 break
             x = self._block(block, x)
@@ -158,7 +181,9 @@ class BNInception(nn.Module):
         x = self.features(x)
         if self.pool == "none":
             return x
-        x = (x.amax(dim=(2, 3)) if self.pool == "max" else x.mean(dim=(2, 3))).contiguous()
+        # amax and not adaptive_max_pool2d, which has no deterministic backward on CUDA. They differ in the gradient of
+        # exact ties, which after a ReLU are zeros and get none.
+        x = x.amax(dim=(2, 3)) if self.pool == "max" else x.mean(dim=(2, 3))
         return x if self.num_classes is None else self.last_linear(x)
 
     def train(self, mode: bool = True) -> BNInception:

@@ -1,0 +1,33 @@
+"""ResNet-50 as the classification baseline uses it (`metric_learning/modules/featurizer.py`)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ports.backbones.heads import LayerNormHead
+from ports.torchvision_compat import torchvision
+
+
+class ResNet50Embedding(nn.Module):
+    """ResNet-50 up to its last map, then `LayerNormHead`: (N, 3, H, W) -> (N, dim), unit rows.
+
+    Inputs: RGB in [0, 1], ImageNet mean and standard deviation removed, 224x224. Without ImageNet weights unless
+    `load_imagenet` is called: nothing is downloaded here.
+    """
+
+    def __init__(self, dim: int = 2048) -> None:
+        super().__init__()
+        net = torchvision.models.resnet50(weights=None)
+        stem = [("conv1", net.conv1), ("bn1", net.bn1), ("relu", net.relu), ("maxpool", net.maxpool)]
+        self.feature = nn.Sequential()
+        for name, module in stem + [(f"layer{i}", getattr(net, f"layer{i}")) for i in range(1, 5)]:
+            self.feature.add_module(name, module)
+        self.head = LayerNormHead(2048, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.feature(x))
+
+    def load_imagenet(self, state: dict[str, Tensor]) -> None:
+        """Takes a torchvision (or Cadene) ResNet-50 state dict; its classifier is left out. Raises on any other gap."""
+        kept = {name: value for name, value in state.items() if not name.startswith(("fc.", "last_linear."))}
+        self.feature.load_state_dict(kept)
