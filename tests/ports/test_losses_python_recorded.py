@@ -173,3 +173,89 @@ def test_is_finite_where_the_original_fails(reference: Path, name: str) -> None:
                 assert torch.isfinite(gradient).all(), entry["case"]
             if entry["results"]["f64"]["outcome"] in ("plain_python_number", "constant_zero_no_graph"):
                 assert value == 0 and not gradients["embeddings"].any(), entry["case"]
+
+
+SHIPPED = Path(__file__).resolve().parents[2] / "golden" / "data" / "losses_python" / "cases.npz"
+
+
+def probe_matrices() -> dict[str, np.ndarray]:
+    """The projections of the compact gradients, by their recipe."""
+    return {f"D{dim}": np.random.RandomState(999).randn(dim, 3) for dim in (2, 64, 128, 512)}
+
+
+def shipped_cases() -> dict[str, list[tuple[dict, dict]]]:
+    """Loss name -> (entry, arrays) of the cases that travel with the project."""
+    with np.load(SHIPPED, allow_pickle=False) as archive:
+        stored = dict(archive)
+    cases: dict[str, dict[str, dict]] = {}
+    for key, value in stored.items():
+        name, case, field = key.rsplit("/", 2)
+        cases.setdefault(name, {}).setdefault(case, {})[field] = value
+    inputs = cases.pop("inputs")
+    return {
+        name: [
+            ({"case": case, "config": name.split("/")[1]}, inputs[case] | fields) for case, fields in by_case.items()
+        ]
+        for name, by_case in cases.items()
+    }
+
+
+@pytest.mark.parametrize("name", LOSSES, ids=[name.split("/")[1] for name in LOSSES])
+def test_equals_the_shipped_cases(name: str) -> None:
+    """The authors' float64 runs that every clone has."""
+    cases = shipped_cases()[name]
+    bad = [line for entry, arrays in cases for line in mismatches(name, entry, arrays, "", probe_matrices())]
+    assert cases and not bad, "\n".join(bad)
+
+
+MUTATIONS = {
+    "ms_default": {
+        "peer's beta": lambda: losses.MultiSimilarityLoss(beta=50),
+        "paper's base": lambda: losses.MultiSimilarityLoss(base=1.0),
+        "no miner": lambda: losses.MultiSimilarityLoss(beta=40, variant="library"),
+        "another epsilon": lambda: losses.MultiSimilarityLoss(epsilon=0.05),
+    },
+    "contrastive_default": {
+        "self pair excluded by index": lambda: losses.ContrastiveLoss(cutoff=1 - 1e-5),
+        "another margin": lambda: losses.ContrastiveLoss(0.4),
+        "peer's": lambda: losses.ContrastiveLoss(variant="library"),
+        "hinge": lambda: losses.ContrastiveLoss(variant="paper"),
+    },
+    "binomial_default": {
+        "train.py's alpha": lambda: losses.BinomialDevianceLoss(alpha=30),
+        "paper": lambda: losses.BinomialDevianceLoss(variant="paper"),
+    },
+    "lifted_default": {
+        "paper": lambda: losses.LiftedStructureLoss(variant="paper"),
+        "mined": lambda: losses.LiftedStructureLoss(hard_mining=True),
+    },
+    "nca_k5": {
+        "signs put right": lambda: losses.NCALoss(alpha=16, variant="paper"),
+        "one neighbour more": lambda: losses.NCALoss(k=6),
+    },
+    "batchall_m02": {
+        "mean of the violating triplets": lambda: losses.BatchAllLoss(nonzero=True, variant="paper"),
+        "own rows at unequal sizes": lambda: losses.BatchAllLoss(variant="paper"),
+    },
+    "weight_mined": {"half of it": lambda: losses.MultiSimilarityLoss(cutoff=1.0)},
+    "margin_beta_class": {
+        "exactly 1.2": lambda: losses.MarginLoss(),
+        "triplets counted": lambda: losses.MarginLoss(num_classes=100, count="triplets"),
+    },
+    "normsoftmax_t005": {"embeddings normalised": lambda: losses.NormSoftmaxLoss(1, 1, variant="paper")},
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "mutation"), [(config, mutation) for config, known in MUTATIONS.items() for mutation in known]
+)
+def test_a_known_wrong_port_is_caught(config: str, mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the same tolerance, at least one shipped case tells the wrong port from the right one."""
+    name = next(name for name in LOSSES if name.endswith("/" + config))
+    monkeypatch.setitem(LOSSES, name, MUTATIONS[config][mutation])
+    caught = [
+        line
+        for entry, arrays in shipped_cases()[name]
+        for line in mismatches(name, entry, arrays, "", probe_matrices())
+    ]
+    assert caught
