@@ -23,7 +23,9 @@ from caffe_compat.bn_inception import (
     to_caffe,
 )
 from caffe_compat.errors import CaffeFormatError
+from caffe_compat.net import load_net
 from caffe_compat.preprocessing import PREPROCESSING, Preprocessing
+from caffe_compat.seeded import seed_weights
 from ports.backbones.bn_inception import BNInception
 
 
@@ -234,3 +236,37 @@ def test_recorded_features_of_the_python_originals(
     images = torch.from_numpy((np.random.RandomState(7).randn(2, 3, 224, 224) * 40).astype(np.float32)).double()
     with torch.no_grad():
         assert relative_error(module(images), torch.from_numpy(recorded)) < tolerance
+
+
+DEPLOY = "prototxt/rll_cvpr19/SOP_GoogLeNet_Ori_V05/deploy_prototxts/test_H.prototxt"
+
+
+def test_equals_caffenet_in_every_format(reference: Path, tmp_path: Path) -> None:
+    """The authors' deploy net and the module agree through each file, there and back: DESIGN's 1e-5 of the RMS."""
+    net = load_net(reference / DEPLOY, dialect="rll_cvpr19")
+    seed_weights(net)
+    # Sums as a trained net has them: divisor near 1/(1 - 0.999), not 1.
+    for name, blobs in net.params.items():
+        if name.endswith("/bn"):
+            for blob in blobs:
+                blob *= 987.25
+    net.save_caffemodel(tmp_path / "net.caffemodel")
+    images = torch.from_numpy((np.random.RandomState(7).randn(2, 3, 224, 224) * 40).astype(np.float32))
+    with torch.no_grad():
+        net(data=images)
+        want = net.blobs["pool5/7x7_s1/pre_fc"].flatten(1).clone()
+    names = ["net.caffemodel", "a.safetensors", "old.pth", "new.pth", "again.caffemodel"]
+    for source, target in zip(names, names[1:]):  # each is made from the one before
+        convert(tmp_path / source, tmp_path / target, generation="old" if target == "old.pth" else "new")
+    for name in names:
+        module = load_bn_inception(tmp_path / name)
+        assert module.load_report.unused == (["pool5/7x7_s1/fc"] if name == "net.caffemodel" else [])
+        with torch.no_grad():
+            assert relative_error(module(images), want) < 1e-5, name
+    back = load_net(reference / DEPLOY, dialect="rll_cvpr19")
+    report = back.load_caffemodel(tmp_path / "again.caffemodel")
+    assert report.only_in_file == []
+    assert report.only_in_net == ["pool5/7x7_s1/fc"]
+    with torch.no_grad():
+        back(data=images)
+    assert relative_error(back.blobs["pool5/7x7_s1/pre_fc"].flatten(1), want) < 1e-5
