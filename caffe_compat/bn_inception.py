@@ -26,7 +26,7 @@ from caffe_compat.caffemodel import read_caffemodel, write_caffemodel
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path
 from caffe_compat.preprocessing import METADATA_KEY, PREPROCESSING, Preprocessing
-from ports.backbones.bn_inception import BLOCKS, BNInception
+from ports.backbones.bn_inception import BLOCKS, BNInception, widths_of
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +143,11 @@ def _normalised(state: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor
     keys = {key: key for key in state}
     for prefix in _PREFIXES:
         keys = {k.removeprefix(prefix): original for k, original in keys.items()}
+    # The authors' Caffe net is narrower at 4c and 4d than the PyTorch weights; the same names serve both.
+    probe = state.get(keys.get("inception_4c_pool_proj.weight", ""))
+    widths = widths_of({"inception_4c_pool_proj.weight": probe}) if isinstance(probe, Tensor) else "pytorch"
     with torch.device("meta"):
-        shapes = {k: tuple(v.shape) for k, v in BNInception(pool="avg").state_dict().items()}
+        shapes = {k: tuple(v.shape) for k, v in BNInception(pool="avg", widths=widths).state_dict().items()}
     new: dict[str, Tensor] = {}
     for key, shape in shapes.items():
         if key.endswith("num_batches_tracked"):
@@ -238,7 +241,7 @@ def load_bn_inception(
         classes = len(state[head[0]])
     else:
         report.unused += [key for key in head if state.pop(key, None) is not None]
-    module = PretrainedBNInception(pool=pool, num_classes=classes, freeze_bn=freeze_bn)
+    module = PretrainedBNInception(pool=pool, num_classes=classes, freeze_bn=freeze_bn, widths=widths_of(state))
     module.load_state_dict(state)
     module.preprocessing, module.load_report = preprocessing, report
     if report.unused:

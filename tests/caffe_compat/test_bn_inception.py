@@ -270,3 +270,15 @@ def test_equals_caffenet_in_every_format(reference: Path, tmp_path: Path) -> Non
     with torch.no_grad():
         back(data=images)
     assert relative_error(back.blobs["pool5/7x7_s1/pre_fc"].flatten(1), want) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["net.caffemodel", "net.pth", "net.safetensors"])
+def test_the_authors_narrower_net_makes_the_round_trip(tmp_path, name):
+    """GoogLeNet-BN of the Caffe nets has 96 channels where the PyTorch weights have 128 (4c and 4d, pool_proj)."""
+    module = BNInception(pool="avg", widths="caffe").eval()
+    save_bn_inception(module, tmp_path / name)
+    loaded = load_bn_inception(tmp_path / name)
+    assert loaded.widths == "caffe"
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), module(x), rtol=1e-5, atol=1e-5)
