@@ -256,7 +256,9 @@ def save_bn_inception(
     preprocessing: Preprocessing | None = None,
     generation: str = "new",
 ) -> None:
-    """Write a BN-Inception (module or state dict) as .caffemodel, .caffemodel.h5, .safetensors, .pth or .pt.
+    """Write a BN-Inception (module or state dict) as .caffemodel, .safetensors, .pth or .pt.
+
+    Not as .caffemodel.h5: its layer names hold "/", which an HDF5 file of Caffe cannot have.
 
     preprocessing: kept in the safetensors metadata; default: the module's own.
     generation: "old" writes a .pth with BN vectors of shape (1, C) and without num_batches_tracked.
@@ -266,7 +268,7 @@ def save_bn_inception(
         preprocessing = preprocessing or getattr(weights, "preprocessing", None)
         weights = weights.state_dict()
     state, _ = _normalised(weights, "<module>")
-    if path.name.endswith((".caffemodel", ".caffemodel.h5", ".h5")):
+    if path.name.endswith(".caffemodel"):
         layers = to_caffe(state)
         write_caffemodel(path, layers, types=layer_types(layers))
     elif path.suffix == ".safetensors":
@@ -283,7 +285,7 @@ def save_bn_inception(
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
     else:
-        raise ValueError(f"{path}: unknown suffix; expected .caffemodel, .caffemodel.h5, .safetensors, .pth or .pt")
+        raise ValueError(f"{path}: unknown suffix; expected .caffemodel, .safetensors, .pth or .pt")
 
 
 def layer_types(layers: Mapping[str, object]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,10 @@ def test_foreign_pickles_are_not_executed(tmp_path: Path) -> None:
     (tmp_path / "junk.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(CaffeFormatError, match=r"junk\.safetensors"):
         load_bn_inception(tmp_path / "junk.safetensors")
+    with pytest.raises(CaffeFormatError, match="unknown suffix"):
+        load_bn_inception(__file__)
+    with pytest.raises(FileNotFoundError, match=r"gone\.pth"):
+        load_bn_inception(tmp_path / "gone.pth")
 
 
 def test_a_failed_write_leaves_the_old_file(
@@ -251,12 +256,12 @@ def test_equals_caffenet_in_every_format(reference: Path, tmp_path: Path) -> Non
             for blob in blobs:
                 blob *= 987.25
     net.save_caffemodel(tmp_path / "net.caffemodel")
-    images = torch.from_numpy((np.random.RandomState(7).randn(2, 3, 224, 224) * 40).astype(np.float32))
+    images = torch.from_numpy((np.random.RandomState(7).randn(1, 3, 224, 224) * 40).astype(np.float32))
     with torch.no_grad():
         net(data=images)
         want = net.blobs["pool5/7x7_s1/pre_fc"].flatten(1).clone()
     names = ["net.caffemodel", "a.safetensors", "old.pth", "new.pth", "again.caffemodel"]
-    for source, target in zip(names, names[1:]):  # each is made from the one before
+    for source, target in pairwise(names):  # each is made from the one before
         convert(tmp_path / source, tmp_path / target, generation="old" if target == "old.pth" else "new")
     for name in names:
         module = load_bn_inception(tmp_path / name)

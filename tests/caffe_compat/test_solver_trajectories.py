@@ -48,7 +48,7 @@ def train_net(reference: Path, tree: str, manifest: dict[str, Any]) -> CaffeNet:
 
 
 def samples(tensor: torch.Tensor) -> np.ndarray:
-    flat = tensor.detach().numpy().ravel()
+    flat = tensor.detach().cpu().numpy().ravel()
     return flat[np.random.RandomState(0).randint(0, flat.size, 32)]
 
 
@@ -58,13 +58,12 @@ def worst(got: np.ndarray, want: np.ndarray, l2: np.ndarray, sizes: np.ndarray) 
     return float((np.abs(got - want) / np.maximum(rms, 1e-300)[:, None]).max())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("run", RUNS)
-def test_recorded_trajectory(reference: Path, run: str, record_property: Any) -> None:
+def follow(reference: Path, run: str, device: torch.device) -> dict[str, float]:
+    """Step through a recorded run; largest errors, each relative to its loss or to the RMS of its blob."""
     folder = reference / "train" / run
     manifest, trace = json.loads((folder / "manifest.json").read_text()), np.load(folder / "trace.npz")
     tree = run.split("/")[0]
-    solver = Solver(manifest["solver_text"], net=train_net(reference, tree, manifest), dialect=tree)
+    solver = Solver(manifest["solver_text"], net=train_net(reference, tree, manifest).to(device), dialect=tree)
 
     want_learnable = [(e["layer"], e["blob"], e["lr_mult"], e["decay_mult"]) for e in manifest["learnable"]]
     assert [(b.layer, b.blob, b.lr_mult, b.decay_mult) for b in solver.net.learnable] == want_learnable
@@ -102,6 +101,19 @@ def test_recorded_trajectory(reference: Path, run: str, record_property: Any) ->
                 norms = np.array([t.detach().norm().item() for t in tensors])
                 error = max(error, float((np.abs(norms - l2) / np.maximum(l2, 1e-300)).max()))
                 errors[kind] = max(errors[kind], error)
-    record_property("errors", errors)
-    print(run, {name: f"{value:.1e}" for name, value in errors.items()})
+    print(f"{run} on {device}:", {name: f"{value:.1e}" for name, value in errors.items()})
+    return errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_recorded_trajectory(reference: Path, run: str) -> None:
+    errors = follow(reference, run, torch.device("cpu"))
+    assert all(value < TOLERANCE for value in errors.values()), errors
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("run", RUNS)
+def test_recorded_trajectory_on_cuda(reference: Path, cuda: torch.device, run: str) -> None:
+    errors = follow(reference, run, cuda)
     assert all(value < TOLERANCE for value in errors.values()), errors
