@@ -1,7 +1,4 @@
-"""What the publishers say is in each data set: the one table that readers check against.
-
-(images, classes) per split; for MARS and LPW, whose items are tracklets, see the remarks.
-"""
+"""What the publishers say is in each data set: the one table that readers check against."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import numpy as np
 
 from ports.datasets.split import DatasetError, Split
 
+# (images, classes) per split; None where no published figure is known to us.
 COUNTS: dict[str, dict[str, tuple[int | None, int | None]]] = {
     "sop": {"train": (59551, 11318), "test": (60502, 11316)},
     "cub": {"train": (5864, 100), "test": (5924, 100)},
@@ -16,27 +14,31 @@ COUNTS: dict[str, dict[str, tuple[int | None, int | None]]] = {
     "inshop": {"train": (25882, 3997), "query": (14218, 3985), "gallery": (12612, 3985)},
     # The gallery's 752 ids are 750 persons, 0 (distractors) and -1 (junk).
     "market1501": {"train": (12936, 751), "query": (3368, 750), "gallery": (19732, 752)},
-    # Images, and persons where the publishers state them.
-    "mars": {"train": (509914, 625), "test": (681089, None)},
-    "lpw": {"train": (None, 1975), "test": (None, 756)},
+    "mars": {"train": (509914, 625), "gallery": (681089, None)},
+    "lpw": {"train": (418739, 1975), "query": (63118, 756), "gallery": (108690, 756)},
 }
+# Tracklets per split, for the data sets whose items are frames. MARS's gallery holds the query tracklets too.
 TRACKLETS: dict[str, dict[str, int]] = {
-    "mars": {"train": 8298, "test": 12180, "query": 1980},
-    "lpw": {"probe": 756},
+    "mars": {"train": 8298, "query": 1980, "gallery": 12180},
+    "lpw": {"query": 756},
 }
 
 
-def check_counts(dataset: str, splits: dict[str, Split], source: str) -> None:
-    """Compare with `COUNTS`; `source` is the file or folder that the splits were read from, for the message."""
+def check_counts(dataset: str, splits: dict[str, Split], source: object) -> None:
+    """Compare with `COUNTS` and `TRACKLETS`; `source` is the folder that the splits were read from, for the message."""
+    wrong = []
     for part, (images, classes) in COUNTS[dataset].items():
         split = splits[part]
-        for what, expected, found in (("images", images, len(split)), ("classes", classes, split.num_classes)):
+        tracklets = TRACKLETS.get(dataset, {}).get(part)
+        found_tracklets = 0 if split.tracks is None else len(np.unique(split.tracks))
+        for what, expected, found in (
+            ("images", images, len(split)),
+            ("classes", classes, split.num_classes),
+            ("tracklets", tracklets, found_tracklets),
+        ):
             if expected is not None and found != expected:
-                raise DatasetError(
-                    f"{source}: {dataset}/{part} has {found:,} {what}, published are {expected:,} "
-                    "(check_counts=False accepts a part of the data set)"
-                )
-    for part, expected in TRACKLETS.get(dataset, {}).items():
-        tracks = splits[part].tracks if part in splits else None
-        if tracks is not None and (found := len(np.unique(tracks))) != expected:
-            raise DatasetError(f"{source}: {dataset}/{part} has {found:,} tracklets, published are {expected:,}")
+                wrong.append(f"{part} has {found:,} {what} instead of {expected:,}")
+    if wrong:
+        raise DatasetError(
+            f"{source}: not the published {dataset}: {'; '.join(wrong)} (check_counts=False reads it all the same)"
+        )

@@ -28,6 +28,7 @@ MARKER = "glyphs.json"  # written last: a folder that has it is complete
 SIDES = (150, 300)  # canvas width and height in pixels, both ends included
 EM = (20, 130)  # font size in pixels
 INK = (0, 90)  # grey level of the strokes; the paper is 255
+LEGIBLE = 16  # the longer side of the ink is at least so many pixels (a modifier letter at size 20 would have 7)
 EDGE = 3  # white pixels that always remain around the ink
 NEAR = 12  # up to so many more where the letter sits near an edge, which happens with this probability at each side:
 NEAR_EACH_SIDE = 0.2
@@ -100,6 +101,9 @@ def render(code_point: int, face: str, fonts: dict | None = None):
         ink = tight(fonts[face, size], code_point)
         if ink is None:
             raise DatasetError(f"{face_file(face)}: no glyph for U+{code_point:04X}; the embedded set needs it")
+        if max(ink.size) < LEGIBLE:
+            size += 1 + size // 8
+            continue
         free_x, free_y = width - ink.width - 2 * EDGE, height - ink.height - 2 * EDGE
         if min(free_x, free_y) >= 0:
             break

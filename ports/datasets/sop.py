@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ports.datasets.counts import check_counts as _check_counts
-from ports.datasets.layout import find_root, read_lines, safe_path, to_int
+from ports.datasets.layout import find_root, finish, read_lines, safe_path, to_int
 from ports.datasets.split import DatasetError, Split
 
 HEADER = "image_id class_id super_class_id path"
@@ -26,12 +25,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
     """
     folder = find_root(root, "Stanford Online Products", "Ebay_train.txt", "Ebay_test.txt")
     splits = {part: read_list(folder / f"Ebay_{part}.txt", name=f"sop/{part}") for part in ("train", "test")}
-    if check_counts:
-        _check_counts("sop", splits, str(folder))
-    if check_files:
-        for split in splits.values():
-            split.check_files()
-    return splits
+    return finish("sop", folder, splits, check_counts, check_files)
 
 
 def read_list(path: Path, *, name: str) -> Split:

@@ -1,0 +1,65 @@
+"""In-shop Clothes Retrieval of DeepFashion (Liu et al., CVPR 2016): train, query and gallery.
+
+    list_eval_partition.txt (or Eval/list_eval_partition.txt)
+      52712
+      image_name item_id evaluation_status
+      img/WOMEN/Dresses/id_00000002/02_1_front.jpg id_00000002 train
+    img/... (or Img/img/...)
+
+Labels are the numbers of the item ids (id_00000002 is 2). Query and gallery hold the same items.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ports.datasets.layout import find_root, finish, read_lines, safe_path, to_int
+from ports.datasets.split import DatasetError, Split
+
+LIST = "list_eval_partition.txt"
+
+
+def read(root: str | Path, *, check_counts: bool = True, check_files: bool = True) -> dict[str, Split]:
+    """Splits "train", "query", "gallery".
+
+    Raises DatasetError: not that folder, a malformed line (file:line), a list shorter or longer than its first line
+    says, missing images, counts other than the published 25,882 / 14,218 / 12,612.
+    """
+    try:
+        folder = find_root(root, "In-shop Clothes Retrieval", LIST)
+        path = folder / LIST
+    except DatasetError as first:
+        try:
+            folder = find_root(root, "In-shop Clothes Retrieval", f"Eval/{LIST}")
+        except DatasetError:
+            raise first from None
+        path = folder / "Eval" / LIST
+    images = next((p for p in (folder, folder / "Img") if (p / "img").is_dir()), folder)
+    rows: dict[str, list[tuple[str, int]]] = {"train": [], "query": [], "gallery": []}
+    announced = None
+    for number, line in read_lines(path):
+        fields = line.split()
+        if number == 1 and len(fields) == 1:
+            announced = to_int(line, path, number, "number of images")
+            continue
+        if fields == ["image_name", "item_id", "evaluation_status"]:
+            continue
+        if len(fields) != 3:
+            raise DatasetError(f"{path}:{number}: expected 'image_name item_id evaluation_status', got {line!r}")
+        item = re.fullmatch(r"id_(\d+)", fields[1])
+        if item is None:
+            raise DatasetError(f"{path}:{number}: item id {fields[1]!r} is not like id_00000002")
+        if fields[2] not in rows:
+            raise DatasetError(f"{path}:{number}: status {fields[2]!r} is none of train, query, gallery")
+        rows[fields[2]].append((safe_path(fields[0], path, number), int(item[1])))
+    total = sum(map(len, rows.values()))
+    if announced is not None and total != announced:
+        raise DatasetError(f"{path}: its first line announces {announced:,} images, it lists {total:,}")
+    splits = {}
+    for part, chosen in rows.items():
+        labels = np.array([label for _, label in chosen], dtype=np.int64)
+        splits[part] = Split([name for name, _ in chosen], labels, f"inshop/{part}", images)
+    return finish("inshop", folder, splits, check_counts, check_files)

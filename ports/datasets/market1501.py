@@ -1,0 +1,46 @@
+"""Market-1501 (Zheng et al., ICCV 2015): single images of persons from six cameras.
+
+    Market-1501-v15.09.15/
+      bounding_box_train/0002_c1s1_000451_03.jpg    person 2, camera 1, sequence 1, frame 451, detection 3
+      bounding_box_test/  query/
+
+Labels are person ids: 0 marks distractors and -1 junk in the gallery. Images are in the order of their names.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ports.datasets.layout import find_root, finish
+from ports.datasets.split import DatasetError, Split
+
+FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+NAME = re.compile(r"(-1|\d{4})_c(\d)s\d_\d{6}_\d{2}\.jpe?g(\.jpg)?", re.IGNORECASE)
+
+
+def read(root: str | Path, *, check_counts: bool = True, check_files: bool = True) -> dict[str, Split]:
+    """Splits "train", "query", "gallery" with cameras 1 .. 6.
+
+    Raises DatasetError: not that folder, an image whose name is not of that form, counts other than the published
+    12,936 / 3,368 / 19,732.
+    """
+    folder = find_root(root, "Market-1501", *FOLDERS.values())
+    splits = {}
+    for part, name in FOLDERS.items():
+        paths, labels, cameras = [], [], []
+        for file in sorted(p.name for p in (folder / name).iterdir()):
+            if not file.lower().endswith((".jpg", ".jpeg")):
+                continue  # the archive holds a Thumbs.db
+            match = NAME.fullmatch(file)
+            if match is None:
+                raise DatasetError(f"{folder / name / file}: not a name like 0002_c1s1_000451_03.jpg")
+            paths.append(f"{name}/{file}")
+            labels.append(int(match[1]))
+            cameras.append(int(match[2]))
+        splits[part] = Split(
+            paths, np.array(labels, dtype=np.int64), f"market1501/{part}", folder, cameras=np.array(cameras, dtype=int)
+        )
+    return finish("market1501", folder, splits, check_counts, check_files=False)  # listed from the disk itself
