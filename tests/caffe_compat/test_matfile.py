@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from caffe_compat import CaffeFormatError, matfile
 from caffe_compat.mat_read import read_mat
@@ -197,6 +198,39 @@ def test_structs(tmp_path):
     assert values["s"]["name"] == "n" and values["s"]["value"].tolist() == [[1, 2]] and values["t"].shape == (0, 3)
 
 
+NUMBERS = [np.arange(6).reshape(2, 3).astype(t) for t in ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")]
+NUMBERS += [
+    np.array([[True, False]]),
+    np.array([[1 + 2j], [3 - 4j]]),
+    np.zeros((0, 3)),
+    np.arange(24.0).reshape(2, 3, 4),
+]
+
+
+@pytest.mark.parametrize("array", NUMBERS, ids=lambda a: f"{a.dtype}{a.shape}")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_numbers_as_scipy_writes_them(array, compressed, tmp_path):
+    scipy.io.savemat(tmp_path / "x.mat", {"a": array}, do_compression=compressed)
+    ours = read_mat(tmp_path / "x.mat")["a"]
+    assert ours.dtype == array.dtype and ours.shape == array.shape and np.array_equal(ours, array)
+
+
+def test_big_endian_and_other_text_encodings(tmp_path):
+    def big(kind, data):
+        return struct.pack(">II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
+
+    head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\1\0MI"
+    for type_, encoding in ((4, "utf-16-be"), (17, "utf-16-be"), (16, "utf-8"), (18, "utf-32-be"), (1, "latin-1")):
+        body = big(6, struct.pack(">II", 4, 0)) + big(5, struct.pack(">ii", 1, 3)) + big(1, b"s")
+        (tmp_path / "x.mat").write_bytes(head + big(14, body + big(type_, "a\xe4b".encode(encoding))))
+        assert read_mat(tmp_path / "x.mat") == {"s": "a\xe4b"}
+
+
+def test_kinds_without_a_list_are_none(tmp_path):
+    scipy.io.savemat(tmp_path / "x.mat", {"s": scipy.sparse.eye(3, format="csc"), "t": "text"})
+    assert read_mat(tmp_path / "x.mat") == {"s": None, "t": "text"}
+
+
 def test_image_cells():
     cells = load_image_cells(MAT / "cub_image_data_cell_v7.mat")
     assert cells.name == "train" and cells.labels.tolist() == [1, 2]
@@ -371,9 +405,13 @@ def array(kind, dims, rest=b"", name=b"TrainPathCell"):
         (mat5(array(4, (1, 1 << 30), element(4, b""))), "has 0 bytes"),
         (mat5(array(4, (1, -3), element(4, b""))), "dimensions"),
         (mat5(array(2, (1 << 20, 1 << 10), element(5, b"\x08\0\0\0") + element(1, b"f".ljust(8, b"\0")))), "claimed"),
+        (mat5(array(2, (1 << 20, 1 << 10), element(5, b"\x08\0\0\0") + element(1, b""))), "without a field"),
         (mat5(element(15, b"no zlib data")), "compressed variable cannot be read"),
         (mat5(element(15, zlib.compress(element(5, b"1234")))), "holds element type 5"),
         (mat5(array(99, (1, 1))), "class 99"),
+        (mat5(array(6, (1,), element(9, b"\0" * 8))), "dimensions"),
+        (mat5(array(4, (1, 2), element(16, b"\xff\xff"))), "not utf-8"),
+        (mat5(array(4, (2, 2), element(16, b"\xc3\xa4bc"))), "has 3 characters"),
     ],
 )
 def test_damaged_files_name_the_byte_and_cost_nothing(data, words, tmp_path):
