@@ -33,7 +33,7 @@ EDGE = 3  # white pixels that always remain around the ink
 NEAR = 12  # up to so many more where the letter sits near an edge, which happens with this probability at each side:
 NEAR_EACH_SIDE = 0.2
 LIST_SHA256 = "d6a87249cfb23a77b609719cf8afed89f66443dfcf84f1cbe7b5c707092374a1"
-CONTENT_SHA256 = "f80719b2e00e2c991193e438afd132c9bd29f21d3a3f7c816b0341f11813d050"
+CONTENT_SHA256 = "4a7410234ee4b77a48696db6a795e49d16434ad8284ac7cf403de6bf73a2d6c3"
 
 
 class GlyphVersionWarning(UserWarning):
