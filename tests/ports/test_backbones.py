@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from torch import nn
 from ports.backbones.bn_inception import BNInception, widths_of
 from ports.backbones.heads import LayerNormHead, LinearHead, RLLHeads, XBMHead, concat_levels
 from ports.backbones.resnet import ResNet50Embedding
+
+RECORDED = Path(__file__).parents[2] / "golden" / "data" / "metrics"
 
 
 def seeded(key: str, shape) -> torch.Tensor:
@@ -41,23 +44,23 @@ def pixels(size: int) -> torch.Tensor:
     return torch.from_numpy((np.random.RandomState(7).randn(2, 3, size, size) * 40).astype(np.float32))
 
 
-def load(reference, name):
-    return json.loads((reference / "python" / "bninception" / name).read_text())
+def load(name):
+    return json.loads((RECORDED / "python" / "bninception" / name).read_text())
 
 
-def test_state_dict_is_the_common_one(reference):
+def test_state_dict_is_the_common_one():
     net = BNInception(pool="avg", num_classes=1000)
-    expected = load(reference, "state_dict_cadene.json")
+    expected = load("state_dict_cadene.json")
     assert list(expected) == list(net.state_dict())
     assert {k: list(v.shape) for k, v in net.state_dict().items()} == expected
-    theirs = load(reference, "state_dict_ret_benchmark.json")
+    theirs = load("state_dict_ret_benchmark.json")
     backbone = [k.removeprefix("backbone.") for k in theirs if k.startswith("backbone.")]
     assert backbone == list(BNInception().state_dict())
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f32"])
-def test_every_recorded_stage(reference, dtype):
-    record = load(reference, f"forward_cadene_224_{dtype}.json")
+def test_every_recorded_stage(dtype):
+    record = load(f"forward_cadene_224_{dtype}.json")
     net = BNInception(pool="avg", num_classes=1000)
     net.load_state_dict(seeded_state(net))
     net.eval()
@@ -97,8 +100,8 @@ def test_every_recorded_stage(reference, dtype):
 
 
 @pytest.mark.parametrize("name", ["ret_benchmark", "deep_metric"])
-def test_max_pool_and_linear_head(reference, name):
-    z = np.load(reference / "python" / "bninception" / f"final_{name}_224.npz")
+def test_max_pool_and_linear_head(name):
+    z = np.load(RECORDED / "python" / "bninception" / f"final_{name}_224.npz")
     net, head = BNInception().double().eval(), LinearHead().double()
     net.load_state_dict(seeded_state(net))
     prefix = "head." if name == "ret_benchmark" else "classifier.linear."
@@ -152,10 +155,9 @@ def head_names(owner: str) -> str:
     return f"{prefix}/{ {'embedding': 'fc/bn/sc/fc'}.get(layer, layer.removesuffix('_bn')) }"
 
 
-def test_rll_concat_equals_the_authors_net(reference):
+def test_rll_concat_equals_the_authors_net():
     """GoogLeNet-BN with the three heads, in float64, against the authors' Caffe on their test_concat.prototxt."""
-    folder = reference / "nets" / "rll_cvpr19" / "sop_test_concat"
-    recorded = np.load(folder / "blobs_f64.npz")["final_0"]
+    recorded = np.load(RECORDED / "nets" / "rll_cvpr19_sop_test_concat.npz")["final_0"]
     net, heads = BNInception(widths="caffe", conv_bias=False), RLLHeads()
     net.load_state_dict(caffe_state(net, backbone_names))
     heads.load_state_dict(caffe_state(heads, head_names))
@@ -188,8 +190,8 @@ HEADS = {"f64": (torch.float64, "", 1e-12), "f32": (torch.float32, "_f32", 1e-5)
 @pytest.mark.parametrize("dtype", HEADS)
 @pytest.mark.parametrize("seed", [401, 402])
 @pytest.mark.parametrize("kind", ["linearnorm", "dm_embedding", "feat_remap", "feat_noremap"])
-def test_heads(reference, kind, seed, dtype):
-    z = np.load(reference / "python" / "heads" / f"heads_{seed}.npz")
+def test_heads(kind, seed, dtype):
+    z = np.load(RECORDED / "python" / "heads" / f"heads_{seed}.npz")
     dtype, suffix, tolerance = HEADS[dtype]
     value = {k: torch.from_numpy(z[k]).to(dtype) for k in ("x", "W", "b", "G", "fm", "Gf", "Gi")}
     image = kind.startswith("feat")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ports.metrics.clustering import AVERAGES, clustering_metrics, kmeans
+
+RECORDED = Path(__file__).parents[2] / "golden" / "data" / "metrics"
 
 CASES = [
     "n60_k6_c6",
@@ -33,33 +36,32 @@ PRINTED = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_released_numbers(reference, name):
-    z = np.load(reference / "matlab" / f"clustering_{name}.npz")
+def test_released_numbers(name):
+    z = np.load(RECORDED / "matlab" / f"clustering_{name}.npz")
     result = clustering_metrics(z["idx"], z["item_ids"])
     # Sums of at most some hundred terms below 1 in another order.
     np.testing.assert_allclose(result.nmi, z["NMI"][0], rtol=0, atol=1e-14)
     np.testing.assert_allclose(result.rand_index, z["RI"][0], rtol=0, atol=1e-15)
     np.testing.assert_allclose(result.f1, z["F"][0], rtol=0, atol=1e-15)
-    cases = json.loads((reference / "matlab" / "manifest.json").read_text())["cases"]
-    printed = next(c["printed"] for c in cases if c["kind"] == "clustering" and c["name"] == name)
+    printed = json.loads((RECORDED / "matlab" / "clustering_printed.json").read_text())[name]
     for theirs, ours in PRINTED.items():  # printed with six decimals
         np.testing.assert_allclose(getattr(result, ours), printed[theirs], rtol=0, atol=5.1e-7, err_msg=theirs)
     assert [printed[k] for k in ("TP", "FP", "FN", "TN")] == [result.tp, result.fp, result.fn, result.tn]
 
 
-def test_nmi_variants_on_fixed_partitions(reference):
-    z = np.load(reference / "python" / "nmi" / "partitions.npz")
-    for i, record in enumerate(json.loads((reference / "python" / "nmi" / "partitions.json").read_text())):
+def test_nmi_variants_on_fixed_partitions():
+    z = np.load(RECORDED / "python" / "nmi" / "partitions.npz")
+    for i, record in enumerate(json.loads((RECORDED / "python" / "nmi" / "partitions.json").read_text())):
         for average in AVERAGES:
             ours = clustering_metrics(z[f"a{i}"], z[f"b{i}"], average=average).nmi
             assert ours == pytest.approx(record[average], abs=1e-13), (i, average)
 
 
 @pytest.mark.parametrize("name", ["separated", "overlap", "hard"])
-def test_nmi_of_the_recorded_clusters(reference, name):
+def test_nmi_of_the_recorded_clusters(name):
     """The variant matters: arithmetic and geometric differ by more than the tolerance on these partitions."""
-    z = np.load(reference / "python" / "nmi" / f"{name}.npz")
-    record = json.loads((reference / "python" / "nmi" / f"{name}.json").read_text())
+    z = np.load(RECORDED / "python" / "nmi" / f"{name}.npz")
+    record = json.loads((RECORDED / "python" / "nmi" / f"{name}.json").read_text())
     for init in (1, 10):
         for average in AVERAGES:
             ours = clustering_metrics(z[f"pred_n_init{init}"], z["labels"], average=average).nmi
@@ -69,12 +71,12 @@ def test_nmi_of_the_recorded_clusters(reference, name):
 
 
 @pytest.mark.parametrize("name", ["separated", "overlap", "hard"])
-def test_kmeans_is_as_good_as_the_recorded_one(reference, name):
+def test_kmeans_is_as_good_as_the_recorded_one(name):
     """The library's random stream may change between versions; the objective it reaches should not get worse."""
     pytest.importorskip("sklearn")
-    z = np.load(reference / "python" / "nmi" / f"{name}.npz")
+    z = np.load(RECORDED / "python" / "nmi" / f"{name}.npz")
     x = z["features"].astype(np.float64)
-    record = json.loads((reference / "python" / "nmi" / f"{name}.json").read_text())
+    record = json.loads((RECORDED / "python" / "nmi" / f"{name}.json").read_text())
     clusters = kmeans(x, len(np.unique(z["labels"])), seed=0)
     inertia = sum(((x[clusters == c] - x[clusters == c].mean(0)) ** 2).sum() for c in np.unique(clusters))
     assert inertia <= record["inertia_n_init10"] * 1.03

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from ports.metrics.binary import hamming_recall_at_k, signs
 from ports.metrics.map_at_r import map_at_r, nearest
 from ports.metrics.originals import deep_metric_recall, ret_metric_recall
 from ports.metrics.retrieval import recall_at_k
+
+RECORDED = Path(__file__).parents[2] / "golden" / "data" / "metrics"
 
 SELF = [
     "plain_n60_d16",
@@ -28,8 +31,8 @@ DM_KS = {"cub": [1, 2, 4, 8, 16, 32], "product": [1, 10, 100, 1000], "shop": [1,
 
 
 @pytest.fixture(params=SELF + INSHOP)
-def case(request, reference):
-    folder = reference / "python" / "evaluation"
+def case(request):
+    folder = RECORDED / "python" / "evaluation"
     record = json.loads((folder / f"{request.param}.json").read_text())
     z = np.load(folder / f"{request.param}.npz")
     if "query" in z:
@@ -85,8 +88,8 @@ def test_classification_between_its_bounds(case, kind):
         assert hits == recorded
 
 
-def test_hamming_is_the_sign_search(reference):
-    z = np.load(reference / "python" / "evaluation" / "plain_n60_d16.npz")
+def test_hamming_is_the_sign_search():
+    z = np.load(RECORDED / "python" / "evaluation" / "plain_n60_d16.npz")
     x, y = z["features"], z["labels"]
     bits = x > 0
     distance = (bits[:, None] != bits[None]).sum(2)
@@ -98,9 +101,9 @@ def test_hamming_is_the_sign_search(reference):
         signs(np.array([[1.0], [np.nan]]))
 
 
-def test_tie_rules_differ_on_the_recorded_ties(reference):
+def test_tie_rules_differ_on_the_recorded_ties():
     """A port with another tie rule is caught by the recorded MATLAB counts."""
-    z = np.load(reference / "matlab" / "recall_at_K_ties_quantised50.npz")
+    z = np.load(RECORDED / "matlab" / "recall_at_K_ties_quantised50.npz")
     recorded = [round(v * 50) for v in z["recall"]]
     for ties in ("optimistic", "pessimistic"):
         assert list(recall_at_k(z["features"], z["class_ids"], z["K"], ties=ties).hits.values()) != recorded
