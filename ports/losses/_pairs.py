@@ -28,7 +28,7 @@ class PairLoss(nn.Module):
     a scalar in the dtype of the embeddings (float32 for float16 and bfloat16, also under autocast). With `ref_emb` (M, D)
     and `ref_labels` (M,) the partners are those rows (a memory) instead of the batch. `indices_tuple` restricts the
     pairs to those of a miner; `exclude` (N, M) bool leaves pairs out (a memory marks each anchor's own copy with it).
-    An empty batch gives 0.
+    An empty batch, or an empty memory, gives 0.
     """
 
     def forward(
@@ -52,8 +52,8 @@ class PairLoss(nn.Module):
                 )
             same = same & ~exclude
             batch = batch._replace(positive=batch.positive & ~exclude, negative=batch.negative & ~exclude)
-        if len(batch.embeddings) == 0:
-            return batch.embeddings.sum()
+        if batch.positive.numel() == 0:
+            return batch.embeddings[:0].sum()
         with autocast_off(batch.embeddings):
             return self.compute(batch, same)
 
@@ -69,8 +69,7 @@ def similarity(batch: PairBatch) -> Tensor:
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
     """(N, M) squared Euclidean distances from the Gram matrix, not below 0."""
-    gram = x @ y.T
-    return (x.square().sum(1)[:, None] + y.square().sum(1)[None, :] - 2 * gram).clamp_min(0)
+    return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1)[None, :], x, y.T, alpha=-2).clamp_min(0)
 
 
 def distance(x: Tensor, y: Tensor, *, floor: float = 1e-12) -> Tensor:
@@ -81,8 +80,6 @@ def distance(x: Tensor, y: Tensor, *, floor: float = 1e-12) -> Tensor:
 def row_min(values: Tensor, mask: Tensor) -> Tensor:
     """(N, 1) smallest masked entry of each row, +inf for an empty row; a constant to autograd."""
     filled = values.detach().masked_fill(~mask, math.inf)
-    if filled.shape[1] == 0:
-        return filled.new_full((filled.shape[0], 1), math.inf)
     return filled.amin(1, keepdim=True)
 
 
@@ -101,18 +98,19 @@ def row_mean(values: Tensor, mask: Tensor) -> Tensor:
     return row_sum(values, mask) / mask.sum(1).clamp_min(1)
 
 
-def log_sum_exp(values: Tensor, mask: Tensor, *, plus_one: bool) -> Tensor:
-    """(N,) log(sum of exp over the mask), or log(1 + that sum); an empty row gives 0 with zero gradient.
+def log_sum_exp(values: Tensor, mask: Tensor, *, scale: float, base: float = 0.0, plus_one: bool = False) -> Tensor:
+    """(N,) log of the row's sum of e^{scale (value - base)} over the mask, or of 1 + that sum with `plus_one`.
 
-    Shifted by the largest exponent, so it cannot overflow where the originals' unshifted exp would.
+    An empty row gives 0 with zero gradient. Shifted by the largest exponent, so it cannot overflow where the originals'
+    unshifted exp would. One (N, M) buffer is all it makes and keeps: the steps on it are in place.
     """
-    largest = row_max(values, mask)
-    shift = largest.clamp_min(0) if plus_one else largest.masked_fill(largest == -math.inf, 0)
-    total = (values - shift).masked_fill(~mask, -math.inf).exp().sum(1)
-    shift = shift.squeeze(1)
+    terms = (values - base).mul_(scale).masked_fill_(~mask, -math.inf)
+    shift = terms.detach().amax(1)
+    shift = shift.clamp_min(0) if plus_one else shift.masked_fill(shift == -math.inf, 0)
+    total = terms.sub_(shift[:, None]).exp_().sum(1)
     if plus_one:
         return (total + (-shift).exp()).log() + shift
-    return total.masked_fill(~mask.any(1), 1).log() + shift
+    return total.masked_fill(total == 0, 1).log() + shift
 
 
 def softplus(values: Tensor) -> Tensor:

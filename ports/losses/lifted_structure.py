@@ -53,8 +53,8 @@ class LiftedStructureLoss(PairLoss):
             used = positive.any(1) & negative.any(1)
         else:
             used = negative.any(1)
-        attract = 2 / self.beta * log_sum_exp(-self.beta * sim, positive, plus_one=False)
-        repel = 2 / self.alpha * log_sum_exp(self.alpha * sim, negative, plus_one=False)
+        attract = 2 / self.beta * log_sum_exp(sim, positive, scale=-self.beta)
+        repel = 2 / self.alpha * log_sum_exp(sim, negative, scale=self.alpha)
         return (attract + repel).masked_fill(~used, 0).sum() / sim.shape[0]
 
     def _paper(self, batch: PairBatch) -> Tensor:
@@ -63,7 +63,7 @@ class LiftedStructureLoss(PairLoss):
                 "LiftedStructureLoss 'paper' does not support ref_emb: a pair needs its partner's negatives too"
             )
         d = distance(batch.embeddings, batch.embeddings)
-        repel = log_sum_exp(self.margin - d, batch.negative, plus_one=False)
+        repel = log_sum_exp(d, batch.negative, scale=-1, base=self.margin)
         some = batch.negative.any(1)
         # A side without negatives leaves the sum to the other side; no negatives on either side: the pair adds nothing.
         repel = repel.masked_fill(~some, -1e30)

@@ -59,7 +59,6 @@ class MultiSimilarityLoss(PairLoss):
             positive, negative = multi_similarity_pairs(sim, positive, negative, self.epsilon)
             mined = positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
             positive, negative = positive & mined, negative & mined
-        shifted = sim - self.base
-        attract = log_sum_exp(-self.alpha * shifted, positive, plus_one=True) / self.alpha
-        repel = log_sum_exp(self.beta * shifted, negative, plus_one=True) / self.beta
+        attract = log_sum_exp(sim, positive, scale=-self.alpha, base=self.base, plus_one=True) / self.alpha
+        repel = log_sum_exp(sim, negative, scale=self.beta, base=self.base, plus_one=True) / self.beta
         return (attract + repel).sum() / sim.shape[0]

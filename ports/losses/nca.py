@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from ports.losses._inputs import PairBatch
@@ -11,7 +12,6 @@ from ports.losses._pairs import (
     PairLoss,
     check_variant,
     log_sum_exp,
-    row_min,
     similarity,
     squared_distance,
 )
@@ -61,25 +61,25 @@ class NCALoss(PairLoss):
         positive = same & (value < self.cutoff)
         among = positive | batch.negative
         if sim.shape[1] > self.k:
-            threshold = value.masked_fill(~among, math.inf).kthvalue(self.k + 1, dim=1, keepdim=True).values
+            smallest = value.masked_fill(~among, math.inf).topk(self.k + 1, dim=1, largest=False, sorted=False).values
+            threshold = smallest.amax(1, keepdim=True)
         else:
             threshold = value.new_full((sim.shape[0], 1), math.inf)
         near = value < threshold
         near_positive = positive & near
-        fallback = positive & (value == row_min(value, positive)) & ~near_positive.any(1, keepdim=True)
-        # Exact ties for the least similar positive: the original's sort keeps one of them.
-        fallback = fallback & (fallback.cumsum(1) == 1)
-        near_positive = near_positive | fallback
+        # argmin keeps one of several equally least similar positives, as the original's sort does.
+        least = value.masked_fill(~positive, math.inf).argmin(1, keepdim=True)
+        least_similar = torch.arange(sim.shape[1], device=sim.device) == least
+        near_positive = near_positive | (positive & least_similar & ~near_positive.any(1, keepdim=True))
         near_negative = batch.negative & near
-        exponent = -self.alpha * sim
-        both = log_sum_exp(exponent, near_positive | near_negative, plus_one=False)
-        own = log_sum_exp(exponent, near_positive, plus_one=False)
+        both = log_sum_exp(sim, near_positive | near_negative, scale=-self.alpha)
+        own = log_sum_exp(sim, near_positive, scale=-self.alpha)
         return (both - own).masked_fill(~near_positive.any(1), 0).sum() / sim.shape[0]
 
     def _paper(self, batch: PairBatch) -> Tensor:
-        exponent = -self.alpha * squared_distance(batch.embeddings, batch.partners)
-        both = log_sum_exp(exponent, batch.positive | batch.negative, plus_one=False)
-        own = log_sum_exp(exponent, batch.positive, plus_one=False)
+        d2 = squared_distance(batch.embeddings, batch.partners)
+        both = log_sum_exp(d2, batch.positive | batch.negative, scale=-self.alpha)
+        own = log_sum_exp(d2, batch.positive, scale=-self.alpha)
         some = batch.positive.any(1)
         surprise = (both - own).masked_fill(~some, 0)
         if self.objective == "expected":

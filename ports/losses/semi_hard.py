@@ -44,15 +44,13 @@ class SemiHardLoss(PairLoss):
         if batch.itself:
             sim, positive, negative = released_rows(sim, positive, negative)
         positive, negative = semi_hard_pairs(sim, positive, negative)
-        attract = 2 / self.beta * log_sum_exp(-self.beta * (sim - 0.5), positive, plus_one=True)
-        repel = 2 / self.alpha * log_sum_exp(self.alpha * (sim - 0.5), negative, plus_one=True)
+        attract = 2 / self.beta * log_sum_exp(sim, positive, scale=-self.beta, base=0.5, plus_one=True)
+        repel = 2 / self.alpha * log_sum_exp(sim, negative, scale=self.alpha, base=0.5, plus_one=True)
         return (attract + repel).sum() / sim.shape[0]
 
     def _paper(self, batch: PairBatch) -> Tensor:
         d = squared_distance(batch.embeddings, batch.partners)
         value = d.detach()
-        if value.shape[1] == 0:
-            return d.sum()
         # Each active positive chooses one negative. The loss is linear in the distances, so it needs only the numbers of
         # choices, which come from sorting: a negative is chosen by the positives between its predecessor and itself.
         negatives, order = value.masked_fill(~batch.negative, math.inf).sort(1)

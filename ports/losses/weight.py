@@ -42,6 +42,6 @@ class WeightLoss(PairLoss):
             positive, negative = multi_similarity_pairs(sim, positive, negative, 0.1)
             mined = positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
             positive, negative = positive & mined, negative & mined
-        attract = 2 / self.beta * log_sum_exp(-self.beta * (sim - 0.5), positive, plus_one=True)
-        repel = 2 / self.alpha * log_sum_exp(self.alpha * (sim - 0.5), negative, plus_one=True)
+        attract = 2 / self.beta * log_sum_exp(sim, positive, scale=-self.beta, base=0.5, plus_one=True)
+        repel = 2 / self.alpha * log_sum_exp(sim, negative, scale=self.alpha, base=0.5, plus_one=True)
         return (attract + repel).sum() / sim.shape[0]

@@ -1,0 +1,166 @@
+"""Forward and backward of the Python originals' losses: ours, a loop over anchors as the originals have it, and the peer.
+
+    OMP_NUM_THREADS=1 python benchmarks/losses_python.py [--quick]
+
+All figures of a row come from one process, the contestants taking turns; medians in milliseconds, one thread, CPU.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ports import losses
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+def batch(classes: int, per_class: int, dim: int = 512) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    x = torch.randn(classes, dim, generator=g)[labels] + 1.6 * torch.randn(len(labels), dim, generator=g)
+    return torch.nn.functional.normalize(x), labels
+
+
+def anchor_loop(term: Callable[[Tensor, Tensor], Tensor | None]) -> Step:
+    """The originals' shape: per anchor, select its positives and negatives, mine, add a term."""
+
+    def step(x: Tensor, labels: Tensor) -> Tensor:
+        sim = x @ x.T
+        terms = []
+        for i in range(len(x)):
+            same = labels == labels[i]
+            positive = sim[i][same]
+            positive = positive[positive < 1 - 1e-5]
+            each = term(positive, sim[i][~same])
+            if each is not None:
+                terms.append(each)
+        return sum(terms, x.sum() * 0) / len(x)
+
+    return step
+
+
+def ms_term(positive: Tensor, negative: Tensor) -> Tensor | None:
+    hard_negative = negative[negative + 0.1 > positive.min()]
+    hard_positive = positive[positive - 0.1 < negative.max()]
+    if len(hard_negative) < 1 or len(hard_positive) < 1:
+        return None
+    attract = torch.log(1 + torch.sum(torch.exp(-2 * (hard_positive - 0.5)))) / 2
+    return attract + torch.log(1 + torch.sum(torch.exp(40 * (hard_negative - 0.5)))) / 40
+
+
+def contrastive_term(positive: Tensor, negative: Tensor) -> Tensor:
+    return (1 - positive).sum() + negative[negative > 0.5].sum()
+
+
+def lifted_term(positive: Tensor, negative: Tensor) -> Tensor:
+    return torch.log(torch.exp(-2 * positive).sum()) + torch.log(torch.exp(40 * negative).sum()) / 20
+
+
+def binomial_term(positive: Tensor, negative: Tensor) -> Tensor:
+    return (
+        torch.log(1 + torch.exp(-2 * (positive - 0.5))).mean() + torch.log(1 + torch.exp(40 * (negative - 0.5))).mean()
+    )
+
+
+def batch_all_loop(x: Tensor, labels: Tensor) -> Tensor:
+    d = ((x.square().sum(1)[:, None] + x.square().sum(1)[None]) - 2 * x @ x.T).clamp_min(1e-12).sqrt()
+    terms = []
+    for i in range(len(x)):
+        same = labels == labels[i]
+        same[i] = False
+        terms.append((d[i][same][:, None] - d[i][labels != labels[i]][None, :] + 0.2).clamp_min(0).mean())
+    return torch.stack(terms).mean()
+
+
+def peer_with_miner(peer: object, miners: object) -> Step:
+    loss, miner = peer.MultiSimilarityLoss(2, 40, 0.5), miners.MultiSimilarityMiner(0.1)  # type: ignore[attr-defined]
+    return lambda x, y: loss(x, y, miner(x, y))
+
+
+def contestants() -> list[tuple[str, Step, Step | None, Step]]:
+    """(name, ours, the loop, the peer's loss with the same objective or the nearest)."""
+    from pytorch_metric_learning import losses as peer
+    from pytorch_metric_learning import miners as peer_miners
+
+    return [
+        ("MultiSimilarity", losses.MultiSimilarityLoss(), anchor_loop(ms_term), peer_with_miner(peer, peer_miners)),
+        (
+            "MultiSimilarity, no miner",
+            losses.MultiSimilarityLoss(variant="library"),
+            None,
+            peer.MultiSimilarityLoss(2, 50, 0.5),
+        ),
+        ("Contrastive", losses.ContrastiveLoss(), anchor_loop(contrastive_term), peer.ContrastiveLoss()),
+        (
+            "LiftedStructure",
+            losses.LiftedStructureLoss(),
+            anchor_loop(lifted_term),
+            peer.GeneralizedLiftedStructureLoss(),
+        ),
+        ("LiftedStructure paper", losses.LiftedStructureLoss(variant="paper"), None, peer.LiftedStructureLoss()),
+        ("BinomialDeviance", losses.BinomialDevianceLoss(), anchor_loop(binomial_term), peer.ContrastiveLoss()),
+        ("NCA", losses.NCALoss(), None, peer.NCALoss()),
+        ("SemiHard", losses.SemiHardLoss(), None, peer.TripletMarginLoss()),
+        ("BatchAll", losses.BatchAllLoss(), batch_all_loop, peer.TripletMarginLoss(0.2)),
+        ("Margin", losses.MarginLoss(), None, margin_peer(peer, peer_miners)),
+        ("NormSoftmax", losses.NormSoftmaxLoss(11318, 512), None, peer.NormalizedSoftmaxLoss(11318, 512)),
+        ("ProxyNCA", losses.ProxyNCALoss(1000, 512), None, peer.ProxyNCALoss(1000, 512)),
+    ]
+
+
+def margin_peer(peer: object, miners: object) -> Step:
+    loss, miner = peer.MarginLoss(), miners.DistanceWeightedMiner()  # type: ignore[attr-defined]
+    return lambda x, y: loss(x, y, miner(x, y))
+
+
+def interleaved(steps: list[Step], x: Tensor, labels: Tensor, repeats: int) -> list[float]:
+    """Median milliseconds of each step; they take turns, so that a disturbance hits all alike."""
+    times: list[list[float]] = [[] for _ in steps]
+    for turn in range(repeats + 1):
+        for step, record in zip(steps, times):
+            inputs = x.clone().requires_grad_()
+            start = time.perf_counter()
+            step(inputs, labels).backward()
+            if turn:
+                record.append((time.perf_counter() - start) * 1e3)
+    return [statistics.median(record) for record in times]
+
+
+def run(quick: bool = False) -> list[dict]:
+    torch.manual_seed(0)
+    rows = []
+    shapes = [(16, 5)] if quick else [(16, 5), (36, 5), (200, 5)]
+    for classes, per_class in shapes:
+        x, labels = batch(classes, per_class)
+        for name, ours, loop, peer in contestants():
+            n = len(x)
+            if n > 500 and name in ("LiftedStructure paper", "SemiHard", "BatchAll", "Margin"):
+                continue  # the peer's tensor over all triplets does not fit
+            steps = [ours, peer] + ([loop] if loop and n <= 180 else [])
+            taken = interleaved(steps, x, labels, 5 if quick or n > 500 else 15)
+            note = f"loop {taken[2]:.1f} ms = {taken[2] / taken[0]:.0f}x ours" if len(taken) > 2 else ""
+            rows.append(
+                {
+                    "name": f"{name} N={n} D={x.shape[1]}",
+                    "ours": taken[0],
+                    "peer": taken[1],
+                    "ratio": taken[0] / taken[1],
+                    "unit": "ms",
+                    "note": note,
+                }
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for row in run("--quick" in sys.argv):
+        print(
+            f"{row['name']:42} {row['ours']:9.2f} {row['peer']:9.2f} {row['unit']} {row['ratio']:6.2f}  {row['note']}"
+        )
