@@ -90,6 +90,8 @@ class CaffeNet(nn.Module):
             then holds inputs and outputs only.
     """
 
+    blobs: Blobs
+
     def __init__(
         self,
         message: Any,
@@ -220,7 +222,7 @@ class CaffeNet(nn.Module):
         return blobs
 
     def _clear(self) -> None:
-        self.blobs: Mapping[str, Tensor] = Blobs({})
+        self.blobs = Blobs({})
         self._losses: list[tuple[str, float, Tensor]] = []
 
     def _tie(self) -> None:

@@ -30,6 +30,8 @@ class ReLU(Layer):
 class PReLU(Layer):
     """ReLU with a learned slope per channel (filler 0.25 by default), or one for all with `channel_shared`."""
 
+    slope: Tensor
+
     def setup(self) -> None:
         param = self.message.prelu_param
         shape = () if param.channel_shared else (self.bottom_shapes[0][1],)

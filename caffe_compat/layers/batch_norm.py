@@ -20,6 +20,9 @@ class BatchNorm(Layer):
     """
 
     output_is_free = True
+    mean_sum: Tensor
+    variance_sum: Tensor
+    weight_sum: Tensor
 
     def setup(self) -> None:
         param = self.message.batch_norm_param

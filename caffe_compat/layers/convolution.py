@@ -36,6 +36,8 @@ class Convolution(Layer):
     """
 
     output_is_free = True
+    weight: Tensor
+    bias: Tensor
 
     def setup(self) -> None:
         param = self.message.convolution_param

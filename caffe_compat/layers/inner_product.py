@@ -15,6 +15,8 @@ class InnerProduct(Layer):
     """Everything from `axis` on is flattened and multiplied by weight (out, in), or (in, out) with `transpose`."""
 
     output_is_free = True
+    weight: Tensor
+    bias: Tensor
 
     def setup(self) -> None:
         param = self.message.inner_product_param
@@ -50,6 +52,8 @@ class Embed(Layer):
     """Row lookup: the bottom holds row numbers (as floats) of weight (input_dim, num_output)."""
 
     output_is_free = True
+    weight: Tensor
+    bias: Tensor
 
     def setup(self) -> None:
         param = self.message.embed_param

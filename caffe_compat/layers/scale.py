@@ -24,6 +24,8 @@ class Scale(Layer):
     """top = bottom 0 * scale (+ bias); the scale is blob 0, or bottom 1 when there are two bottoms."""
 
     output_is_free = True
+    gamma: Tensor
+    beta: Tensor
 
     def setup(self) -> None:
         param = self.message.scale_param
@@ -54,6 +56,7 @@ class Bias(Layer):
     """top = bottom 0 + bias; the bias is blob 0, or bottom 1 when there are two bottoms."""
 
     output_is_free = True
+    beta: Tensor
 
     def setup(self) -> None:
         param = self.message.bias_param

@@ -13,6 +13,8 @@ from caffe_compat.layers.base import Layer, Shape
 class DummyData(Layer):
     """Blobs of given shapes, filled once if the filler is constant, else at every forward."""
 
+    _like: Tensor
+
     def setup(self) -> None:
         # Follows the net's dtype and device.
         self.register_buffer("_like", torch.zeros(()), persistent=False)
@@ -42,6 +44,8 @@ class DummyData(Layer):
 
 class Parameter(Layer):
     """A learned blob as a top."""
+
+    value: Tensor
 
     def setup(self) -> None:
         self.add_blob("value", tuple(int(d) for d in self.message.parameter_param.shape.dim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -50,9 +51,7 @@ def test_whole_blobs_with_the_files_weights(tmp_path, tiny, net_file, recorded):
     np.savez(tmp_path / "blobs.npz", **recorded)
     report = diff_net(net_file, tmp_path / "blobs.npz", weights=tiny / FORK / "init.caffemodel", dialect=FORK)
     assert report.ok and report.dtype == "float64" and len(report.rows) == len(recorded)
-    assert [row.blob for row in report.rows] == list(
-        load_net(net_file, dialect=FORK)(data=recorded["data"]) and recorded
-    )
+    assert [row.blob for row in report.rows] == list(recorded)
     assert "agree to 1e-09" in str(report)
     single = diff_net(
         net_file, tmp_path / "blobs.npz", weights=tiny / FORK / "init.caffemodel", dialect=FORK, dtype="float32"
@@ -73,9 +72,9 @@ def test_the_first_wrong_layer(tmp_path, net_file, recorded):
     assert [row.blob for row in report.rows if not row.ok] == ["conv2b"]
     stopped = diff_net(net_file, folder, dialect=FORK, stop=True)
     assert stopped.stopped and stopped.rows[-1].layer == "conv2b"
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))
-    console.print(stopped.table())
-    assert "WRONG" in console.export_text() and "conv2b" in console.export_text()
+    printed = io.StringIO()
+    Console(width=160, file=printed).print(stopped.table())
+    assert "WRONG" in printed.getvalue() and "conv2b" in printed.getvalue()
 
 
 def test_shapes_and_missing_blobs(tmp_path, net_file, recorded):
@@ -99,7 +98,7 @@ def test_bad_records(tmp_path, tiny, net_file, recorded):
     with pytest.raises(CaffeFormatError, match=r"not an \.npz"):
         diff_net(net_file, tmp_path / "x.npz", dialect=FORK)
     np.savez(tmp_path / "b.npz", **recorded)
-    with pytest.raises(CaffeFormatError, match="give a .caffemodel"):
+    with pytest.raises(CaffeFormatError, match=r"give a \.caffemodel"):
         diff_net(net_file, tmp_path / "b.npz", dialect=FORK)
     del recorded["data"]
     np.savez(tmp_path / "c.npz", **recorded)
