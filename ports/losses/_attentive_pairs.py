@@ -86,7 +86,7 @@ class AttentivePairLoss(nn.Module):
         distance = squared.sqrt()
         margin = f32(self.margin)
         hinge = (margin - distance).clamp_(min=0)
-        count = (positive.sum() + negative.sum()).clamp(min=1).double()
+        count = (positive.count_nonzero() + negative.count_nonzero()).clamp(min=1).double()
         terms = torch.where(positive, squared, torch.where(negative, hinge.square(), 0.0))
         value = terms.sum() / (2 * count)
 

@@ -111,7 +111,7 @@ def pair_batch(
     positive = labels[:, None] == partner_labels[None, :]
     negative = ~positive
     if itself:
-        positive = positive & ~torch.eye(x.shape[0], dtype=torch.bool, device=x.device)
+        positive = positive.fill_diagonal_(False)
     if indices_tuple is not None:
         if len(indices_tuple) == 4:
             a1, p, a2, n = indices_tuple

@@ -1,56 +1,84 @@
 """Distances between all pairs, and forces along them, without an N x N x D array.
 
 The Caffe layers sum (x_i - x_j)^2. The usual |x_i|^2 + |x_j|^2 - 2 x_i.x_j loses half of the digits of a small distance
-(float64: two equal rows end up 1e-8 apart, which TPAMI's unit force then turns into a large one). Here the rows are split
-into a coarse part, whose products add up without any rounding, and a small rest, so that the same matrix products give
-the small distances too, equal rows give exactly 0, and CPU and CUDA agree to the last digits.
+(float64: two equal rows end up 1e-8 apart, which TPAMI's unit force then turns into a large one). Here float32 rows are
+multiplied in float64, and float64 rows are split into a coarse part, whose products add up without any rounding, and a small
+rest. Equal rows have distance 0 exactly, and CPU and CUDA agree to the last digits.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 
-def _split(x: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    coarse = torch.round(x / step) * step
-    return coarse, x - coarse
+class SquaredDistances:
+    """Squared Euclidean distances of the rows of `x` (N, D) and `y` (M, D; None: `x`), in float64, without gradient.
+
+    Absolute error, relative to D * max|x|^2: about 2^-70 for float64 rows, 2^-52 for float32 rows (whose own rounding is
+    2^-24). What is below it is 0.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor | None = None) -> None:
+        self.x = x.detach().double()
+        self.y = self.x if y is None else y.detach().double()
+        self.split = x.dtype == torch.float64 or (y is not None and y.dtype == torch.float64)
+        if min(*self.x.shape, *self.y.shape) == 0:
+            self.split = False
+        elif self.split:
+            # D products of two `bits`-bit integers still fit float64's 53 bits, whatever the order of the sum.
+            bits = (53 - math.ceil(math.log2(x.shape[1]))) // 2
+            largest = torch.maximum(self.x.abs().amax(), self.y.abs().amax())
+            self.step = torch.exp2(torch.frexp(largest).exponent.double() - bits)
+            self.noise = x.shape[1] * (largest * 2.0 ** -((53 + bits) / 2)).square()
+            self.y_coarse = torch.round(self.y / self.step).mul_(self.step)
+            self.y_rest = self.y - self.y_coarse
+            self.y_norms = self.y_coarse.square().sum(1)
+            self.y_extra = (self.y + self.y_coarse).mul_(self.y_rest).sum(1)
+        if not self.split:
+            self.y_norms = torch.linalg.vector_norm(self.y, dim=1).square()
+            self.noise = max(x.shape[1], 1) ** 0.5 * 2.0**-51 * self.y_norms.amax() if self.y.numel() else 0.0
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """(stop - start, M) squared distances of these rows of `x` from all of `y`."""
+        x = self.x[start:stop]
+        if not self.split:
+            norms = torch.linalg.vector_norm(x, dim=1).square()[:, None]
+            squared = (norms + self.y_norms).addmm_(x, self.y.T, alpha=-2)
+            return torch.where(squared > self.noise, squared, 0.0)
+        coarse = torch.round(x / self.step).mul_(self.step)
+        rest = x - coarse
+        # |a + b|^2 = |a|^2 + (2a + b).b  with a, b the differences of the coarse parts and of the rests
+        fine = ((x + coarse) * rest).sum(1)[:, None] + self.y_extra
+        fine = fine.addmm_(x, self.y_rest.T, alpha=-2).addmm_(rest, self.y_coarse.T, alpha=-2)
+        squared = coarse.square().sum(1)[:, None] + self.y_norms
+        squared = squared.addmm_(coarse, self.y_coarse.T, alpha=-2).add_(fine)
+        return torch.where(squared > self.noise, squared, 0.0)
 
 
 def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """(N, M) float64 squared Euclidean distances of the rows of `x` (N, D) and `y` (M, D), or of `x` with itself.
+    """(N, M) float64 squared distances; see SquaredDistances."""
+    return SquaredDistances(x, y).rows()
 
-    Absolute error about 2^-70 of max|x|^2 * D; what is below that is exactly 0. No gradient.
-    """
-    x = x.detach().double()
-    y = x if y is None else y.detach().double()
-    if x.shape[1] == 0 or x.shape[0] == 0 or y.shape[0] == 0:
-        return x.new_zeros(x.shape[0], y.shape[0])
-    # bits: D products of two `bits`-bit integers still fit float64's 53 bits, whatever the order of the sum.
-    bits = (53 - math.ceil(math.log2(x.shape[1]))) // 2
-    largest = torch.maximum(x.abs().amax(), y.abs().amax())
-    step = torch.exp2(torch.frexp(largest).exponent.double() - bits)
-    x_coarse, x_rest = _split(x, step)
-    y_coarse, y_rest = (x_coarse, x_rest) if y is x else _split(y, step)
-    # |a + b|^2 = |a|^2 + (2a + b).b  with a, b the differences of the coarse parts and of the rests
-    x_both = x_coarse + x
-    y_both = x_both if y is x else y_coarse + y
-    fine = x_both @ y_rest.T
-    fine = fine + (fine.T if y is x else x_rest @ y_both.T)
-    fine = ((x_both * x_rest).sum(1)[:, None] + (y_both * y_rest).sum(1)).sub_(fine)
-    squared = (x_coarse @ y_coarse.T).mul_(-2).add_(x_coarse.square().sum(1)[:, None])
-    squared = squared.add_(y_coarse.square().sum(1)).add_(fine)
-    noise = x.shape[1] * (largest * 2.0 ** -((53 + bits) / 2)).square()
-    return torch.where(squared > noise, squared, 0.0)
+
+def row_blocks(rows: int, columns: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """(start, stop) of blocks of rows: on a CPU few enough for its caches, on a GPU enough to keep it busy."""
+    if columns == 0:
+        return
+    least, pairs = (64, 2**14) if device.type == "cpu" else (256, 2**18)
+    size = max(least, pairs // max(columns, 1))
+    for start in range(0, rows, size):
+        yield start, min(start + size, rows)
 
 
 def forces(coefficients: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
     """(N, D) sums over j of coefficients[i, j] * (x_i - y_j); a float64 product with `coefficients` (N, M)."""
     x = x.detach().double()
     y = x if y is None else y.detach().double()
-    return coefficients.sum(1, keepdim=True) * x - coefficients @ y
+    return (coefficients.sum(1, keepdim=True) * x).addmm_(coefficients, y, alpha=-1)
 
 
 class _Distances(torch.autograd.Function):

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ports.losses._inputs import PairBatch, autocast_off, f32, pair_batch
-from ports.losses._pairwise import distances, forces, released, squared_distances
+from ports.losses._pairwise import SquaredDistances, distances, forces, released, row_blocks
 
 _EPSILON = 1e-8  # start value of every sum of weights in the released layers
 _UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by
 _LIBRARY_EPSILON = 1e-5  # pytorch-metric-learning: added to every weight of a row
+_SMALLEST = 1e-300  # instead of a start value that underflows
 _LARGEST_EXPONENT = 600.0  # exp() of it is still far from float64's overflow, also when summed
 
 
@@ -88,7 +89,7 @@ class RankedListLoss(nn.Module):
         self.base, self.base_n, self.legacy_version = base, base_n, legacy_version
         self.release, self.variant = release, variant
         self.negative_threshold = 1.2 if negative_threshold is None else negative_threshold
-        self.balance = {"paper": 1.0, "library": 0.5}.get(variant) if balance is None else balance
+        self.balance = {"paper": 1.0, "library": 0.5}.get(variant, 0.5) if balance is None else balance
 
     def forward(
         self,
@@ -113,40 +114,60 @@ class RankedListLoss(nn.Module):
         return f32(self.margin) - f32(self.pn_margin), f32(self.margin)
 
     def _released(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
-        positive, negative = pairs.positive, pairs.negative
-        squared = squared_distances(pairs.embeddings, None if pairs.itself else pairs.partners)
-        distance = squared.sqrt()
-        near, far = self._boundaries()
+        """Value and gradient, a block of anchors at a time: an anchor's gradient needs its own row of pairs only."""
+        x = pairs.embeddings
+        squared = SquaredDistances(x, None if pairs.itself else pairs.partners)
+        rows, columns = pairs.positive.shape
+        value = x.new_zeros((), dtype=torch.float64)
+        gradient = torch.zeros_like(x)
+        totals, shifts = (x.new_zeros((rows, 1), dtype=torch.float64) for _ in range(2))
+        for start, stop in row_blocks(rows, columns, x.device):
+            positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
+            block = squared.rows(start, stop)
+            value = value + self._hinges(block, positive, negative).sum()
+            coefficient, totals[start:stop], shifts[start:stop] = self._coefficients(block, positive, negative)
+            gradient[start:stop] = forces(coefficient, squared.x[start:stop], squared.y)
+        count = (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
+        # An anchor's share of the batch is that of its summed weights.
+        shift = shifts.amax() if shifts.numel() else 0.0 * value
+        totals = totals * torch.exp(shifts - shift)
+        share = totals / (totals.sum() + (_EPSILON * torch.exp(-shift)).clamp(min=_SMALLEST))
+        return value / count, gradient.mul_(share.to(x.dtype))
 
-        # The reported value.
+    def _hinges(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Terms of the reported value, 0 outside the pairs."""
         alpha = f32(self.negative_threshold if self.release == "tpami" else self.margin)
-        beyond = (distance - (alpha - f32(self.pn_margin))).clamp_(min=0)
-        below = (alpha - squared).clamp_(min=0) if self.legacy_version else (alpha - distance).clamp_(min=0).square_()
-        hinges = torch.where(positive, beyond.square_(), 0.0).add_(torch.where(negative, below, 0.0))
-        count = (positive.sum() + negative.sum()).clamp(min=1).double()
-        value = hinges.sum() / count
-        del beyond, below, hinges
+        beyond = squared.sqrt().sub_(alpha - f32(self.pn_margin)).clamp_(min=0).square_()
+        if self.legacy_version:
+            below = (alpha - squared).clamp_(min=0)
+        else:
+            below = squared.sqrt().sub_(alpha).clamp_(max=0).square_()
+        return torch.where(positive, beyond, below).mul_(positive | negative)
 
-        # Weights, with everything scaled by exp(-shift) where exp() would overflow (shift is 0 in any sane batch).
-        hinge = torch.where(positive, distance - near, far - distance)
-        active = (hinge > 0) & (positive | negative)
+    def _coefficients(self, squared: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients of x_i - x_j before the anchor's share; (B, 1) sums of weights; (B, 1) log of what those are divided by.
+
+        The latter is 0 unless exp() would overflow.
+        """
+        near, far = self._boundaries()
+        distance = squared.sqrt()
         rate_p, rate_n = f32(self.T_p) * math.log(f32(self.base)), f32(self.T_n) * math.log(f32(self.base_n))
-        exponent = torch.where(active, torch.where(positive, rate_p * hinge, rate_n * hinge), -torch.inf)
-        shift = (exponent.amax() - _LARGEST_EXPONENT).clamp(min=0) if exponent.numel() else exponent.sum()
-        weight = (exponent - shift).exp_()
-        epsilon = (_EPSILON * torch.exp(-shift)).clamp(min=1e-300)
-        sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True) + epsilon
-        sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True) + epsilon
-        share = 0.5 * (sum_positive + sum_negative) / ((sum_positive + sum_negative).sum() + epsilon)
-
-        coefficient = weight * torch.where(positive, share / sum_positive, -share / sum_negative)
+        weight = torch.where(positive, rate_p * (distance - near), rate_n * (far - distance))
+        active = (positive & (distance > near)) | (negative & (distance < far))
+        weight = torch.where(active, weight, -torch.inf)
+        shift = (weight.amax(1, keepdim=True) - _LARGEST_EXPONENT).clamp_(min=0)
+        weight = weight.sub_(shift).exp_()
+        epsilon = (_EPSILON * torch.exp(-shift)).clamp_(min=_SMALLEST)
+        sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True).add_(epsilon)
+        sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True).add_(epsilon)
+        # An anchor's positives and negatives have one half each.
+        weight = weight.mul_(torch.where(positive, 0.5 / sum_positive, -0.5 / sum_negative))
         if self.release == "tpami":
-            coefficient = coefficient / (distance + _UNIT_EPSILON)
+            weight = weight.div_(distance.add_(_UNIT_EPSILON))
         elif self.legacy_version:
-            coefficient = torch.where(negative & (squared >= alpha), 0.0, coefficient)
+            weight = torch.where(negative & (squared >= f32(self.margin)), 0.0, weight)
         # Equal rows have no direction: without this, rounding noise of theirs (for `tpami` times 1e6) would enter.
-        coefficient = torch.where(squared > 0, coefficient, 0.0)
-        return value, forces(coefficient, pairs.embeddings, None if pairs.itself else pairs.partners)
+        return weight.mul_(squared > 0), sum_positive + sum_negative, shift
 
     def _formula(self, pairs: PairBatch) -> Tensor:
         x, y = pairs.embeddings, None if pairs.itself else pairs.partners
@@ -174,7 +195,7 @@ class RankedListLoss(nn.Module):
         exponent = torch.where(member, temperature * hinge, -torch.inf)
         if self.variant == "library":
             weight = exponent.exp()
-            return (weight * hinge).sum(1) / (weight + _LIBRARY_EPSILON).sum(1)
+            return (weight * hinge).sum(1) / (weight + _LIBRARY_EPSILON).sum(1).clamp(min=_LIBRARY_EPSILON)
         any_member = member.any(1, keepdim=True)
         weight = torch.softmax(torch.where(any_member, exponent, 0.0), dim=1)
         return (weight * torch.where(member, hinge, 0.0)).sum(1)

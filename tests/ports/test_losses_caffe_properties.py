@@ -188,6 +188,28 @@ def test_arguments_of_pytorch_metric_learning(name):
     assert torch.isfinite(value_and_gradient(loss, x, labels, triplets)[0])
 
 
+@every_pair_loss
+def test_an_empty_memory_and_an_empty_miner_give_zero(name):
+    loss = PAIR_LOSSES[name]()
+    x, labels = batch(6)
+    none = torch.zeros(0, dtype=torch.long)
+    for arguments in ({"ref_emb": x[:0], "ref_labels": labels[:0]}, {"indices_tuple": (none,) * 4}):
+        value, grad = value_and_gradient(loss, x, labels, **arguments)
+        assert value == 0 and (grad == 0).all()
+
+
+@pytest.mark.parametrize("release", ["cvpr19", "tpami"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_blocks_of_anchors_add_up(release, dtype, monkeypatch):
+    x, labels = batch(7, n=50, dtype=dtype)
+    loss = RankedListLoss(release=release)
+    expected = value_and_gradient(loss, x, labels)
+    blocks = [(0, 7), (7, 8), (8, 50)]
+    monkeypatch.setattr("ports.losses.ranked_list.row_blocks", lambda *_: blocks)
+    tolerance = 1e-13 if dtype == torch.float64 else 1e-6
+    torch.testing.assert_close(value_and_gradient(loss, x, labels), expected, rtol=tolerance, atol=tolerance)
+
+
 def test_drops_into_the_librarys_memory():
     losses = pytest.importorskip("pytorch_metric_learning.losses")
 

@@ -1,0 +1,166 @@
+"""Speed and memory of the released Caffe losses: python -m benchmarks.losses_caffe [--quick].
+
+Everything is timed side by side in one process, forward and backward together, one thread: a step of ours, a step of the peer,
+and again. The peer is a loop over pairs in the style of the originals (in NumPy, one pair at a time) or
+pytorch-metric-learning's RankedListLoss (which computes another gradient; see docs/differences.md).
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ports.losses import ClassAwareAttention, OnlineSoftMiningLoss, RankedListLoss
+
+Step = Callable[[], object]
+
+
+def pair_loop(x: np.ndarray, labels: np.ndarray, margin=1.2, pn_margin=0.4, T_n=10.0) -> tuple[float, np.ndarray]:
+    """RankedListLoss as the CVPR'19 layer walks through it: one pair after the other, twice."""
+    n = len(x)
+    pairs, loss = [], 0.0
+    sums = np.full((2, n), 1e-8)
+    for i in range(n):
+        for j in range(i + 1, n):
+            difference = x[i] - x[j]
+            distance = np.sqrt(difference @ difference)
+            positive = int(labels[i] == labels[j])
+            hinge = max(0.0, distance - (margin - pn_margin) if positive else margin - distance)
+            loss += hinge * hinge
+            weight = (1.0 if positive else 2.71828 ** (T_n * hinge)) if hinge > 0 else 0.0
+            sums[positive, i] += weight
+            sums[positive, j] += weight
+            pairs.append((i, j, positive, weight, difference))
+    anchors = sums.sum(0)
+    total = 1e-8 + anchors.sum()
+    gradient = np.zeros_like(x)
+    for i, j, positive, weight, difference in pairs:
+        if weight:
+            force = (0.5 if positive else -0.5) * weight / total * difference
+            gradient[i] += force * (anchors[i] / sums[positive, i])
+            gradient[j] -= force * (anchors[j] / sums[positive, j])
+    return loss / len(pairs), gradient
+
+
+def batch(n: int, dim: int, each: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, dim, generator=generator) + torch.randn(dim, generator=generator)
+    return torch.nn.functional.normalize(x).requires_grad_(), torch.arange(n) // each
+
+
+def step(loss: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Step:
+    def run_once() -> None:
+        x.grad = None
+        loss(x, labels).backward()
+
+    return run_once
+
+
+def medians(steps: dict[str, Step], repeats: int) -> dict[str, float]:
+    """Milliseconds of this thread; the steps take turns, so that a busy machine hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(repeats + 1):
+        for name, run_once in steps.items():
+            start = time.thread_time()
+            run_once()
+            if repeat:
+                times[name].append(1e3 * (time.thread_time() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_bytes(run_once: Step) -> int:
+    """Most bytes of tensors held at one moment of a step, beyond what was there before."""
+    from torch.profiler import ProfilerActivity, profile
+
+    run_once()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run_once()
+    held = most = 0
+    for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def row(name: str, ours: float, peer: float, unit: str, note: str) -> dict:
+    return {"name": name, "ours": ours, "peer": peer, "ratio": ours / peer, "unit": unit, "note": note}
+
+
+def library_loss() -> torch.nn.Module | None:
+    try:
+        from pytorch_metric_learning.losses import RankedListLoss as Library
+    except ImportError:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of the paper's own T = 10
+        return Library(margin=0.4, Tn=10, alpha=1.2)
+
+
+def run(quick: bool = False) -> list[dict]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _run(5 if quick else 20, [180] if quick else [180, 1000])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(repeats: int, sizes: list[int]) -> list[dict]:
+    rows = []
+    x, labels = batch(180, 512, 3)
+    ours, as_numpy = step(RankedListLoss(), x, labels), x.detach().double().numpy()
+    _, gradient = pair_loop(as_numpy, labels.numpy())
+    ours()
+    assert np.allclose(x.grad, gradient, atol=1e-5 * np.abs(gradient).max()), "the loop computes something else"
+    both = medians({"ours": ours, "peer": lambda: pair_loop(as_numpy, labels.numpy())}, 3)
+    rows.append(row("RankedListLoss 180x512, pair loop", both["ours"], both["peer"], "ms", "target ratio <= 0.05"))
+    library = library_loss()
+    for n in sizes if library is not None else []:
+        x, labels = batch(n, 512, 3)
+        steps = {"peer": step(library, x, labels)} | {
+            release: step(RankedListLoss(release=release), x, labels) for release in ("cvpr19", "tpami")
+        }
+        times = medians(steps, repeats if n < 500 else max(3, repeats // 3))
+        for release in ("cvpr19", "tpami"):
+            name = f"RankedListLoss {release} {n}x512, pytorch-metric-learning"
+            rows.append(row(name, times[release], times["peer"], "ms", "target ratio <= 1.0"))
+        memory = {name: peak_bytes(steps[name]) / 1e6 for name in ("cvpr19", "peer")}
+        budget = 4e-6 * (2 * n * n + n * 512)
+        note = f"{memory['cvpr19'] / budget:.2f} times 2 N*N + N*D in float32 ({budget:.2f} MB)"
+        rows.append(row(f"RankedListLoss memory {n}x512", memory["cvpr19"], memory["peer"], "MB", note))
+    rows += _osm_rows(repeats)
+    return rows
+
+
+def _osm_rows(repeats: int) -> list[dict]:
+    """No library has OSM + CAA: beside the time of the plain cross entropy and of a plain contrastive matrix."""
+    x, labels = batch(56, 1024, 7)
+    logits = torch.randn(56, 100, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    attention, pair_loss = ClassAwareAttention(), OnlineSoftMiningLoss()
+
+    def ours() -> None:
+        x.grad = logits.grad = None
+        result = attention(logits, labels)
+        (result.loss + pair_loss(x, labels, attention=result.attention)).backward()
+
+    def plain() -> None:
+        x.grad = logits.grad = None
+        distance = torch.pdist(x)
+        loss = torch.nn.functional.cross_entropy(logits, labels) + (1.2 - distance).clamp(min=0).square().mean()
+        loss.backward()
+
+    times = medians({"ours": ours, "peer": plain}, repeats)
+    note = "peer: cross entropy + unweighted contrastive of torch.pdist, for scale"
+    return [row("OSM + CAA 56x1024, 100 classes", times["ours"], times["peer"], "ms", note)]
+
+
+if __name__ == "__main__":
+    for entry in run("--quick" in sys.argv[1:]):
+        print("{name}: {ours:.2f} against {peer:.2f} {unit}, ratio {ratio:.3f} ({note})".format(**entry))
