@@ -182,6 +182,18 @@ def test_bad_input_is_named(call, message):
         recall_at_k(**arguments)
 
 
+def test_precision_settings_are_ignored_and_kept():
+    x, y = big(n=600)
+    expected = recall_at_k(x, y, [1, 10]).hits
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert recall_at_k(x, y, [1, 10]).hits == expected
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.gpu
 def test_cuda_counts(cuda):
     x, y = big()
