@@ -50,7 +50,7 @@ class WeightedSoftmaxLoss(nn.Module):
 
     forward(logits (N, C), labels (N,) with values 0..C-1, weights (N,)). Weights are constants. A probability below float32's
     smallest normal number counts as that number in the value (at most 87.3 per sample), not in the gradient.
-    Samples with `ignore_label` count for nothing.
+    Samples with `ignore_label` count for nothing; any other label outside 0..C-1 counts as a class of probability 0.
 
     Source: weighted_softmax_loss_layer.cpp of the OSM + CAA release (which ignores the `normalization` field).
     """

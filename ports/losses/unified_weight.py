@@ -16,7 +16,8 @@ class UnifiedWeightLoss(nn.Module):
 
     Value: -sum(w log p) / (sum w + 1e-8). Gradient, not its derivative: every sample pushes its logits with total absolute
     force w / (sum w + 1e-8), however wrong it is: (softmax - onehot) / (2 - 2p + 1e-6) of it.
-    log p has float32's smallest normal number as floor, as Caffe's softmax losses have it in both dtypes.
+    p has float32's smallest normal number as floor in the logarithm, as Caffe's softmax losses have it; no record shows what the
+    release does with a smaller one.
 
     forward(logits (N, C), labels (N,) with values 0..C-1). Samples with `ignore_label` count for nothing; nothing left gives 0.
     Source: unified_weight_loss_layer.cpp of the TPAMI release (which wants a third bottom and never reads it).

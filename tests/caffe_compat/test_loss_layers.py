@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -24,11 +25,16 @@ ATOL = {"float64": 1e-12, "float32": 0.0}
 both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
+@functools.cache
+def stored() -> dict[str, np.ndarray]:
+    with np.load(COPY / "cases.npz") as npz:
+        return dict(npz)
+
+
 def arrays_of(name: str, dtype: str) -> dict[str, np.ndarray]:
     if CASES[name]["stored"]:
-        with np.load(COPY / "cases.npz") as npz:
-            keys = [key.rsplit(":", 2) for key in npz.files if key.startswith((f"{name}:input:", f"{name}:{dtype}:"))]
-            return {key: npz[":".join((n, d, key))] for n, d, key in keys}
+        mine = (f"{name}:input:", f"{name}:{dtype}:")
+        return {key.rsplit(":", 1)[1]: array for key, array in stored().items() if key.startswith(mine)}
     if not REFERENCE.is_dir():
         pytest.skip(f"too large for the repository's copy, and there is no {REFERENCE}")
     with np.load(REFERENCE / CASES[name]["files"][dtype]) as npz:

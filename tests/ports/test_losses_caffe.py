@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -27,6 +28,7 @@ from ports.losses.class_aware_attention import gaussian, probability_of_label
 REPO = Path(__file__).resolve().parents[2]
 COPY = REPO / "golden" / "data" / "losses_caffe"
 REFERENCE = Path(os.environ.get("DML_PORTS_REFERENCE", REPO.parent / "shared" / "reference")) / "layers"
+DEVICE = torch.device("cpu")  # test_every_case_on_cuda runs all of this on another
 CASES = json.loads((COPY / "cases.json").read_text())
 
 # float64: the same formulas summed in another order, at most 512 products of unit rows, weights exp(T * hinge) with T <= 20:
@@ -49,21 +51,30 @@ def names(*layers: str) -> list[str]:
     return [name for name in CASES if name.split("/")[1] in layers]
 
 
+@functools.cache
+def stored() -> dict[str, np.ndarray]:
+    with np.load(COPY / "cases.npz") as npz:
+        return dict(npz)
+
+
 def arrays_of(name: str, dtype: str) -> dict[str, np.ndarray]:
     """Arrays of one case: from the copy in the repository, else from the full set of records."""
     if CASES[name]["stored"]:
-        with np.load(COPY / "cases.npz") as npz:
-            keys = [key.rsplit(":", 2) for key in npz.files if key.startswith((f"{name}:input:", f"{name}:{dtype}:"))]
-            return {key: npz[":".join((n, d, key))] for n, d, key in keys}
+        mine = (f"{name}:input:", f"{name}:{dtype}:")
+        return {key.rsplit(":", 1)[1]: array for key, array in stored().items() if key.startswith(mine)}
     if not REFERENCE.is_dir():
         pytest.skip(f"too large for the repository's copy, and there is no {REFERENCE}")
     with np.load(REFERENCE / CASES[name]["files"][dtype]) as npz:
         return dict(npz)
 
 
-def assert_close(ours: torch.Tensor | np.ndarray, recorded: np.ndarray, dtype: str) -> None:
+def tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array).to(DEVICE)
+
+
+def assert_close(ours: torch.Tensor, recorded: np.ndarray, dtype: str) -> None:
     """Within rtol of the largest recorded entry."""
-    ours = np.asarray(ours.detach() if isinstance(ours, torch.Tensor) else ours, dtype=np.float64)
+    ours = ours.detach().cpu().double().numpy()
     recorded = np.asarray(recorded, dtype=np.float64)
     assert ours.shape == recorded.shape
     largest = np.abs(recorded).max(initial=0.0)
@@ -72,11 +83,11 @@ def assert_close(ours: torch.Tensor | np.ndarray, recorded: np.ndarray, dtype: s
 
 def run(loss, arrays: dict[str, np.ndarray], dtype: str, differentiable: int = 1, **extra):
     """(value, gradients of the first `differentiable` bottoms seeded with the recorded top diff)."""
-    inputs = [torch.from_numpy(arrays[f"bottom_{i}"]) for i in range(sum(k in arrays for k in map(bottom, range(9))))]
+    inputs = [tensor(arrays[f"bottom_{i}"]) for i in range(sum(k in arrays for k in map(bottom, range(9))))]
     leaves = [x.to(getattr(torch, dtype)).requires_grad_() for x in inputs[:differentiable]]
     value = loss(*leaves, *[x.reshape(-1) for x in inputs[differentiable:]], **extra)
     assert value.dtype == getattr(torch, dtype) and value.shape == ()
-    value.backward(torch.from_numpy(arrays["top_0_diff"]).to(value))
+    value.backward(tensor(arrays["top_0_diff"]).to(value))
     return value, [leaf.grad for leaf in leaves]
 
 
@@ -115,7 +126,7 @@ def attentive(name: str) -> torch.nn.Module:
 
 
 def run_attentive(loss, arrays, dtype):
-    scores = torch.from_numpy(arrays["bottom_2"]).reshape(-1)
+    scores = tensor(arrays["bottom_2"]).reshape(-1)
     return run(loss, {k: v for k, v in arrays.items() if k != "bottom_2"}, dtype, attention=scores)
 
 
@@ -140,7 +151,7 @@ def test_pair_lists(name, dtype):
         loss = CaffeContrastiveLossV2(**params, release=release)
     else:
         loss = CaffeContrastiveLoss(**params)
-    scores = tuple(torch.from_numpy(arrays.pop(k)) for k in ("bottom_3", "bottom_4") if k in arrays)
+    scores = tuple(tensor(arrays.pop(k)) for k in ("bottom_3", "bottom_4") if k in arrays)
     extra = {"scores": scores} if scores else {}
     check(*run(loss, arrays, dtype, 2, **extra), arrays, dtype)
 
@@ -149,7 +160,7 @@ def test_pair_lists(name, dtype):
 @pytest.mark.parametrize("name", names("TripletLoss"))
 def test_triplets(name, dtype):
     arrays = arrays_of(name, dtype)
-    scores = tuple(torch.from_numpy(arrays.pop(k)) for k in ("bottom_3", "bottom_4", "bottom_5") if k in arrays)
+    scores = tuple(tensor(arrays.pop(k)) for k in ("bottom_3", "bottom_4", "bottom_5") if k in arrays)
     check(*run(CaffeTripletLoss(**CASES[name]["params"]), arrays, dtype, 3, scores=scores), arrays, dtype)
 
 
@@ -172,8 +183,8 @@ def test_weighted_softmax(name, dtype):
 @pytest.mark.parametrize("name", names("CAAChain"))
 def test_class_aware_attention(name, dtype):
     arrays = arrays_of(name, dtype)
-    logits = torch.from_numpy(arrays["logits"]).to(getattr(torch, dtype)).requires_grad_()
-    result = ClassAwareAttention()(logits, torch.from_numpy(arrays["label"]).reshape(-1))
+    logits = tensor(arrays["logits"]).to(getattr(torch, dtype)).requires_grad_()
+    result = ClassAwareAttention()(logits, tensor(arrays["label"]).reshape(-1))
     result.loss.backward()
     assert_close(result.loss, arrays["loss"], dtype)
     assert_close(logits.grad, arrays["logits_diff"], dtype)
@@ -185,8 +196,8 @@ def test_class_aware_attention(name, dtype):
 @pytest.mark.parametrize("name", names("ExtractProb"))
 def test_probability_of_label(name, dtype):
     arrays = arrays_of(name, dtype)
-    x = torch.from_numpy(arrays["bottom_0"]).to(getattr(torch, dtype))
-    ours = probability_of_label(x, torch.from_numpy(arrays["bottom_1"]))
+    x = tensor(arrays["bottom_0"]).to(getattr(torch, dtype))
+    ours = probability_of_label(x, tensor(arrays["bottom_1"]))
     assert_close(ours[:, None], arrays["top_0"], dtype)
 
 
@@ -194,8 +205,37 @@ def test_probability_of_label(name, dtype):
 @pytest.mark.parametrize("name", names("Gaussian"))
 def test_gaussian(name, dtype):
     arrays = arrays_of(name, dtype)
-    x = torch.from_numpy(arrays["bottom_0"]).to(getattr(torch, dtype))
+    x = tensor(arrays["bottom_0"]).to(getattr(torch, dtype))
     assert_close(gaussian(x, **CASES[name]["params"]), arrays["top_0"], dtype)
+
+
+@pytest.mark.gpu
+@both_dtypes
+def test_every_case_on_cuda(dtype, cuda, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism asks of cuBLAS
+    monkeypatch.setitem(globals(), "DEVICE", cuda)
+    tests = {
+        test_ranked_list: ("DistanceWeightedValidPairLossV12",),
+        test_attentive_pairs: (
+            "DistanceWeightedValidPairLossV5",
+            "WeightedContrastiveLoss",
+            "OHPMWeightedPairLoss",
+            *VALID_PAIRS,
+        ),
+        test_pair_lists: ("ContrastiveLoss", "ContrastiveLossV2"),
+        test_triplets: ("TripletLoss",),
+        test_unified_weight: ("UnifiedWeightLoss",),
+        test_weighted_softmax: ("WeightedSoftmaxWithLoss",),
+        test_class_aware_attention: ("CAAChain",),
+    }
+    torch.use_deterministic_algorithms(True)
+    try:
+        for test, layers in tests.items():
+            for name in names(*layers):
+                if CASES[name]["stored"] or REFERENCE.is_dir():
+                    test(name, dtype)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_every_recorded_case_is_listed(reference):

@@ -299,7 +299,8 @@ def test_the_same_bits_twice():
 
 @pytest.mark.gpu
 @every_pair_loss
-def test_cuda_equals_cpu(name, cuda):
+def test_cuda_equals_cpu(name, cuda, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism asks of cuBLAS
     x, labels = batch(9, n=60, dim=32)
     expected = value_and_gradient(PAIR_LOSSES[name](), x, labels)
     torch.use_deterministic_algorithms(True)
