@@ -28,15 +28,12 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
     Raises DatasetError: not that folder, a malformed line (file:line), a list shorter or longer than its first line
     says, missing images, counts other than the published 25,882 / 14,218 / 12,612.
     """
-    try:
+    try:  # this one first: find_root would take the folder Eval itself for a complete data set
+        folder = find_root(root, "In-shop Clothes Retrieval", f"Eval/{LIST}")
+        path = folder / "Eval" / LIST
+    except DatasetError:
         folder = find_root(root, "In-shop Clothes Retrieval", LIST)
         path = folder / LIST
-    except DatasetError as first:
-        try:
-            folder = find_root(root, "In-shop Clothes Retrieval", f"Eval/{LIST}")
-        except DatasetError:
-            raise first from None
-        path = folder / "Eval" / LIST
     images = next((p for p in (folder, folder / "Img") if (p / "img").is_dir()), folder)
     rows: dict[str, list[tuple[str, int]]] = {"train": [], "query": [], "gallery": []}
     announced = None
