@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -80,6 +81,10 @@ def _units(module: BNInception) -> Iterator[tuple[Any, Any]]:
     return zip(layers[::2], layers[1::2])
 
 
+def _step(forward: Callable[[], torch.Tensor]) -> None:
+    forward().sum().backward()
+
+
 def _time(run: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
     run()
@@ -116,7 +121,7 @@ def run(
         if phase == "TEST":
             calls: tuple[Callable[[], object], ...] = (torch.no_grad()(ours), torch.no_grad()(peer))
         else:
-            calls = (lambda f=ours: f().sum().backward(), lambda f=peer: f().sum().backward())
+            calls = (partial(_step, ours), partial(_step, peer))
         times: tuple[list[float], list[float]] = ([], [])
         for repeat in range(repeats + 1):
             for call, found in zip(calls, times):

@@ -11,10 +11,9 @@ from caffe_compat.layers import LAYERS, Layer
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.batch_norm import BatchNorm
 from caffe_compat.layers.scale import Scale
+from caffe_compat.net_data import DATA_TYPES, data_tops
 from caffe_compat.prototxt import net_inputs
 from caffe_compat.schema import dialects_of_type
-
-DATA_TYPES = {"Data", "ImageData", "MemoryData", "HDF5Data", "WindowData", "Python"}
 
 
 @dataclass
@@ -73,11 +72,14 @@ class Plan:
 def make_plan(net: Any, dialect: str, phase: str) -> Plan:
     """Build the layers of `net` (upgraded and filtered) and work out how they connect."""
     inputs = net_inputs(net)
+    for message in net.layer:
+        if message.type in DATA_TYPES:
+            inputs.update(data_tops(message))
     plan = Plan(inputs, shapes=dict(inputs))
     # Tops that no later layer has read so far, in order; what is left at the end are the outputs.
     unread: dict[str, None] = {}
     for message in net.layer:
-        if message.type == "Input":
+        if message.type == "Input" or message.type in DATA_TYPES:
             continue
         _add_layer(plan, message, dialect, phase, unread)
     plan.outputs = list(unread)
@@ -123,9 +125,6 @@ def _add_layer(plan: Plan, message: Any, dialect: str, phase: str, unread: dict[
 
 def _layer_class(message: Any, dialect: str) -> type[Layer]:
     known = dialects_of_type(message.type)
-    if message.type in DATA_TYPES:
-        hint = "declare its tops as inputs of the net instead (`input` and `input_shape`, or an Input layer)"
-        raise UnsupportedLayerError(message.name, message.type, known, hint=hint)
     if message.type not in LAYERS:
         hint = "a class for it can be added to caffe_compat.layers.LAYERS"
         raise UnsupportedLayerError(message.name, message.type, (), hint=hint)

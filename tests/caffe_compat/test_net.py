@@ -75,6 +75,26 @@ def test_other_ways_to_declare_inputs(declared):
     assert build(text + CONV)(data=images())["conv"].shape == (2, 5, 2, 2)
 
 
+DATA_LAYERS = {
+    "Data": ("transform_param { crop_size: 4 } data_param { batch_size: 2 }", (2, 3, 4, 4)),
+    "ImageData": ("image_data_param { batch_size: 2 new_height: 4 new_width: 5 is_color: false }", (2, 1, 4, 5)),
+    "MemoryData": ("memory_data_param { batch_size: 2 channels: 6 height: 4 width: 5 }", (2, 6, 4, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", DATA_LAYERS)
+def test_data_layers_are_inputs(kind):
+    """A train_val.prototxt with one data layer per phase: its tops are fed from outside."""
+    rest, shape = DATA_LAYERS[kind]
+    text = layer("train", kind, "", "data label", rest + " include { phase: TRAIN }")
+    text += layer("test", kind, "", "data label", rest + " include { phase: TEST }")
+    text += layer("ip", "InnerProduct", "data", "ip", "inner_product_param { num_output: 4 }")
+    net = build(text + layer("loss", "SoftmaxWithLoss", "ip label", "loss"), phase="TRAIN")
+    assert net.inputs == {"data": shape, "label": (2,)}
+    net(data=torch.zeros(shape), label=torch.zeros(2))
+    assert net.loss().item() == pytest.approx(np.log(4), rel=1e-6)
+
+
 def test_phase_decides_layers_and_dropout():
     text = INPUT + layer("d", "Dropout", "data", "d", "dropout_param { dropout_ratio: 0.5 }")
     text += layer("only", "ReLU", "d", "only", "include { phase: TRAIN }")
@@ -261,7 +281,7 @@ WRONG = {
     "concat": (INPUT + CONV + layer("c", "Concat", "data conv", "c"), CaffeFormatError, "differ off axis 1"),
     "statistics' lr_mult": (INPUT + layer("b", "BatchNorm", "data", "b", "param { lr_mult: 1 }"), CaffeFormatError, "must be 0"),
     "unknown type": (INPUT + layer("x", "ROIPooling", "data", "x"), UnsupportedLayerError, '"x": type "ROIPooling"'),
-    "data layer": (layer("d", "ImageData", "", "data label"), UnsupportedLayerError, "declare its tops as inputs"),
+    "data layer": (layer("d", "ImageData", "", "data label"), UnsupportedLayerError, "not in the prototxt: declare its tops as inputs"),
     "fork's type": (INPUT + layer("x", "Normalization", "data", "x"), UnsupportedLayerError, "rll_cvpr19, rll_tpami, osm_aaai19"),
 }  # fmt: skip
 
