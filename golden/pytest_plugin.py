@@ -1,1 +1,136 @@
-"""pytest plugin: `golden_check` and `@pytest.mark.golden(...)`."""
+"""pytest plugin: `golden_check` and `@pytest.mark.golden("rll-cvpr19")`. Loads neither torch nor NumPy until a test needs them.
+
+    @pytest.mark.golden("rll-cvpr19")          # one test per case
+    def test_my_loss(golden_check):
+        golden_check(MyLoss())
+
+Arguments of the mark: the set, or a folder (from the test's folder) for a record of your own, then `dtype="both"`,
+`tolerance=`, `device=`, `adapter=`, `cases=[...]`. Without a mark, `golden_check(loss, "rll-cvpr19")` checks the whole set.
+`--golden-update` makes or replaces records of your own; numbers of the authors' programs are never rewritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("golden").addoption(
+        "--golden-update", action="store_true", help="record your own golden sets anew (never the authors' numbers)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", 'golden(against, dtype="float64", ...): check a loss against a golden set, case by case')
+
+
+def _options(mark: pytest.Mark) -> tuple[str, dict[str, Any]]:
+    names = list(mark.args)
+    if len(names) != 1 or not isinstance(names[0], str):
+        raise pytest.UsageError(f"@pytest.mark.golden takes the name of one golden set or folder, got {names}")
+    unknown = set(mark.kwargs) - {"dtype", "tolerance", "device", "adapter", "cases"}
+    if unknown:
+        raise pytest.UsageError(f"@pytest.mark.golden knows no {', '.join(sorted(unknown))}")
+    return names[0], dict(mark.kwargs)
+
+
+def _own_record(against: str, test_file: Path) -> Path | None:
+    """FOLDER/NAME of a user's record, relative to the test's file; None for a bundled set."""
+    from golden.sets import set_names
+
+    if against in set_names():
+        return None
+    if "/" not in against and "\\" not in against:
+        from golden.sets import describe
+
+        try:
+            describe(against)
+        except KeyError as error:
+            raise pytest.UsageError(f"{error.args[0]}; a record of your own is named as FOLDER/NAME") from None
+    return test_file.parent / against
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per case and dtype where a test has both the mark and the fixture."""
+    mark = metafunc.definition.get_closest_marker("golden")
+    if mark is None or "golden_check" not in metafunc.fixturenames:
+        return
+    against, options = _options(mark)
+    record = _own_record(against, Path(str(metafunc.definition.path)))
+    if record is not None:
+        from golden.records import BATTERY as names
+
+        dtypes: tuple[str, ...] = ("float64", "float32")
+    else:
+        from golden.sets import describe
+
+        names, dtypes = tuple(describe(against)["cases"]), _dtypes(against)
+    import fnmatch
+
+    wanted = options.get("cases")
+    picked = [n for n in names if wanted is None or any(fnmatch.fnmatch(n, p) for p in wanted)]
+    asked = options.get("dtype", "float64")
+    used = dtypes if asked == "both" else (str(asked).removeprefix("torch."),)
+    params = [(name, dtype) for dtype in used for name in picked]
+    ids = [name if len(used) == 1 else f"{name}-{dtype}" for name, dtype in params]
+    metafunc.parametrize("golden_check", params, indirect=True, ids=ids)
+
+
+def _dtypes(against: str) -> tuple[str, ...]:
+    from golden.sets import load_set
+
+    return load_set(against).dtypes
+
+
+@pytest.fixture
+def golden_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """`golden_check(loss, against=None, **options) -> Report`; fails the test, with the report, where the loss differs."""
+    mark = request.node.get_closest_marker("golden")
+    update = request.config.getoption("--golden-update")
+
+    def run(loss: Callable[..., Any], against: str | None = None, **options: Any) -> Any:
+        __tracebackhide__ = True
+        from golden.checker import check
+
+        chosen: dict[str, Any] = {}
+        if mark is not None:
+            marked, chosen = _options(mark)
+            against = against or marked
+        if against is None:
+            raise pytest.UsageError('golden_check needs a golden set: golden_check(loss, "rll-cvpr19") or @pytest.mark.golden("...")')
+        chosen.update(options)
+        if (param := getattr(request, "param", None)) is not None:
+            chosen["cases"], chosen["dtype"] = [param[0]], param[1]
+        record = _own_record(against, Path(str(request.node.path)))
+        if record is not None:
+            _provide(loss, record, update, request.config)
+        report = check(loss, record if record is not None else against, properties=False, **chosen)
+        if not report.passed:
+            pytest.fail(f"\n{report.text()}", pytrace=False)
+        return report
+
+    return run
+
+
+def _provide(loss: Callable[..., Any], record: Path, update: bool, config: pytest.Config) -> None:
+    """Write the record on demand, once per session; a missing one fails."""
+    from golden.records import RecordError
+    from golden.records import record as freeze
+
+    written: set[Path] = config.stash.setdefault(_WRITTEN, set())
+    target = record.with_name(record.name + ".json")
+    if update and target not in written:
+        try:
+            freeze(loss, record.name, record.parent, force=True)
+        except RecordError as error:
+            pytest.fail(f"cannot record {record}: {error}", pytrace=False)
+        written.add(target)
+    if not target.is_file():
+        pytest.fail(f"no record {target}; make it with --golden-update, look at it, and commit it", pytrace=False)
+
+
+_WRITTEN = pytest.StashKey[set[Path]]()

@@ -1,0 +1,90 @@
+"""Make a callable with another signature fit a golden set's arguments.
+
+`check` calls the loss with the set's arguments in order (`golden list` shows them). Each adapter returns such a callable.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+Loss = Callable[..., Any]
+
+_SCORES = ("scores", "attention", "score", "weights")
+
+
+def normalised(loss: Loss) -> Loss:
+    """For a loss that expects raw embeddings to be L2-normalised by its caller: normalise, then call."""
+    from torch.nn.functional import normalize
+
+    return lambda embeddings, *rest: loss(normalize(embeddings), *rest)
+
+
+def with_scores(loss: Loss, keyword: str | None = None) -> Loss:
+    """Pass the third argument (one score per sample) by keyword; the name is guessed from the signature if not given."""
+    keyword = keyword or keyword_of_scores(loss)
+    if keyword is None:
+        raise TypeError(f"{loss!r} has no parameter named {', '.join(_SCORES)}; give keyword=")
+    return lambda embeddings, labels, scores: loss(embeddings, labels, **{keyword: scores})
+
+
+def without_scores(loss: Loss) -> Loss:
+    """Drop the third argument, for a loss that knows no scores."""
+    return lambda embeddings, labels, scores: loss(embeddings, labels)
+
+
+def with_miner(loss: Loss, miner: Callable[..., Any]) -> Loss:
+    """pytorch-metric-learning's way: loss(embeddings, labels, miner(embeddings, labels))."""
+    return lambda embeddings, labels: loss(embeddings, labels, miner(embeddings, labels))
+
+
+def pair_matrix(loss: Loss) -> Loss:
+    """For loss(similarities (N, N), labels): gives it embeddings @ embeddings.T."""
+    return lambda embeddings, labels: loss(embeddings @ embeddings.T, labels)
+
+
+def distance_matrix(loss: Loss) -> Loss:
+    """For loss(distances (N, N), labels): Euclidean, with gradient 0 (not NaN) between equal rows."""
+    import torch
+
+    def wrapped(embeddings: Any, labels: Any) -> Any:
+        squared = (embeddings[:, None] - embeddings[None]).square().sum(-1)
+        return loss(torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0), labels)
+
+    return wrapped
+
+
+def labels_first(loss: Loss) -> Loss:
+    """For loss(labels, embeddings)."""
+    return lambda embeddings, labels, *rest: loss(labels, embeddings, *rest)
+
+
+def item(loss: Loss, key: int | str) -> Loss:
+    """For a loss that returns a tuple, dict or object: result[key] or result.key."""
+
+    def wrapped(*arguments: Any) -> Any:
+        result = loss(*arguments)
+        return getattr(result, key) if isinstance(key, str) and hasattr(result, key) else result[key]
+
+    return wrapped
+
+
+def keyword_of_scores(loss: Loss) -> str | None:
+    """Name of the parameter that takes the scores of a set with scores; None if it is the third positional one."""
+    function = loss.forward if hasattr(loss, "forward") else loss
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return None
+    return next((name for name in _SCORES if name in names), None)
+
+
+ADAPTERS: dict[str, Callable[[Loss], Loss]] = {
+    "normalised": normalised,
+    "with-scores": with_scores,
+    "without-scores": without_scores,
+    "pair-matrix": pair_matrix,
+    "distance-matrix": distance_matrix,
+    "labels-first": labels_first,
+}

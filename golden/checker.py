@@ -1,0 +1,116 @@
+"""`check`: a loss against a golden set."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from golden import adapters
+from golden.compare import TOLERANCES, Row, Tolerance, compare
+from golden.diagnosis import diagnose
+from golden.evaluate import evaluate, torch_dtype
+from golden.properties import properties as find_properties
+from golden.report import Report
+from golden.sets import Case, GoldenSet, describe, load_set, set_names
+
+
+def resolve(against: str | os.PathLike[str] | GoldenSet) -> GoldenSet:
+    """A set by name; or a user's own record by its folder or .json file. KeyError or FileNotFoundError with what was tried."""
+    if isinstance(against, GoldenSet):
+        return against
+    text = os.fspath(against)
+    if text in set_names():
+        return load_set(text)
+    if os.sep in text or Path(text).exists():
+        from golden.records import load_record
+
+        return load_record(text)
+    return load_set(text)
+
+
+def name_of(loss: Any) -> str:
+    """How a report calls the loss."""
+    for attribute in ("__name__", "name"):
+        if isinstance(getattr(loss, attribute, None), str):
+            return str(getattr(loss, attribute))
+    function = getattr(loss, "func", None)
+    return name_of(function) if function is not None else type(loss).__name__
+
+
+def chosen_tolerance(dtype: str, tolerance: float | Tolerance | None) -> Tolerance:
+    if tolerance is None:
+        return TOLERANCES[dtype]
+    return tolerance if isinstance(tolerance, Tolerance) else Tolerance(float(tolerance), TOLERANCES[dtype].atol)
+
+
+def check_case(
+    loss: Callable[..., Any], case: Case, dtype: str, *, device: Any = "cpu", tolerance: float | Tolerance | None = None
+) -> Row:
+    """One row: the loss on one case."""
+    outcome = evaluate(loss, case.arguments, dtype=dtype, device=device, seed=case.expected[dtype].seed)
+    return compare(case, dtype, outcome, chosen_tolerance(dtype, tolerance))
+
+
+def check(
+    loss: Callable[..., Any],
+    against: str | os.PathLike[str] | GoldenSet = "rll-cvpr19",
+    *,
+    dtype: Any = "float64",
+    device: Any = "cpu",
+    tolerance: float | Tolerance | None = None,
+    adapter: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
+    cases: Sequence[str] | None = None,
+    properties: bool = True,
+    diagnosis: bool = True,
+) -> Report:
+    """Compare a loss with a golden set, value and gradient, case by case.
+
+    loss : any callable or nn.Module `(embeddings (N, D), labels (N,)) -> scalar`; other sets have other arguments (see
+        `golden list`). Where a set brings scores, a parameter named `scores` or `attention` gets them.
+    against : name of a golden set, or a folder that `golden record` wrote.
+    dtype : float64 (default), float32, or "both".
+    tolerance : rtol in place of the standard one (float64 1e-10, float32 1e-5; of the loss, and of the gradient's largest entry).
+    adapter : one of `golden.adapters`, or a function from loss to loss.
+    cases : names or patterns (`dup_*`) of the cases to run; all by default.
+    diagnosis : when a case fails, look for the deviation that explains it (a few seconds).
+
+    Raises TypeError for a class in place of an instance, KeyError for an unknown set, ValueError where no case is left.
+    What the loss itself does wrong never raises: it is a row of the report.
+    """
+    if isinstance(loss, type):
+        raise TypeError(f"{loss.__name__} is a class: pass an instance, such as {loss.__name__}()")
+    if not callable(loss):
+        raise TypeError(f"a loss must be callable, got {type(loss).__name__}")
+    golden_set = resolve(against)
+    called = name_of(loss)
+    if adapter is not None:
+        loss = adapter(loss)
+    elif golden_set.signature.endswith(", scores") and adapters.keyword_of_scores(loss):
+        loss = adapters.with_scores(loss)
+    dtypes = golden_set.dtypes if dtype == "both" else (str(torch_dtype(dtype)).removeprefix("torch."),)
+    picked = [c for c in golden_set.cases if cases is None or any(fnmatch.fnmatch(c.name, p) for p in cases)]
+    runs = [(case, d) for d in dtypes for case in picked if d in case.expected]
+    if not runs:
+        raise ValueError(f"{golden_set.name} has no case for dtype {dtype} and cases {cases}; it has {golden_set.dtypes}")
+    rows = [check_case(loss, case, d, device=device, tolerance=tolerance) for case, d in runs]
+    limits = ", ".join(f"{d}: {(t := chosen_tolerance(d, tolerance)).rtol:g} relative + {t.atol:g}" for d in dtypes)
+    report = Report(golden_set.name, golden_set.what, golden_set.program, golden_set.kind, called, limits, rows)
+    if properties:
+        report.properties = find_properties(loss, picked[0].arguments, device=device)
+    if diagnosis and not report.passed:
+        report.diagnosis = diagnose(loss, golden_set, device=device)
+    return report
+
+
+def sweep(factory: Callable[..., Any], against: str = "rll-cvpr19*", **options: Any) -> dict[str, Report]:
+    """`check(factory(**set's parameters))` for every bundled set whose name matches the pattern.
+
+    The parameters have the released names (margin, pn_margin, T_p, T_n, ...; `describe(name)["params"]`).
+    """
+    names = [name for name in set_names() if fnmatch.fnmatch(name, against)]
+    if not names:
+        raise KeyError(f"no golden set matches {against!r}")
+    return {name: check(factory(**describe(name)["params"]), name, **options) for name in names}

@@ -1,0 +1,94 @@
+"""Compare one outcome with the recorded numbers. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from golden.evaluate import Outcome
+from golden.sets import Case, Expected
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Limits of |got - expected|: rtol * |loss| + atol for the value, rtol * (largest entry) + atol for the gradient."""
+
+    rtol: float
+    atol: float
+
+    def limit(self, size: float) -> float:
+        return self.rtol * size + self.atol
+
+
+# float64: sums in another order differ by about N * 1e-16 (N <= 80 samples) and a weight e^(T h), T h <= 28, multiplies that
+# by 28: 1e-13. 1e-10 leaves room for a BLAS with other blocking and is 50 times below the nearest wrong port (margins taken as
+# doubles, 5e-9 in the weights). float32: the records carry rounding of their own, 2e-6 in a mean over thousands of pairs; the
+# absolute part is for gradients that cancel to zero.
+TOLERANCES = {"float64": Tolerance(1e-10, 1e-12), "float32": Tolerance(1e-5, 1e-7)}
+
+
+@dataclass
+class Row:
+    """One case in one dtype. Errors are in units of the tolerance; `cosine` and `norm_ratio` compare the gradients."""
+
+    case: str
+    dtype: str
+    expected: float
+    got: float
+    loss_error: float
+    gradient_error: float
+    cosine: float
+    norm_ratio: float
+    verdict: str  # pass, fail (numbers differ), error (no numbers)
+    why: str = ""
+    expected_norm: float = float("nan")
+    got_norm: float = float("nan")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, which knows neither NaN nor infinity: None."""
+        values = asdict(self)
+        return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
+
+
+def flat(gradients: tuple[np.ndarray, ...]) -> np.ndarray:
+    """All gradients of a case as one float64 vector."""
+    return np.concatenate([np.asarray(g, np.float64).ravel() for g in gradients])
+
+
+def compare(case: Case, dtype: str, outcome: Outcome, tolerance: Tolerance) -> Row:
+    """The row of one case: the recorded numbers of `dtype` against the outcome."""
+    expected: Expected = case.expected[dtype]
+    nan = float("nan")
+    row = Row(case.name, dtype, expected.loss, outcome.loss, nan, nan, nan, nan, "error", outcome.problem)
+    want = flat(expected.gradients)
+    row.expected_norm = float(np.linalg.norm(want))
+    if outcome.problem:
+        return row
+    shapes = [g.shape for g in outcome.gradients]
+    if shapes != [g.shape for g in expected.gradients]:
+        row.why = f"gradient shapes {shapes}, expected {[g.shape for g in expected.gradients]}"
+        return row
+    got = flat(outcome.gradients)
+    row.loss_error = abs(outcome.loss - expected.loss) / tolerance.limit(abs(expected.loss))
+    # Each argument against its own largest entry: a small gradient must not hide behind a large one.
+    errors = [
+        np.abs(g - e).max(initial=0) / tolerance.limit(np.abs(e).max(initial=0))
+        for g, e in zip(outcome.gradients, expected.gradients)
+    ]
+    row.gradient_error = float(max(errors))
+    row.got_norm = float(np.linalg.norm(got))
+    if row.expected_norm > 0:
+        row.norm_ratio = row.got_norm / row.expected_norm
+        if row.got_norm > 0:
+            row.cosine = float(np.clip(want @ got / (row.expected_norm * row.got_norm), -1, 1))
+    good_loss, good_gradient = row.loss_error <= 1, row.gradient_error <= 1
+    row.verdict = "pass" if good_loss and good_gradient else "fail"
+    notes = list(outcome.notes)
+    if not good_loss:
+        notes.insert(0, "loss differs" if not good_gradient else "only the loss differs")
+    if not good_gradient:
+        notes.insert(0, "gradient differs" if not good_loss else "only the gradient differs")
+    row.why = "; ".join(notes)
+    return row

@@ -1,0 +1,240 @@
+"""Why does a loss differ from its golden set? Tries the known deviations, one at a time and together, and says it in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from golden.compare import flat
+from golden.evaluate import evaluate
+from golden.references import Reference, reference_for
+from golden.search import Target, search
+from golden.sets import Case, GoldenSet
+
+MATCH = 1e-6  # of the gradient's largest entry: a deviation counts as found if the user's gradient is reproduced so closely
+_LARGEST_BATCH = 30
+
+
+@dataclass
+class Diagnosis:
+    """`matched`: the user's gradient is reproduced. `deviations`: keys of the switches; `error`: what remains, relative."""
+
+    lines: list[str] = field(default_factory=list)
+    matched: bool = False
+    deviations: tuple[str, ...] = ()
+    form: str = ""
+    error: float = float("nan")
+    effects: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = dict(vars(self))
+        values["error"] = self.error if np.isfinite(self.error) else None
+        return values
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: Any = "cpu") -> Diagnosis:
+    """Explain the difference between a loss `(embeddings, labels, ...) -> scalar` and a golden set, in float64."""
+    if isinstance(golden_set, str):
+        from golden.sets import load_set
+
+        golden_set = load_set(golden_set)
+    found = Diagnosis()
+    usable, problems = [], []
+    for case in golden_set.cases:
+        dtype = "float64" if "float64" in case.expected else "float32"
+        seed = case.expected[dtype].seed
+        outcome = evaluate(loss, case.arguments, dtype="float64", device=device, seed=seed)
+        if outcome.problem:
+            problems.append((case.name, outcome.problem))
+        else:
+            want = case.expected[dtype]
+            usable.append(Target(case, outcome.gradients, outcome.loss, want.gradients, want.loss, seed))
+    if problems:
+        cases = ", ".join(name for name, _ in problems[:4]) + (", ..." if len(problems) > 4 else "")
+        found.lines.append(f"no numbers in {len(problems)} of {len(golden_set.cases)} cases ({cases}): {problems[0][1]}")
+    if not usable:
+        return found
+    same_gradient = all(t.gradient_error < MATCH for t in usable)
+    if not same_gradient:
+        found.lines += _factor(usable)
+    reference = reference_for(golden_set.family)
+    small = [t for t in usable if len(t.case.arguments[0].array) <= _LARGEST_BATCH]
+    if reference is not None and small:
+        _explain(found, reference, golden_set, small, same_gradient)
+    elif not same_gradient and not found.lines:
+        found.lines.append("no plain reference of this loss to try deviations on")
+        found.lines += _cosines(usable)
+    if same_gradient and not any(t.loss_error >= MATCH for t in usable):
+        worst = max(t.gradient_error for t in usable)
+        found.lines.append(f"equal to {worst:.1e} of the gradient: rounding, or settings or arithmetic in float32")
+    elif same_gradient and not found.deviations:
+        found.lines.append("the gradient is right, only the reported loss differs" + _loss_factor(usable))
+    return found
+
+
+def _explain(found: Diagnosis, reference: Reference, golden_set: GoldenSet, targets: list[Target], same_gradient: bool) -> None:
+    """Fill in deviations of the gradient (unless it is right already) and of the reported loss."""
+    best: frozenset[str] = frozenset()
+    if not same_gradient:
+        result = search(reference, golden_set.params, targets, MATCH)
+        found.matched, best, found.error = result.error < MATCH, result.deviations, result.error
+        unexplained = [t.case.name for t, error in zip(targets, result.errors) if error >= MATCH]
+        if not found.matched and 2 * len(unexplained) < len(targets):
+            found.lines.append(f"not explained: {', '.join(unexplained)}; the other batches:")
+        elif not found.matched:
+            if result.direction_error < MATCH:
+                names = _sentence(reference, best)
+                found.matched, found.deviations = True, tuple(sorted(best))
+                found.lines.append(f"the gradient's direction matches if {names}; its length is off by a factor {result.factor:.6g}")
+            else:
+                found.lines.append("no combination of the known deviations reproduces this gradient")
+                if best:
+                    found.lines.append(f"nearest ({result.error:.1%} left): {_sentence(reference, best)}")
+                found.lines += _cosines(targets)
+            return
+    value_deviations = _value(reference, golden_set.params, targets, best)
+    if same_gradient and value_deviations:
+        found.matched = True
+        found.error = max(t.gradient_error for t in targets)
+    everything = best | value_deviations
+    found.deviations = tuple(d.key for d in reference.deviations if d.key in everything)
+    if best:
+        error = max((e for e in result.errors if e < MATCH), default=result.error)
+        found.lines.append(f"the gradient matches (to {error:.0e} of its largest entry) if:")
+    for key in found.deviations:
+        effect = _alone(reference, golden_set.params, targets, key)
+        found.effects[key] = effect
+        told = f" [{_told(effect)}]" if key in best else ""
+        found.lines.append(f"  - {reference.words(key)}{told}")
+    form = next((n for n, preset in reference.presets.items() if _is_form(preset, best | value_deviations)), "")
+    if form:
+        found.form = form
+        found.lines.append(f"this is {form}")
+    # Rounding alone separates these: no place in a user's list unless the rest has been found.
+    if not value_deviations and any(t.loss_error >= MATCH for t in targets) and best:
+        model = [_run(reference, golden_set.params, t.case, best)[0] for t in targets]
+        if any(abs(m - t.loss) > MATCH * max(abs(t.loss), 1e-12) for m, t in zip(model, targets)):
+            found.lines.append("the reported loss differs as well, in a way that is not known" + _loss_factor(targets))
+
+
+def _is_form(preset: frozenset[str], found: frozenset[str]) -> bool:
+    """Settings as doubles, the base and small constants are below what every batch can tell."""
+    tiny = {
+        "double_settings", "base_e", "epsilon_each", "zero_dropped", "no_force_epsilon", "unit_without_epsilon",
+        "loss_optimised", "loss_weighted",
+    }  # fmt: skip
+    return preset - tiny == found - tiny and bool(preset - tiny)
+
+
+def _run(reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]) -> tuple[float, np.ndarray]:
+    from golden.search import model
+
+    return model(reference, params, case, deviations)
+
+
+def _value(reference: Reference, params: dict[str, Any], targets: list[Target], best: frozenset[str]) -> frozenset[str]:
+    """Deviations of the reported loss only, on top of those of the gradient."""
+    keys = [d.key for d in reference.deviations if d.changes == "loss"]
+    for extra in [frozenset[str](), *(frozenset({k}) for k in keys)]:
+        errors = [
+            abs(_run(reference, params, t.case, best | extra)[0] - t.loss) / max(abs(t.loss), 1e-9) for t in targets
+        ]
+        if max(errors) < MATCH:
+            return extra
+    return frozenset()
+
+
+def _alone(reference: Reference, params: dict[str, Any], targets: list[Target], key: str) -> dict[str, float]:
+    """Cosine, norm ratio and largest difference to the recorded gradient when only this deviation is made.
+
+    Median over the batches on which it makes a difference.
+    """
+    found = []
+    for target in targets:
+        want = flat(target.expected)
+        got = _run(reference, params, target.case, frozenset({key}))[1] * target.seed
+        sizes = np.linalg.norm(want), np.linalg.norm(got)
+        difference = np.abs(got - want).max() / max(np.abs(want).max(), 1e-300)
+        if min(sizes) > 0 and difference > 1e-12:
+            found.append((want @ got / sizes[0] / sizes[1], sizes[1] / sizes[0], difference))
+    if not found:
+        return {}
+    cosine, ratio, difference = np.median(np.array(found), axis=0)
+    return {"cosine": float(cosine), "norm_ratio": float(ratio), "difference": float(difference)}
+
+
+def _told(effect: dict[str, float]) -> str:
+    if not effect:
+        return "alone: no effect on these batches"
+    if effect["cosine"] > 0.9995 and abs(effect["norm_ratio"] - 1) < 5e-3:
+        return f"alone: changes {effect['difference']:.0e} of the largest entry"
+    return f"alone: cosine {effect['cosine']:.3f}, norm x{effect['norm_ratio']:.3g}"
+
+
+def _sentence(reference: Reference, deviations: frozenset[str]) -> str:
+    return "; ".join(d.words for d in reference.deviations if d.key in deviations)
+
+
+def _cosines(targets: list[Target]) -> list[str]:
+    cosines = [t.cosine for t in targets if np.isfinite(t.cosine)]
+    return [f"cosine to the recorded gradient: {min(cosines):.3f} to {max(cosines):.3f}"] if cosines else []
+
+
+def _factor(targets: list[Target]) -> list[str]:
+    """Findings that need no reference: a constant factor, one that follows the batch, or a radial difference."""
+    factors, sizes, radial = [], [], True
+    for t in targets:
+        want, got = flat(t.expected), flat(t.gradients)
+        if np.linalg.norm(want) == 0:
+            continue
+        factor = got @ want / (want @ want)
+        if np.abs(got - factor * want).max() > MATCH * max(np.abs(got).max(), 1e-300):
+            factors.append(np.nan)
+        else:
+            factors.append(factor)
+        sizes.append(len(t.case.arguments[0].array))
+        radial &= _radial_only(t)
+    if not factors:
+        return []
+    if np.isfinite(factors).all():
+        values, n = np.array(factors), np.array(sizes, float)
+        forms = {
+            "": np.ones_like(n), "N": n, "1/N": 1 / n, "P = N(N-1)/2": n * (n - 1) / 2, "1/P, P = N(N-1)/2": 2 / (n * (n - 1)),
+            "N(N-1)": n * (n - 1), "1/(N(N-1))": 1 / (n * (n - 1)), "N-1": n - 1, "1/(N-1)": 1 / (n - 1),
+        }  # fmt: skip
+        for words, form in forms.items():
+            ratio = values / form
+            if np.ptp(ratio) <= MATCH * abs(ratio).max():
+                number = f"{ratio[0]:.6g}"
+                text = number if not words else words if abs(ratio[0] - 1) < MATCH else f"{number} times {words}"
+                if not words and len(set(sizes)) == 1:
+                    text += f" (the batches have {sizes[0]} rows)"
+                return [f"the gradient has the right direction, but {text} times the length" + (" (sign!)" if ratio[0] < 0 else "")]
+        return ["the gradient has the right direction in every batch, but another length in each"]
+    if radial:
+        return ["gradients differ only along the embeddings themselves: one of the two L2-normalises inside the loss"]
+    return []
+
+
+def _radial_only(target: Target) -> bool:
+    x = np.asarray(target.case.arguments[0].array, np.float64)
+    if len(target.expected) != 1 or x.shape != target.expected[0].shape:
+        return False
+    difference = target.gradients[0] - target.expected[0]
+    norms = np.maximum((x * x).sum(1, keepdims=True), 1e-300)
+    tangent = difference - x * ((x * difference).sum(1, keepdims=True) / norms)
+    unit = np.allclose(norms, 1, atol=1e-3)
+    return unit and bool(np.abs(tangent).max() <= MATCH * np.abs(target.expected[0]).max())
+
+
+def _loss_factor(targets: list[Target]) -> str:
+    ratios = np.array([t.loss / t.expected_loss for t in targets if t.expected_loss])
+    if len(ratios) and np.ptp(ratios) <= MATCH * abs(ratios).max():
+        return f": it is {ratios[0]:.6g} times the recorded one"
+    return ""

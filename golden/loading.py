@@ -1,0 +1,88 @@
+"""Turn `package.module:Name` or `path/file.py:Name` into a loss, with errors that name what is wrong."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class LoadError(Exception):
+    """The target cannot be imported or built."""
+
+
+def parse_value(text: str) -> Any:
+    """1.2, true, None, "text", [1, 2] -> Python values; what is neither JSON nor a Python literal stays text."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def parse_keywords(pairs: list[str]) -> dict[str, Any]:
+    """["margin=1.2"] -> {"margin": 1.2}; LoadError for anything without a name and '='."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise LoadError(f"{pair!r} is not NAME=VALUE")
+        found[key] = parse_value(value)
+    return found
+
+
+def load_loss(target: str, keywords: dict[str, Any] | None = None) -> Callable[..., Any]:
+    """Import the target; a class is built with the keywords, a function gets them at every call."""
+    keywords = keywords or {}
+    module_name, colon, attribute = target.rpartition(":")
+    if not colon or not module_name or not attribute:
+        raise LoadError(f"{target!r} is not MODULE:NAME, such as mypackage.losses:MyLoss or losses.py:MyLoss")
+    module = _import(module_name)
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            public = ", ".join(n for n in vars(module) if not n.startswith("_"))
+            raise LoadError(f"{module_name} has no {attribute!r}; it has {public or 'nothing public'}")
+        found = getattr(found, part)
+    if isinstance(found, type):
+        try:
+            return found(**keywords)
+        except Exception as error:
+            raise LoadError(f"{attribute}({_shown(keywords)}) failed: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise LoadError(f"{target} is a {type(found).__name__}, not a callable")
+    return functools.partial(found, **keywords) if keywords else found
+
+
+def _shown(keywords: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in keywords.items())
+
+
+def _import(name: str) -> Any:
+    try:
+        if name.endswith(".py"):
+            path = Path(name)
+            if not path.is_file():
+                raise LoadError(f"no file {name}")
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[path.stem] = module  # dataclasses and pickling look a module up by its name
+            sys.path.insert(0, str(path.parent.resolve()))
+            spec.loader.exec_module(module)
+            return module
+        sys.path.insert(0, "")  # like `python -m`: the current folder
+        return importlib.import_module(name)
+    except LoadError:
+        raise
+    except Exception as error:
+        from golden.evaluate import where
+
+        raise LoadError(f"cannot import {name}: {where(error)}") from error

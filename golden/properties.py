@@ -1,0 +1,171 @@
+"""What a loss does beyond the recorded batches: on a seeded batch, in words. For losses of (embeddings, labels, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from golden.compare import flat
+from golden.evaluate import Outcome, evaluate, tensors
+from golden.sets import Argument
+
+_CLOSE = 1e-9  # relative: other summation orders of a few dozen float64 terms differ by 1e-14
+
+
+@dataclass(frozen=True)
+class Property:
+    """`verdict`: ok, no (a warning; it does not fail the check) or info."""
+
+    name: str
+    verdict: str
+    words: str
+
+
+def batch(like: Sequence[Argument], classes: int = 4, per_class: int = 3, seed: int = 0) -> list[Argument]:
+    """Unit rows around class centres, in the arguments of a set: float vectors of length N become scores in (0, 1)."""
+    rng = np.random.RandomState(seed)
+    dim = like[0].array.shape[1] if like else 8
+    labels = np.repeat(np.arange(classes), per_class)
+    centres = rng.randn(classes, dim)
+    rows = centres[labels] / np.linalg.norm(centres, axis=1)[labels][:, None] + 0.6 * rng.randn(len(labels), dim) / np.sqrt(dim)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    made = []
+    for argument in like:
+        if argument.is_label:
+            made.append(replace(argument, array=labels))
+        elif argument.differentiable:
+            made.append(replace(argument, array=rows))
+        else:
+            made.append(replace(argument, array=rng.uniform(0.1, 0.9, len(labels))))
+    return made
+
+
+def _with(arguments: list[Argument], change: Callable[[Argument], np.ndarray]) -> list[Argument]:
+    return [replace(a, array=change(a)) for a in arguments]
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) <= _CLOSE * max(abs(a), abs(b)) + 1e-14
+
+
+def _close(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.abs(a - b).max(initial=0) <= _CLOSE * max(np.abs(a).max(initial=0), np.abs(b).max(initial=0)) + 1e-14)
+
+
+def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: Any = "cpu") -> list[Property]:
+    """All properties, in a fixed order. `like`: the arguments of one case, for their names and the dimension."""
+    if not (like and like[0].differentiable and sum(a.differentiable for a in like) == 1 and any(a.is_label for a in like)):
+        return []
+
+    def run(arguments: list[Argument], dtype: str = "float64", on: Any = device) -> Outcome:
+        return evaluate(loss, arguments, dtype=dtype, device=on)
+
+    arguments = batch(like)
+    plain = run(arguments)
+    if plain.problem:
+        return [Property("ordinary batch (4 x 3)", "no", plain.problem)]
+    found = [Property("ordinary batch (4 x 3)", "ok", f"loss {plain.loss:.6g}, gradient norm {np.linalg.norm(flat(plain.gradients)):.3g}")]
+
+    again = run(arguments)
+    equal = again.loss == plain.loss and np.array_equal(flat(again.gradients), flat(plain.gradients)) if not again.problem else False
+    found.append(Property("repeatable", "ok" if equal else "no", "bit-identical twice" if equal else "two runs differ"))
+
+    order = np.random.RandomState(1).permutation(len(arguments[0].array))
+    moved = run(_with(arguments, lambda a: a.array[order]))
+    good = not moved.problem and _same(moved.loss, plain.loss) and _close(moved.gradients[0], plain.gradients[0][order])
+    found.append(Property("order of the batch", "ok" if good else "no", moved.problem or ("does not matter" if good else "changes the result")))
+
+    renamed = run(_with(arguments, lambda a: 7 * (3 - a.array) + 2 if a.is_label else a.array))
+    good = not renamed.problem and _same(renamed.loss, plain.loss) and _close(renamed.gradients[0], plain.gradients[0])
+    found.append(Property("names of the labels", "ok" if good else "no", renamed.problem or ("do not matter" if good else "change the result")))
+
+    found.append(_true_gradient(run, arguments, plain))
+    found.append(_detached(loss, arguments, device))
+    found.extend(_edges(run, arguments))
+    found.append(_batch_size(run, like))
+    single = run(arguments, "float32")
+    good = not single.problem and np.abs(flat(single.gradients) - flat(plain.gradients)).max() <= 1e-4 * np.abs(flat(plain.gradients)).max()
+    found.append(Property("float32", "ok" if good else "no", single.problem or ("agrees with float64 to 1e-4" if good else "disagrees with float64")))
+    found.append(_cuda(run, arguments, plain, device))
+    return found
+
+
+def _true_gradient(run: Callable[..., Outcome], arguments: list[Argument], plain: Outcome) -> Property:
+    """Central differences of the value along three directions: is the gradient its derivative?"""
+    rng, step, worst = np.random.RandomState(2), 1e-6, 0.0
+    for _ in range(3):
+        direction = rng.randn(*arguments[0].array.shape)
+        ends = [
+            run(_with(arguments, lambda a, s=s: a.array + s * step * direction if a.differentiable else a.array))  # type: ignore[misc]
+            for s in (1, -1)
+        ]
+        slope = (ends[0].loss - ends[1].loss) / (2 * step)
+        claimed = float((plain.gradients[0] * direction).sum())
+        worst = max(worst, abs(slope - claimed) / max(abs(slope), abs(claimed), 1e-12))
+    # Central differences with step 1e-6 in float64 are good to about 1e-8 where the loss is smooth.
+    if worst < 1e-5:
+        return Property("gradient of the value", "info", "yes: the gradient is the value's derivative")
+    return Property("gradient of the value", "info", f"no: differs from the value's derivative by {worst:.1%} (detached parts, or another value)")
+
+
+def _detached(loss: Callable[..., Any], arguments: list[Argument], device: Any) -> Property:
+    """Which float inputs get a gradient when they ask for one."""
+    import torch
+
+    from golden.evaluate import scalar_of
+
+    asked = [replace(a, differentiable=not a.is_label) for a in arguments]
+    values, leaves = tensors(asked, "float64", device)
+    names = [a.name for a in asked if a.differentiable]
+    try:
+        found = torch.autograd.grad(scalar_of(loss(*values), []), leaves, allow_unused=True)
+    except Exception as error:
+        return Property("inputs with a gradient", "no", f"{type(error).__name__}: {error}"[:120])
+    words = [f"{n}: {'detached' if g is None else 'zero' if not g.any() else 'yes'}" for n, g in zip(names, found)]
+    parameters = [n for n, p in loss.named_parameters() if p.requires_grad] if isinstance(loss, torch.nn.Module) else []
+    return Property("inputs with a gradient", "info", ", ".join(words) + (f"; parameters {', '.join(parameters)}" if parameters else ""))
+
+
+def _edges(run: Callable[..., Outcome], arguments: list[Argument]) -> list[Property]:
+    n = len(arguments[0].array)
+
+    def labelled(values: np.ndarray) -> list[Argument]:
+        return _with(arguments, lambda a: values if a.is_label else a.array)
+
+    doubled = arguments[0].array.copy()
+    doubled[1], doubled[n - 1] = doubled[0], doubled[0]
+    batches = {
+        "no positives": labelled(np.arange(n)),
+        "no negatives": labelled(np.zeros(n, np.int64)),
+        "equal rows": _with(arguments, lambda a: doubled if a.differentiable else a.array),
+        "one sample": _with(arguments, lambda a: a.array[:1]),
+        "empty batch": _with(arguments, lambda a: a.array[:0]),
+    }
+    found = []
+    for name, edge in batches.items():
+        outcome = run(edge)
+        words = outcome.problem or f"loss {outcome.loss:.6g}, gradient {'zero' if not flat(outcome.gradients).any() else 'finite'}"
+        # An empty batch has no defined value in most programs: told, not judged.
+        found.append(Property(name, "info" if name == "empty batch" else "no" if outcome.problem else "ok", words))
+    return found
+
+
+def _batch_size(run: Callable[..., Outcome], like: Sequence[Argument]) -> Property:
+    norms = [np.linalg.norm(flat(o.gradients)) for o in (run(batch(like, p, 3)) for p in (4, 8, 16)) if not o.problem]
+    if len(norms) < 3 or not all(norms):
+        return Property("gradient norm by batch size", "info", "not measurable")
+    power = np.log(norms[2] / norms[0]) / np.log(4)
+    return Property("gradient norm by batch size", "info", f"{', '.join(f'{v:.3g}' for v in norms)} at N = 12, 24, 48: about N^{power:.1f}")
+
+
+def _cuda(run: Callable[..., Outcome], arguments: list[Argument], plain: Outcome, device: Any) -> Property:
+    import torch
+
+    if str(device) == "cpu" and not torch.cuda.is_available():
+        return Property("devices", "info", "CPU only: no CUDA device here")
+    other = run(arguments, "float64", "cuda" if str(device) == "cpu" else "cpu")
+    good = not other.problem and _same(other.loss, plain.loss) and _close(flat(other.gradients), flat(plain.gradients))
+    return Property("devices", "ok" if good else "no", other.problem or ("CPU and CUDA agree" if good else "CPU and CUDA disagree"))

@@ -1,0 +1,74 @@
+"""Multi-Similarity loss as research-ms-loss computes it, with the deviations of public ports.
+
+Source: ret_benchmark/losses/multi_similarity_loss.py: S = X X^T; positives S < 1 - 1e-5, negatives; mined with margin 0.1;
+1/N sum_i [1/a log(1 + sum e^{-a (S - lambda)}) + 1/b log(1 + sum e^{b (S - lambda)})]; anchors without a kept pair add 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from golden.references import Deviation, Reference
+
+_DEVIATIONS = (
+    Deviation("no_miner", "no pairs are mined: all positives and negatives count", "both"),
+    Deviation("self_pairs", "an anchor counts as its own positive", "both"),
+    Deviation("base_1", "the base lambda is 1, not the set's", "both"),
+    Deviation("base_half", "the base lambda is 0.5, not the set's", "both"),
+    Deviation("beta_50", "beta is 50, not the set's", "both"),
+    Deviation("beta_40", "beta is 40, not the set's", "both"),
+    Deviation("alpha_1", "alpha is 1, not the set's", "both"),
+    Deviation("no_one", "the 1 in log(1 + sum) is missing", "both"),
+    Deviation("no_scale", "the factors 1/alpha and 1/beta are missing", "both"),
+    Deviation("mean_over_kept", "the sum is divided by the number of anchors that kept pairs, not by N", "both"),
+    Deviation("sum_over_anchors", "anchors are summed, not averaged", "both"),
+    Deviation("normalised_inside", "embeddings are L2-normalised inside the loss", "both"),
+    Deviation("mining_margin_0", "the mining margin is 0, not 0.1", "both"),
+)
+
+
+def multi_similarity(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = frozenset()) -> tuple[Any, Any]:
+    """(value, the same tensor): the gradient is the value's; `wrong` switches deviations on."""
+    import torch
+
+    x, labels = arguments
+    alpha, beta, base = params["SCALE_POS"], params["SCALE_NEG"], params["thresh"]
+    alpha = 1.0 if "alpha_1" in wrong else alpha
+    beta = 50.0 if "beta_50" in wrong else 40.0 if "beta_40" in wrong else beta
+    base = 1.0 if "base_1" in wrong else 0.5 if "base_half" in wrong else base
+    epsilon = 0.0 if "mining_margin_0" in wrong else params["margin"]
+    if "normalised_inside" in wrong:
+        x = torch.nn.functional.normalize(x)
+    s = x @ x.T
+    same = labels[:, None] == labels[None, :]
+    positive = same if "self_pairs" in wrong else same & (s.detach() < 1 - 1e-5)
+    negative = ~same
+    kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    if "no_miner" not in wrong:
+        hardest_positive = s.detach().masked_fill(~positive, torch.inf).amin(1, keepdim=True)
+        hardest_negative = s.detach().masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
+        positive = positive & (s.detach() - epsilon < hardest_negative)
+        negative = negative & (s.detach() + epsilon > hardest_positive)
+        kept = positive.any(1) & negative.any(1)
+    one = 0.0 if "no_one" in wrong else 1.0
+    attract = one + torch.where(positive, torch.exp(-alpha * (s - base)), 0.0).sum(1)
+    repel = one + torch.where(negative, torch.exp(beta * (s - base)), 0.0).sum(1)
+    if "no_one" in wrong:
+        attract = torch.where(positive.any(1), attract, 1.0)
+        repel = torch.where(negative.any(1), repel, 1.0)
+    scale_p, scale_n = (1.0, 1.0) if "no_scale" in wrong else (1 / alpha, 1 / beta)
+    losses = torch.where(kept, scale_p * attract.log() + scale_n * repel.log(), 0.0)
+    count = int(kept.sum()) if "mean_over_kept" in wrong else 1 if "sum_over_anchors" in wrong else len(x)
+    value = losses.sum() / max(count, 1)
+    return value, value
+
+
+REFERENCE = Reference(
+    multi_similarity,
+    _DEVIATIONS,
+    {
+        "pytorch-metric-learning's default (no miner, normalised)": frozenset(("no_miner", "normalised_inside", "beta_50", "base_half")),
+        "the same without normalisation": frozenset(("no_miner", "beta_50", "base_half")),
+    },
+    (frozenset(("base_1", "base_half")), frozenset(("beta_50", "beta_40")), frozenset(("mean_over_kept", "sum_over_anchors"))),
+)

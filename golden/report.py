@@ -1,0 +1,164 @@
+"""The report of a check: an aligned table, JSON, Markdown and a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golden.compare import Row
+from golden.diagnosis import Diagnosis
+from golden.properties import Property
+
+_COLUMNS = ("case", "dtype", "loss expected", "got", "loss err", "grad err", "cosine", "norm ratio", "verdict")
+_COLOURS = {"pass": "green", "ok": "green", "fail": "red", "error": "red", "no": "yellow", "info": "dim"}
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if not np.isfinite(value) else format(value, form)
+
+
+@dataclass
+class Report:
+    """What `golden.check` found. `passed`: every case agrees within its tolerance."""
+
+    against: str
+    what: str
+    program: str
+    kind: str
+    loss: str
+    tolerance: str
+    rows: list[Row]
+    properties: list[Property] = field(default_factory=list)
+    diagnosis: Diagnosis | None = None
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.rows) and all(row.verdict == "pass" for row in self.rows)
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.passed else 1
+
+    @property
+    def headline(self) -> str:
+        """One line: equal or not, and in how many cases."""
+        good = sum(row.verdict == "pass" for row in self.rows)
+        verdict = "equals" if self.passed else "DIFFERS from"
+        return f"{self.loss} {verdict} {self.against} ({good} of {len(self.rows)} cases pass)"
+
+    def reasons(self) -> dict[str, list[str]]:
+        """Words -> cases they hold for; without what the numbers of the table say by themselves."""
+        found: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.why and row.why != "gradient differs; loss differs":
+                found.setdefault(row.why, []).append(row.case)
+        return found
+
+    def _cells(self, row: Row) -> list[str]:
+        return [
+            row.case, row.dtype, _number(row.expected, ".6g"), _number(row.got, ".6g"), _number(row.loss_error, ".1e"),
+            _number(row.gradient_error, ".1e"), _number(row.cosine, ".4f"), _number(row.norm_ratio, ".4g"), row.verdict,
+        ]  # fmt: skip
+
+    def print(self, console: Any = None) -> None:
+        """The table on a terminal (a `rich` console)."""
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        console = console or Console()
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for k, column in enumerate(_COLUMNS):
+            table.add_column(column, justify="right" if 2 <= k <= 7 else "left", no_wrap=True)
+        for row in self.rows:
+            colour = _COLOURS[row.verdict]
+            table.add_row(*self._cells(row)[:-1], f"[{colour}]{row.verdict}[/]")
+        console.print(f"[bold]{escape(self.against)}[/]: {escape(self.what)}", highlight=False)
+        console.print(f"recorded from {escape(self.program)}; errors in units of the tolerance, {self.tolerance}", highlight=False)
+        console.print(table)
+        for why, cases in self.reasons().items():
+            told = ", ".join(cases[:4]) + (f", ... ({len(cases)} cases)" if len(cases) > 4 else "")
+            console.print(f"  {escape(told)}: {escape(why)}", highlight=False)
+        if self.properties:
+            console.print("\n[bold]properties[/]")
+            grid = Table(box=None, pad_edge=False, show_header=False)
+            for prop in self.properties:
+                grid.add_row(prop.name, f"[{_COLOURS[prop.verdict]}]{prop.verdict}[/]", escape(prop.words))
+            console.print(grid)
+        if self.diagnosis:
+            console.print("\n[bold]diagnosis[/]")
+            for line in self.diagnosis.lines:
+                console.print(f"  {escape(line)}", highlight=False)
+        console.print(f"\n[bold {'green' if self.passed else 'red'}]{escape(self.headline)}[/]", highlight=False)
+
+    def text(self, width: int = 150) -> str:
+        """The same, without colours."""
+        from rich.console import Console
+
+        buffer = io.StringIO()
+        self.print(Console(file=buffer, width=width, no_color=True, color_system=None, force_terminal=False))
+        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "format": 1, "against": self.against, "what": self.what, "program": self.program, "kind": self.kind,
+            "loss": self.loss, "tolerance": self.tolerance, "passed": self.passed,
+            "cases": [row.as_dict() for row in self.rows],
+            "properties": [vars(prop) for prop in self.properties],
+            "diagnosis": self.diagnosis.as_dict() if self.diagnosis else None,
+        }  # fmt: skip
+
+    def json(self) -> str:
+        return json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
+
+    def markdown(self) -> str:
+        lines = [f"# {self.headline}", "", f"{self.what}. Recorded from {self.program} ({self.kind}).", ""]
+        lines += [f"Errors are in units of the tolerance, {self.tolerance}.", ""]
+        lines += ["| " + " | ".join((*_COLUMNS, "why")) + " |", "|" + "---|" * (len(_COLUMNS) + 1)]
+        for row in self.rows:
+            lines.append("| " + " | ".join((*self._cells(row), row.why)).replace("\n", " ") + " |")
+        if self.properties:
+            lines += ["", "## Properties", "", "| property | verdict | |", "|---|---|---|"]
+            lines += [f"| {p.name} | {p.verdict} | {p.words} |" for p in self.properties]
+        if self.diagnosis:
+            lines += ["", "## Diagnosis", "", *(f"- {line}" for line in self.diagnosis.lines)]
+        return "\n".join(lines) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write .json, .md, .txt or .png, by the name; ValueError for another one. Nothing half-written is left."""
+        path = Path(path)
+        if path.suffix == ".png":
+            from golden.plot import picture
+
+            data = picture(self)
+        elif path.suffix in (".json", ".md", ".txt"):
+            data = {".json": self.json, ".md": self.markdown, ".txt": self.text}[path.suffix]().encode()
+        else:
+            raise ValueError(f"{path}: a report is written as .json, .md, .txt or .png")
+        write_atomically(path, data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,146 @@
+"""The search for a combination of deviations that reproduces a gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from golden.compare import flat
+from golden.evaluate import tensors
+from golden.references import Reference
+from golden.sets import Case
+
+_WIDTH, _DEPTH = 4, 6
+_ROUNDING = 1e-12  # errors below are rounding: a deviation that only moves the error below it is not named
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the user's loss gave on one case, and what was recorded."""
+
+    case: Case
+    gradients: tuple[np.ndarray, ...]
+    loss: float
+    expected: tuple[np.ndarray, ...]
+    expected_loss: float
+    seed: float
+
+    @property
+    def gradient_error(self) -> float:
+        want = flat(self.expected)
+        size = np.abs(want).max(initial=0)
+        return float(np.abs(flat(self.gradients) - want).max(initial=0) / (size if size > 0 else 1.0))
+
+    @property
+    def loss_error(self) -> float:
+        return abs(self.loss - self.expected_loss) / max(abs(self.expected_loss), 1e-12)
+
+    @property
+    def cosine(self) -> float:
+        want, got = flat(self.expected), flat(self.gradients)
+        size = np.linalg.norm(want) * np.linalg.norm(got)
+        return float(want @ got / size) if size > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Result:
+    """`error`: largest relative error over the cases; `direction_error`: the same after one common factor; `errors`: by case."""
+
+    deviations: frozenset[str]
+    error: float
+    direction_error: float
+    factor: float
+    errors: tuple[float, ...]
+
+
+def model(reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]) -> tuple[float, np.ndarray]:
+    """(reported loss, flat gradient for seed 1) of the plain reference."""
+    import torch
+
+    values, leaves = tensors(case.arguments, "float64", "cpu")
+    value, surrogate = reference.function(values, params, deviations)
+    if not surrogate.requires_grad:
+        return float(value), np.zeros(sum(leaf.numel() for leaf in leaves))
+    found = torch.autograd.grad(surrogate, leaves, allow_unused=True)
+    return float(value.detach()), np.concatenate(
+        [np.zeros(leaf.numel()) if g is None else g.numpy().ravel() for g, leaf in zip(found, leaves)]
+    )
+
+
+class _Scorer:
+    def __init__(self, reference: Reference, params: dict[str, Any], targets: list[Target]) -> None:
+        self.reference, self.params, self.targets = reference, params, targets
+        self.known: dict[frozenset[str], Result] = {}
+
+    def __call__(self, deviations: frozenset[str]) -> Result:
+        if deviations not in self.known:
+            got = [flat(t.gradients) for t in self.targets]
+            models = [model(self.reference, self.params, t.case, deviations)[1] * t.seed for t in self.targets]
+            sizes = [max(np.abs(g).max(initial=0), 1e-300) for g in got]
+            errors = tuple(float(np.abs(m - g).max() / s) for m, g, s in zip(models, got, sizes))
+            scaled = [(m / s, g / s) for m, g, s in zip(models, got, sizes)]
+            norm = sum(m @ m for m, _ in scaled)
+            factor = sum(m @ g for m, g in scaled) / norm if norm > 0 else 0.0
+            direction = max(np.abs(factor * m - g).max() for m, g in scaled)
+            self.known[deviations] = Result(deviations, max(errors), float(direction), float(factor), errors)
+        return self.known[deviations]
+
+
+def _allowed(reference: Reference, deviations: frozenset[str]) -> bool:
+    return all(len(deviations & group) <= 1 for group in reference.exclusive)
+
+
+def search(reference: Reference, params: dict[str, Any], targets: list[Target], match: float) -> Result:
+    """The fewest deviations that reproduce the gradients; the nearest combination tried if none does.
+
+    In order: each alone, known forms, pairs, then a beam that adds one at a time. Scored on the two most telling batches,
+    confirmed on all; what explains those two but not some other batch is returned too.
+    """
+    informative = sorted(targets, key=lambda t: -len(np.unique(flat(t.gradients).round(12))))
+    quick, full = _Scorer(reference, params, informative[:2]), _Scorer(reference, params, targets)
+    keys = [d.key for d in reference.deviations if d.changes != "loss"]
+    loss_only = frozenset(d.key for d in reference.deviations if d.changes == "loss")
+
+    def confirmed(candidates: list[frozenset[str]]) -> Result | None:
+        ranked = sorted({quick(c) for c in candidates if _allowed(reference, c)}, key=lambda r: (r.error, len(r.deviations)))
+        if ranked and ranked[0].error < match:
+            result = ranked[0]
+            close = [full(c) for c in [result.deviations, *(result.deviations ^ s for s in singles)]]
+            best = next((r for r in close if r.error < match), None)
+            # Two batches explained by chance do not happen: what is left concerns the other batches only.
+            return _pruned(full, best.deviations) if best else min(close, key=lambda r: (sum(e >= match for e in r.errors), r.error))
+        return None
+
+    empty: frozenset[str] = frozenset()
+    singles = [frozenset({k}) for k in keys]
+    presets = [preset - loss_only for preset in reference.presets.values()]
+    near_presets = [p ^ s for p in presets for s in singles]
+    for candidates in ([empty, *singles], presets, near_presets, [a | b for a, b in combinations(singles, 2)]):
+        if result := confirmed(candidates):
+            return result
+    beam: list[frozenset[str]] = [empty]
+    for _ in range(_DEPTH):
+        grown = {b | s for b in beam for s in singles if not s <= b and _allowed(reference, b | s)}
+        if not grown:
+            break
+        if result := confirmed(list(grown)):
+            return result
+        # Half by distance, half by direction: a missing factor hides how near a combination is.
+        by_error = sorted(grown, key=lambda c: quick(c).error)[:_WIDTH]
+        by_direction = sorted(grown, key=lambda c: quick(c).direction_error)[:_WIDTH]
+        beam = list(dict.fromkeys([*by_error, *by_direction]))
+    nearest = min(quick.known.values(), key=lambda r: (round(min(r.error, r.direction_error), 6), len(r.deviations)))
+    return full(nearest.deviations)
+
+
+def _pruned(score: _Scorer, deviations: frozenset[str]) -> Result:
+    """Without the deviations that make no difference."""
+    best = score(deviations)
+    for key in sorted(deviations):
+        fewer = score(best.deviations - {key})
+        if fewer.error <= 2 * best.error + _ROUNDING:
+            best = fewer
+    return best

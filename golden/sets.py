@@ -1,0 +1,245 @@
+"""Golden sets: one loss at one setting, as batches with the values and gradients that the authors' program computed.
+
+Needs NumPy only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_DATA = Path(__file__).with_name("data")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One positional argument of the loss. Gradients are recorded for those that are `differentiable`."""
+
+    name: str
+    array: np.ndarray
+    differentiable: bool = False
+
+    @property
+    def is_label(self) -> bool:
+        return self.array.dtype.kind in "iu"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the program computed in one dtype: its value, and d(seed * value) by each differentiable argument."""
+
+    loss: float
+    gradients: tuple[np.ndarray, ...]
+    seed: float = 1.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch. `arguments` in calling order; `expected` by dtype name ("float64", "float32")."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+    expected: dict[str, Expected]
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """One loss at one setting. `kind`: authors_program or own_run, never both in one set."""
+
+    name: str
+    what: str
+    signature: str
+    params: dict[str, Any]
+    kind: str
+    program: str
+    family: str
+    cases: tuple[Case, ...] = field(repr=False)
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        return tuple(d for d in ("float64", "float32") if any(d in case.expected for case in self.cases))
+
+
+_PLAIN = "embeddings*, labels"
+_SCORED = "embeddings*, labels, scores"
+_V12 = "DistanceWeightedValidPairLossV12"
+_FORK = {
+    "rll_cvpr19": "CaffeMex_v2 with the layers of the CVPR 2019 release (Ranked-List-Loss-for-DML at ff2a4de4c)",
+    "rll_tpami": "the Caffe fork of the TPAMI release (Ranked-List-Loss-for-DML at 8600e0e30)",
+    "osm_aaai19": "the Caffe fork of OSM_CAA_WeightedContrastiveLoss at d9f516c",
+}
+
+
+def _rll(margin: float, pn_margin: float = 0.4, T_p: float = 0, T_n: float = 10, **more: Any) -> dict[str, Any]:
+    return {"margin": margin, "pn_margin": pn_margin, "T_p": T_p, "T_n": T_n, **more}
+
+
+def _osm(margin: float, sigma: float, mean: float = 0.0) -> dict[str, Any]:
+    return {"margin": margin, "sigma": sigma, "mean": mean}
+
+
+# name -> (fork, layer, parameters that select its cases, signature, words)
+_CAFFE: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
+    "rll-cvpr19": ("rll_cvpr19", _V12, _rll(1.2), _PLAIN, "Ranked List Loss, CVPR 2019 release, SOP setting"),
+    "rll-cvpr19-m10": ("rll_cvpr19", _V12, _rll(1.0), _PLAIN, "the same, margin 1.0"),
+    "rll-cvpr19-cub": ("rll_cvpr19", _V12, _rll(1.4, 0.2), _PLAIN, "the same, CUB setting"),
+    "rll-cvpr19-t5-t20": ("rll_cvpr19", _V12, _rll(1.2, 0.4, 5, 20), _PLAIN, "the same, both temperatures above zero"),
+    "rll-cvpr19-t0": ("rll_cvpr19", _V12, _rll(1.2, 0.4, 0, 0), _PLAIN, "the same, equal weights"),
+    "rll-cvpr19-legacy": ("rll_cvpr19", _V12, _rll(1.2, legacy_version=True), _PLAIN, "the same, legacy_version"),
+    "rll-cvpr19-inactive": ("rll_cvpr19", _V12, _rll(0.6, 0.1), _PLAIN, "the same, no pair is active"),
+    "rll-tpami": ("rll_tpami", _V12, _rll(1.2), _PLAIN, "Ranked List Loss, TPAMI release, SOP setting"),
+    "rll-tpami-n10": ("rll_tpami", _V12, _rll(1.0), _PLAIN, "the same, reported with threshold 1.0"),
+    "rll-tpami-cub": ("rll_tpami", _V12, _rll(1.4, 0.2), _PLAIN, "the same, CUB setting"),
+    "rll-tpami-n16": ("rll_tpami", _V12, _rll(1.6), _PLAIN, "the same, reported with threshold 1.6"),
+    "rll-tpami-pn0": ("rll_tpami", _V12, _rll(1.2, 0.0), _PLAIN, "the same, no gap between the boundaries"),
+    "rll-tpami-t5-t20": ("rll_tpami", _V12, _rll(1.2, 0.4, 5, 20), _PLAIN, "the same, both temperatures above zero"),
+    "rll-tpami-t0": ("rll_tpami", _V12, _rll(1.2, 0.4, 0, 0), _PLAIN, "the same, equal weights"),
+    "rll-tpami-legacy": ("rll_tpami", _V12, _rll(1.2, legacy_version=True), _PLAIN, "the same, legacy_version"),
+    "rll-tpami-inactive": ("rll_tpami", _V12, _rll(0.6, 0.1), _PLAIN, "the same, pn_margin 0.1"),
+    "osm": ("osm_aaai19", "DistanceWeightedValidPairLossV5", _osm(1.2, 0.8), _SCORED, "Online Soft Mining, CUB setting"),
+    "osm-s06": ("osm_aaai19", "DistanceWeightedValidPairLossV5", _osm(1.2, 0.6), _SCORED, "the same, sigma 0.6"),
+    "osm-s10": ("osm_aaai19", "DistanceWeightedValidPairLossV5", _osm(1.2, 1.0), _SCORED, "the same, sigma 1.0 (MARS)"),
+    "osm-s03-mean05": ("osm_aaai19", "DistanceWeightedValidPairLossV5", _osm(1.2, 0.3, 0.5), _SCORED, "the same, mean 0.5"),
+    "osm-m03": ("osm_aaai19", "DistanceWeightedValidPairLossV5", _osm(0.3, 0.8), _SCORED, "the same, no active negative"),
+    "osm-v1": ("osm_aaai19", "DistanceWeightedValidPairLoss", {"margin": 1.2}, _SCORED, "the fork's first weighted pair loss"),
+    "osm-v2": ("osm_aaai19", "DistanceWeightedValidPairLossV2", {"margin": 1.2}, _SCORED, "its second version"),
+    "osm-v3": ("osm_aaai19", "DistanceWeightedValidPairLossV3", {"margin": 1.2}, _SCORED, "its third version"),
+    "osm-v4": ("osm_aaai19", "DistanceWeightedValidPairLossV4", {"margin": 1.2}, _SCORED, "its fourth version"),
+    "weighted-contrastive": ("osm_aaai19", "WeightedContrastiveLoss", {"margin": 1.2}, _SCORED, "pairs weighted by scores"),
+    "weighted-pair": ("osm_aaai19", "WeightedPairLoss", {"margin": 1.2}, _SCORED, "pairs weighted by scores"),
+    "weighted-valid-pair": ("osm_aaai19", "WeightedValidPairLoss", {"margin": 1.2}, _SCORED, "only active pairs weighted"),
+    "ohpm": ("osm_aaai19", "OHPMWeightedPairLoss", {"margin": 1.2}, _SCORED, "online hard pair mining"),
+    "caa": ("osm_aaai19", "CAAChain", {}, "logits*, labels", "class-aware attention with its weighted softmax loss"),
+    "weighted-softmax": ("osm_aaai19", "WeightedSoftmaxWithLoss", {}, "logits*, labels, weights", "softmax loss, row weights"),
+    "contrastive-caffe": (
+        "osm_aaai19", "ContrastiveLoss", {"margin": 1.2, "legacy_version": False}, "a*, b*, similar", "Caffe's contrastive loss",
+    ),
+    "contrastive-v2-cvpr19": (
+        "rll_cvpr19", "ContrastiveLossV2", {"margin": 1.2, "pn_margin": 0.4, "legacy_version": False},
+        "a*, b*, similar", "contrastive loss with two boundaries",
+    ),
+    "triplet-caffe": ("osm_aaai19", "TripletLoss", {"margin": 1.0}, "anchor*, positive*, negative*", "the fork's triplet loss"),
+    "unified-weight": (
+        "rll_tpami", "UnifiedWeightLoss", {"lamda_p": 1, "scale": 1}, "logits*, labels", "softmax loss, weighted by confidence",
+    ),
+}  # fmt: skip
+
+
+def set_names() -> list[str]:
+    """Names of all bundled golden sets."""
+    return [*_CAFFE, *_python_index()]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Name, words, signature, parameters, program and number of cases of a bundled set; reads no arrays."""
+    if name in _CAFFE:
+        fork, layer, params, signature, what = _CAFFE[name]
+        return {
+            "name": name, "what": what, "signature": signature, "params": params, "kind": "authors_program",
+            "program": f"{layer} of {_FORK[fork]}", "cases": [full.rsplit("/", 1)[1] for full in _selected(name)],
+        }  # fmt: skip
+    if name in (index := _python_index()):
+        entry = index[name]
+        return {
+            "name": name, "what": entry["what"], "signature": entry["signature"], "params": entry["params"],
+            "kind": "authors_program", "program": entry["program"], "cases": list(entry["cases"]),
+        }  # fmt: skip
+    near = [n for n in set_names() if name.split("-")[0] in n]
+    raise KeyError(f"no golden set named {name!r}; {'similar: ' + ', '.join(near) if near else 'see `golden list`'}")
+
+
+@cache
+def load_set(name: str) -> GoldenSet:
+    """Read a bundled set. KeyError, with similar names, if there is none."""
+    facts = describe(name)
+    cases = tuple(_caffe_cases(name) if name in _CAFFE else _python_cases(name))
+    return GoldenSet(
+        name, facts["what"], facts["signature"], facts["params"], facts["kind"], facts["program"], _family(name), cases
+    )
+
+
+def _family(name: str) -> str:
+    """Which plain reference of `golden.references` explains deviations from the set ("" for none)."""
+    for family in ("rll-cvpr19", "rll-tpami", "contrastive-deep-metric"):
+        if name.startswith(family):
+            return family
+    return name if name == "osm" or name in ("ms", "ms-paper") or re.match(r"osm-[sm]\d", name) else ""
+
+
+@cache
+def _caffe_index() -> dict[str, Any]:
+    return json.loads((_DATA / "losses_caffe" / "cases.json").read_text(encoding="utf-8"))
+
+
+@cache
+def _python_index() -> dict[str, Any]:
+    return json.loads((_DATA / "python_sets" / "sets.json").read_text(encoding="utf-8"))
+
+
+def _selected(name: str) -> list[str]:
+    fork, layer, params, signature, _ = _CAFFE[name]
+    chosen = []
+    for full, entry in _caffe_index().items():
+        found = dict(entry["params"])
+        if "negative_threshold" in found:  # the TPAMI release's name of the field
+            found["margin"] = found.pop("negative_threshold")
+        if full.startswith(f"{fork}/{layer}/") and found == params and entry["stored"]:
+            # Two layers take optional scores (`five_bottoms`, `six_bottoms`): another signature.
+            if "_bottoms_" not in full:
+                chosen.append(full)
+    return chosen
+
+
+def _caffe_cases(name: str) -> list[Case]:
+    signature = _CAFFE[name][3]
+    cases = []
+    with np.load(_DATA / "losses_caffe" / "cases.npz", allow_pickle=False) as npz:
+        for full in _selected(name):
+            arguments, slots = [], []
+            for k, part in enumerate(signature.split(", ")):
+                key = {"logits*": "logits", "labels": "label"}[part] if "CAAChain" in full else f"bottom_{k}"
+                array = npz[f"{full}:input:{key}"]
+                if part in ("labels", "similar"):
+                    array = array.reshape(-1).astype(np.int64)
+                elif part in ("scores", "weights"):
+                    array = array.reshape(-1)
+                arguments.append(Argument(part.rstrip("*"), array, part.endswith("*")))
+                if part.endswith("*"):
+                    slots.append(f"{key}_diff")
+            expected = {}
+            for dtype in ("float64", "float32"):
+                top = "loss" if "CAAChain" in full else "top_0"
+                seed = 1.0 if "CAAChain" in full else float(npz[f"{full}:{dtype}:top_0_diff"])
+                gradients = tuple(npz[f"{full}:{dtype}:{slot}"] for slot in slots)
+                expected[dtype] = Expected(float(npz[f"{full}:{dtype}:{top}"]), gradients, seed)
+            cases.append(Case(full.rsplit("/", 1)[1], tuple(arguments), expected))
+    return cases
+
+
+def _python_cases(name: str) -> list[Case]:
+    entry = _python_index()[name]
+    parts = entry["signature"].split(", ")
+    cases = []
+    with np.load(_DATA / "python_sets" / "sets.npz", allow_pickle=False) as npz:
+        for case, dtypes in entry["cases"].items():
+            arguments = []
+            for part in parts:
+                bare = part.rstrip("*")
+                array = npz[f"input:{case}:{bare}"]
+                array = array.astype(np.int64) if bare == "labels" else array
+                arguments.append(Argument(bare, array, part.endswith("*")))
+            expected = {
+                dtype: Expected(
+                    float(npz[f"{name}:{case}:{dtype}:loss"]),
+                    tuple(npz[f"{name}:{case}:{dtype}:grad_{a.name}"] for a in arguments if a.differentiable),
+                )
+                for dtype in dtypes
+            }
+            cases.append(Case(case, tuple(arguments), expected))
+    return cases
