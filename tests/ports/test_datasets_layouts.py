@@ -21,7 +21,7 @@ def touch(root, paths):
 
 
 def make_sop(root):
-    root.mkdir()
+    root.mkdir(parents=True)
     head = "image_id class_id super_class_id path\n"
     (root / "Ebay_train.txt").write_text(
         head + "1 1 1 bicycle_final/1_0.JPG\n2 1 1 bicycle_final/1_1.JPG\n3 2 3 chair_final/9_0.JPG\n"
