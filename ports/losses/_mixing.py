@@ -37,13 +37,15 @@ def released_rows(matrix: Tensor, positive: Tensor, negative: Tensor) -> tuple[T
     arguments come back in their own layout.
     """
     count = matrix.shape[0]
-    cells = torch.arange(count * count, device=matrix.device)
-    row, column = cells // count, cells % count
     total = positive.sum()
     own = positive.sum(1)
     # K - 1 positives and N - K negatives per row; the clamp only avoids 0 // 0 where the result is not used.
     width = total // count
     mixed = (total == width * count) & (width > 0) & (width < count - 1) & (own.min() != own.max())
+    if not torch.compiler.is_compiling() and not bool(mixed):
+        return matrix, positive, negative  # the common case, for the price of one look at a value
+    cells = torch.arange(count * count, device=matrix.device)
+    row, column = cells // count, cells % count
     flat_positive, flat_negative = positive.flatten(), negative.flatten()
     positive_rank, negative_rank = flat_positive.cumsum(0) - 1, flat_negative.cumsum(0) - 1
     wide, rest = width.clamp_min(1), (count - 1 - width).clamp_min(1)

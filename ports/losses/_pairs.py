@@ -7,6 +7,7 @@ finite neutral value with zero gradient, so no loss needs a branch on data.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +63,36 @@ class PairLoss(nn.Module):
         raise NotImplementedError
 
 
+class _SelfProduct(torch.autograd.Function):
+    """x @ x.T with one matrix product in its backward instead of two, and one (N, D) buffer instead of three."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x @ x.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        (gradient,) = gradients
+        with autocast_off(x):
+            return (gradient + gradient.T) @ x
+
+
+def inner_products(x: Tensor, y: Tensor) -> Tensor:
+    """(N, M) matrix x @ y.T; `y` may be the very tensor `x`."""
+    return _SelfProduct.apply(x) if x is y else x @ y.T
+
+
 def similarity(batch: PairBatch) -> Tensor:
     """(N, M) inner products; cosine when the rows have unit norm."""
-    return batch.embeddings @ batch.partners.T
+    return inner_products(batch.embeddings, batch.partners)
 
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
     """(N, M) squared Euclidean distances from the Gram matrix, not below 0."""
-    return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1)[None, :], x, y.T, alpha=-2).clamp_min(0)
+    product = inner_products(x, y)
+    return (x.square().sum(1)[:, None] + y.square().sum(1)[None, :]).sub(product, alpha=2).clamp_min(0)
 
 
 def distance(x: Tensor, y: Tensor, *, floor: float = 1e-12) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ports.losses._inputs import PairBatch
-from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity
+from ports.losses._pairs import PairLoss, check_variant, inner_products, log_sum_exp, similarity
 from ports.miners import multi_similarity_pairs
 
 _DEFAULTS = {"as_released": (40.0, 0.5), "paper": (50.0, 1.0), "library": (50.0, 0.5)}  # beta, base
@@ -50,8 +50,8 @@ class MultiSimilarityLoss(PairLoss):
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
         positive, negative = batch.positive, batch.negative
         if self.variant == "library":
-            unit = torch.nn.functional.normalize
-            sim = unit(batch.embeddings) @ unit(batch.partners).T
+            unit = normalize(batch.embeddings)
+            sim = inner_products(unit, unit if batch.itself else normalize(batch.partners))
         else:
             sim = similarity(batch)
             if self.variant == "as_released":

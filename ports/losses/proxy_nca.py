@@ -6,11 +6,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize
 
 from ports.losses._classes import check_classes
 from ports.losses._inputs import autocast_off, check_embeddings, check_labels, refuse
-from ports.losses._pairs import check_variant, squared_distance
+from ports.losses._pairs import check_variant
 
 
 class ProxyNCALoss(nn.Module):
@@ -48,8 +48,10 @@ class ProxyNCALoss(nn.Module):
         if len(x) == 0:
             return x.sum()
         with autocast_off(x):
-            logits = -self.scale * squared_distance(normalize(x), normalize(self.weight.to(x.dtype)))
+            # d = scale (2 - 2 cos) for unit vectors; the constant is in numerator and denominator alike.
+            logits = normalize(x) @ normalize(self.weight.to(x.dtype)).T * (2 * self.scale)
+            if self.variant == "library":
+                return cross_entropy(logits, labels)
             own = labels[:, None] == torch.arange(self.num_classes, device=x.device)
-            others = logits.masked_fill(own, -math.inf) if self.variant == "paper" else logits
-            own_logit = logits.masked_fill(~own, 0).sum(1)
-            return (others.logsumexp(1) - own_logit).sum() / len(x)
+            others = logits.masked_fill(own, -math.inf).logsumexp(1)
+            return (others - logits.masked_fill(~own, 0).sum(1)).mean()
