@@ -80,7 +80,7 @@ def count_of(arrays: dict, pattern: str) -> int:
 
 
 def compare(name: str, ours: torch.Tensor, expected: np.ndarray, tolerance: float) -> list[str]:
-    ours, expected = ours.detach().numpy().astype(np.float64), expected.astype(np.float64)
+    ours, expected = ours.detach().cpu().numpy().astype(np.float64), expected.astype(np.float64)
     if ours.shape != expected.shape:
         return [f"{name}: shape {ours.shape}, recorded {expected.shape}"]
     finite = np.isfinite(expected)
@@ -94,7 +94,7 @@ def compare(name: str, ours: torch.Tensor, expected: np.ndarray, tolerance: floa
     return [] if error <= tolerance * rms + floor else [f"{name}: error {error:.3g} at RMS {rms:.3g}"]
 
 
-def check(case: dict, folder: Path, tolerance: float | None = None) -> list[str]:
+def check(case: dict, folder: Path, tolerance: float | None = None, device: str = "cpu") -> list[str]:
     """Differences from the record, as sentences."""
     if tolerance is None:
         tolerance = TOLERANCE[case["dtype"]]
@@ -103,10 +103,10 @@ def check(case: dict, folder: Path, tolerance: float | None = None) -> list[str]
     arrays = load_arrays(folder, case)
     dtype = getattr(torch, case["dtype"])
     count_tops = count_of(arrays, "top_{}")
-    layer = build(case, arrays, count_tops)
+    layer = build(case, arrays, count_tops).to(device)
     bottoms = []
     for i in range(len(layer.bottom_shapes)):
-        bottom = torch.from_numpy(arrays[f"bottom_{i}"]).to(dtype)
+        bottom = torch.from_numpy(arrays[f"bottom_{i}"]).to(device, dtype)
         bottoms.append(bottom.requires_grad_(f"bottom_{i}_diff" in arrays))
     wrong = []
     expected_shapes = [arrays[f"top_{i}"].shape for i in range(count_tops)]
@@ -123,7 +123,7 @@ def check(case: dict, folder: Path, tolerance: float | None = None) -> list[str]
         wrong += compare(f"top_{i}", top, arrays[f"top_{i}"], tolerance)
     seeds = [(top, arrays[f"top_{i}_diff"]) for i, top in enumerate(tops) if f"top_{i}_diff" in arrays]
     if any(key.endswith("_diff") and not key.startswith("top") for key in arrays):
-        torch.autograd.backward([t for t, _ in seeds], [torch.from_numpy(d).to(dtype) for _, d in seeds])
+        torch.autograd.backward([t for t, _ in seeds], [torch.from_numpy(d).to(device, dtype) for _, d in seeds])
         for i, bottom in enumerate(bottoms):
             if bottom.requires_grad:
                 wrong += compare(f"bottom_{i}_diff", bottom.grad, arrays[f"bottom_{i}_diff"], tolerance)
@@ -184,4 +184,15 @@ def test_small_recorded_layers(layer_type):
     cases = _cases(LOCAL)[layer_type]
     assert cases
     wrong = [w for case in cases for w in check(case, LOCAL)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("layer_type", TYPES)
+def test_recorded_layers_on_cuda(reference, cuda, monkeypatch, layer_type):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    wrong = [
+        w for case in _cases(reference / "layers")[layer_type] for w in check(case, reference / "layers", device="cuda")
+    ]
     assert not wrong, "\n".join(wrong)

@@ -60,6 +60,33 @@ def test_a_wrong_net_is_caught(reference, tmp_path):
     assert report.first_wrong.layer == "inception_4a/pool" and all(row.ok for row in report.rows[:-1])
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", NETS)
+def test_every_blob_on_cuda(reference, cuda, monkeypatch, name, dtype):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    report = run(reference, name, dtype=dtype, device="cuda")
+    assert report.ok, str(report)
+
+
+@pytest.mark.slow
+def test_every_prototxt_of_the_releases_builds(reference):
+    """All layers supported, every BatchNorm joined with its Scale, every ReLU in place."""
+    files = [p for p in sorted(reference.glob("prototxt/**/*.prototxt")) if p.name != "solver.prototxt"]
+    assert len(files) > 30
+    for path in files:
+        fork = path.relative_to(reference / "prototxt").parts[0]
+        training = path.name == "train.prototxt"
+        # The CVPR-19 CUB net says negative_threshold, which only the later fork's schema knows.
+        rename = {"negative_threshold": "margin"} if fork == "rll_cvpr19" and training else None
+        net = load_net(path, dialect=fork, phase="TRAIN" if training else "TEST", rename=rename)
+        for step in net.plan.steps:
+            assert step.layer.layer_type != "BatchNorm" or step.fused_scale is not None, f"{path}: {step.layer}"
+            assert step.layer.layer_type != "ReLU" or step.in_place, f"{path}: {step.layer}"
+        assert bool(net.plan.outputs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("run_name", ["rll_cvpr19/sop_m12_f64", "osm_aaai19/mars_f64"])
 def test_first_training_step_blob_by_blob(reference, run_name):
