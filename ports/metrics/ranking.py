@@ -101,8 +101,7 @@ class _Search:
         self.last = np.searchsorted(gallery_labels, labels, "right")
         while self.rows > _TILE and self._widest() * self.rows > (4 * _HELD if cuda else _HELD):
             self.rows //= 2
-        self.labels = torch.as_tensor(labels, device=device)
-        self.gallery_labels = torch.as_tensor(gallery_labels, device=device)
+        self.first_column, self.last_column = (torch.as_tensor(x, device=device) for x in (self.first, self.last))
         self.index = torch.as_tensor(gallery.order, device=device)  # place of each sorted gallery row in the input
         self.own = torch.as_tensor(own, device=device)  # sorted gallery column of the query itself, -1: none
         self.best = torch.full((self.n, 1), torch.inf, dtype=gallery.dtype, device=device)
@@ -119,11 +118,10 @@ class _Search:
     def _widest(self) -> int:
         return max(len(self._span(a, b)) for a, b in _blocks(self.n, self.rows)) * self.columns
 
-    def _product(self, q: Tensor, a: int, b: int, g: Tensor, block: int, out: Tensor | None) -> Tensor:
+    def _product(self, q: Tensor, a: int, b: int, g: Tensor, block: int) -> Tensor:
+        """Scores of queries [a, b) in a gallery block, in a buffer that the next call overwrites."""
         left, right = block * self.columns, min((block + 1) * self.columns, self.m)
-        if out is not None:
-            out = out[: len(q), : len(g)]
-        scores = torch.mm(q, g.t(), out=out)[: b - a, : right - left]
+        scores = torch.mm(q, g.t(), out=self._scores[: len(q), : len(g)])[: b - a, : right - left]
         zero = self.gallery.zero[left:right]
         if zero.any():  # their scores are NaN in the scripts, and NaN sorts last
             scores[:, torch.as_tensor(zero, device=scores.device)] = -torch.inf
@@ -132,55 +130,57 @@ class _Search:
     def _gallery_block(self, block: int) -> Tensor:
         return self.gallery.block(block * self.columns, min((block + 1) * self.columns, self.m))
 
-    def _count(self, scores: Tensor, a: int, b: int, block: int, match: Tensor | None = None) -> None:
-        """Adds a block's counts to queries [a, b). Overwrites `scores`."""
+    def _count(self, scores: Tensor, a: int, b: int, left: int, mask: Tensor, matches: Tensor | None = None) -> None:
+        """Adds counts of columns from `left` on to queries [a, b). Overwrites `scores` and `mask`.
+
+        matches: per query, best matches among these columns, which are not negatives.
+        """
         best = self.best[a:b]
         # Comparisons into the scores' own type run several times faster than into bool; sums of ones stay exact
-        # (a block has fewer columns than 2^24).
-        at_least = torch.ge(scores, best, out=self._mask[: scores.shape[0], : scores.shape[1]])
+        # (there are fewer columns than 2^24).
+        at_least = torch.ge(scores, best, out=mask)
         above = scores.gt_(best)
-        if match is not None:
-            at_least[match] = above[match] = 0
         n_at_least, n_above = at_least.sum(1).to(torch.int64), above.sum(1).to(torch.int64)
+        if matches is not None:
+            n_at_least -= matches
         self.at_least[a:b] += n_at_least
         self.above[a:b] += n_above
         rows = (n_at_least > n_above).nonzero().view(-1)
         if len(rows):
-            left = block * self.columns
+            # No match is counted: the best match by index is not earlier than itself.
             earlier = self.index[left : left + scores.shape[1]] < self.where[a:b][rows]
             self.tied[a + rows] += ((at_least[rows] > above[rows]) & earlier).sum(1)
 
     def near(self, q: Tensor, a: int, b: int) -> None:
         """Best matches of queries [a, b), and the counts in the blocks that had to be computed for them."""
         span = self._span(a, b)
-        held, matches = [], []
-        best = self.best[a:b].fill_(-torch.inf)
-        for block in span:
-            scores = self._product(q, a, b, self._gallery_block(block), block, None)
-            left = block * self.columns
-            match = self.labels[a:b, None] == self.gallery_labels[None, left : left + scores.shape[1]]
-            own = self.own[a:b] - left
-            inside = ((own >= 0) & (own < scores.shape[1])).nonzero().view(-1)
-            scores[inside, own[inside]] = torch.nan  # no comparison counts the query itself
-            match[inside, own[inside]] = False
-            best = torch.maximum(best, scores.masked_fill(~match, -torch.inf).amax(1, keepdim=True))
-            held.append(scores)
-            matches.append(match)
-        self.best[a:b] = best
-        where = self.where[a:b]
-        for block, scores, match in zip(span, held, matches):
-            index = self.index[block * self.columns :][: scores.shape[1]].expand_as(scores)
-            found = index.masked_fill(~(match & (scores == best)), NEVER).amin(1, keepdim=True)
-            where = torch.minimum(where, found)
-        self.where[a:b] = where
+        if not len(span):
+            return
+        left, right = span.start * self.columns, min(span.stop * self.columns, self.m)
+        scores = torch.empty(b - a, right - left, dtype=q.dtype, device=q.device)
+        for block, part in zip(span, scores.split(self.columns, dim=1)):
+            part.copy_(self._product(q, a, b, self._gallery_block(block), block))
+        own = (self.own[a:b] - left)[:, None]
+        inside = self.own[a:b] >= 0
+        scores[inside.nonzero().view(-1), own[inside].view(-1)] = torch.nan  # no comparison counts the query itself
+
+        # The matches of a query stand side by side.
+        first, last = self.first_column[a:b, None] - left, self.last_column[a:b, None] - left
+        place = first + torch.arange(int((last - first).max()), device=q.device)
+        valid = (place < last) & (place != own)
+        place = place.clamp(max=right - left - 1)
+        matches = scores.gather(1, place).masked_fill(~valid, -torch.inf)
+        best = matches.amax(1, keepdim=True)
+        equal = valid & (matches == best)
+        self.where[a:b] = self.index[left + place].masked_fill(~equal, NEVER).amin(1, keepdim=True)
         # A query without a match: a threshold that no score passes.
-        self.best[a:b].masked_fill_(where == NEVER, torch.inf)
-        for block, scores, match in zip(span, held, matches):
-            self._count(scores, a, b, block, match)
+        self.best[a:b] = best.masked_fill(~valid.any(1, keepdim=True), torch.inf)
+        self._count(scores, a, b, left, torch.empty_like(scores), equal.sum(1))
 
     def far(self, q: Tensor, a: int, b: int, g: Tensor, block: int) -> None:
         """The counts of queries [a, b) in a gallery block that holds no match of theirs."""
-        self._count(self._product(q, a, b, g, block, self._scores), a, b, block)
+        scores = self._product(q, a, b, g, block)
+        self._count(scores, a, b, block * self.columns, self._mask[: scores.shape[0], : scores.shape[1]])
 
     def run(self, group: int) -> None:
         """Every block once. Queries are normalised `group` rows at a time, the gallery is read twice for each group."""
