@@ -52,8 +52,8 @@ class RankedListLoss(nn.Module):
     partners never do. `indices_tuple` restricts the pairs.
 
     Empty sets: an anchor without active positives (negatives) loses that half; no active pair at all gives 0 with zero
-    gradient, and so does a batch of one. Distances so large that the released weights overflow are rescaled, where the
-    release returns NaN.
+    gradient, and so does a batch of one. Distances so large that the weights overflow are rescaled; the released formula is
+    inf / inf there.
 
     Source: distance_weighted_valid_pair_loss_V12_layer.cpp, contrastive_loss_layer_V2.cpp; RLL_CVPR19_V01.pdf, p. 9-12.
     """
@@ -145,9 +145,9 @@ class RankedListLoss(nn.Module):
         return torch.where(positive, beyond, below).mul_(positive | negative)
 
     def _coefficients(self, squared: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficients of x_i - x_j before the anchor's share; (B, 1) sums of weights; (B, 1) log of what those are divided by.
+        """(B, M) coefficients of x_i - x_j before the anchor's share, (B, 1) sums of weights, (B, 1) shifts.
 
-        The latter is 0 unless exp() would overflow.
+        All weights of a row are divided by exp(shift); it is 0 unless they would overflow.
         """
         near, far = self._boundaries()
         distance = squared.sqrt()

@@ -15,17 +15,18 @@ KINDS = ("V", "V2", "V3", "V4", "weighted_valid_pair", "weighted_pair")
 class ValidPairLoss(AttentivePairLoss):
     """Contrastive loss with one of the released pair weights, each times the lesser `attention` of the pair.
 
-    ====================== ======================= ==================== ==============
-    kind                   positive                negative             normalised to
-    ====================== ======================= ==================== ==============
-    `V`                    d                       max(0, margin - d)   1 over all
-    `V2`                   d^2                     max(0, margin - d)^2 1 over all
-    `V3`                   1 if d^2 > 1e-4 else 0  1 if max(0, margin - d)^2 > 1e-4 else 0 | 1 over all
-    `V4`                   d                       max(0, margin - d)   1/2 and 1/2
-    `weighted_valid_pair`  1                       1                    1 over all
-    `weighted_pair`        1                       1                    1 over all ordered pairs
-    ====================== ======================= ==================== ==============
+    ====================== ========== ======================= ===================
+    kind                   positive   negative                normalised to
+    ====================== ========== ======================= ===================
+    `V`                    d          max(0, margin - d)      1 over all
+    `V2`                   d^2        max(0, margin - d)^2    1 over all
+    `V3`                   1 or 0     1 or 0                  1 over all
+    `V4`                   d          max(0, margin - d)      1/2 and 1/2
+    `weighted_valid_pair`  1          1                       1 over all
+    `weighted_pair`        1          1                       1 over ordered pairs
+    ====================== ========== ======================= ===================
 
+    `V3` is 1 where the weight of `V2` is above 1e-4.
     `weighted_pair` counts ordered pairs, P = N(N-1), which halves the gradient. Trivial negatives have no force but, in the
     last two kinds, do take their share of the normalisation.
 
