@@ -94,7 +94,9 @@ def check(
     picked = [c for c in golden_set.cases if cases is None or any(fnmatch.fnmatch(c.name, p) for p in cases)]
     runs = [(case, d) for d in dtypes for case in picked if d in case.expected]
     if not runs:
-        raise ValueError(f"{golden_set.name} has no case for dtype {dtype} and cases {cases}; it has {golden_set.dtypes}")
+        raise ValueError(
+            f"{golden_set.name} has no case for dtype {dtype} and cases {cases}; it has {golden_set.dtypes}"
+        )
     rows = [check_case(loss, case, d, device=device, tolerance=tolerance) for case, d in runs]
     limits = ", ".join(f"{d}: {(t := chosen_tolerance(d, tolerance)).rtol:g} relative + {t.atol:g}" for d in dtypes)
     report = Report(golden_set.name, golden_set.what, golden_set.program, golden_set.kind, called, limits, rows)

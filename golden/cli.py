@@ -58,9 +58,17 @@ def list_sets(as_json: bool, pattern: str | None) -> None:
 @main.command()
 @click.argument("target")
 @click.argument("more", nargs=-1, metavar="[NAME=VALUE]...")
-@click.option("--against", default="rll-cvpr19", show_default=True, help="A golden set, or a folder that `record` wrote.")
-@click.option("--kwargs", "keywords", multiple=True, metavar="NAME=VALUE", help="Arguments of the loss; more may follow.")
-@click.option("--adapter", default=None, help="normalised, with-scores, without-scores, pair-matrix, distance-matrix, labels-first.")
+@click.option(
+    "--against", default="rll-cvpr19", show_default=True, help="A golden set, or a folder that `record` wrote."
+)
+@click.option(
+    "--kwargs", "keywords", multiple=True, metavar="NAME=VALUE", help="Arguments of the loss; more may follow."
+)
+@click.option(
+    "--adapter",
+    default=None,
+    help="normalised, with-scores, without-scores, pair-matrix, distance-matrix, labels-first.",
+)
 @click.option("--dtype", type=click.Choice(["float64", "float32", "both"]), default="float64", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--tolerance", type=float, default=None, help="Relative; standard: 1e-10 in float64, 1e-5 in float32.")
@@ -117,12 +125,21 @@ def _to_device(loss: Any, device: str) -> None:
 @click.argument("more", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--name", required=True, help="The record's name.")
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder for NAME.json and NAME.npz.")
-@click.option("--kwargs", "keywords", multiple=True, metavar="NAME=VALUE", help="Arguments of the loss; more may follow.")
+@click.option(
+    "--kwargs", "keywords", multiple=True, metavar="NAME=VALUE", help="Arguments of the loss; more may follow."
+)
 @click.option("--seed", default=0, show_default=True, help="Of the battery of batches.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--force", is_flag=True, help="Replace a record of that name.")
 def record(
-    target: str, more: tuple[str, ...], name: str, out: str, keywords: tuple[str, ...], seed: int, device: str, force: bool
+    target: str,
+    more: tuple[str, ...],
+    name: str,
+    out: str,
+    keywords: tuple[str, ...],
+    seed: int,
+    device: str,
+    force: bool,
 ) -> None:
     """Freeze what TARGET computes today (kind own_run), for `check --against OUT` later."""
     from golden.records import RecordError
@@ -162,12 +179,19 @@ def published(paper: str | None, dataset: str | None, metric: str | None, kind: 
         table.add_column(column)
     for row in found:
         numbers = " ".join(f"{k} {v}" for k, v in row["metric"].items() if metric is None or k == metric)
-        table.add_row(*(escape(str(v)) for v in (row["paper"], row["method"], row["dataset"], numbers, row["kind"], row.get("source", ""))))
+        table.add_row(
+            *(
+                escape(str(v))
+                for v in (row["paper"], row["method"], row["dataset"], numbers, row["kind"], row.get("source", ""))
+            )
+        )
     Console(width=None if sys.stdout.isatty() else 180).print(table, highlight=False)
 
 
 @main.command()
-@click.option("--write", "path", default=None, type=click.Path(dir_okay=False), help="Replace the table in this Markdown file.")
+@click.option(
+    "--write", "path", default=None, type=click.Path(dir_okay=False), help="Replace the table in this Markdown file."
+)
 def mutants(path: str | None) -> None:
     """Which case catches which known wrong port (a Markdown table)."""
     from golden.mutants import replace_table, table

@@ -11,10 +11,12 @@ import numpy as np
 from golden.compare import flat
 from golden.evaluate import evaluate
 from golden.references import Reference, reference_for
-from golden.search import Target, search
+from golden.search import Target, search, search_settings
 from golden.sets import Case, GoldenSet
 
-MATCH = 1e-6  # of the gradient's largest entry: a deviation counts as found if the user's gradient is reproduced so closely
+MATCH = (
+    1e-6  # of the gradient's largest entry: a deviation counts as found if the user's gradient is reproduced so closely
+)
 _LARGEST_BATCH = 30
 
 
@@ -27,6 +29,7 @@ class Diagnosis:
     deviations: tuple[str, ...] = ()
     form: str = ""
     error: float = float("nan")
+    settings: dict[str, Any] = field(default_factory=dict)
     effects: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,7 +60,9 @@ def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: A
             usable.append(Target(case, outcome.gradients, outcome.loss, want.gradients, want.loss, seed))
     if problems:
         cases = ", ".join(name for name, _ in problems[:4]) + (", ..." if len(problems) > 4 else "")
-        found.lines.append(f"no numbers in {len(problems)} of {len(golden_set.cases)} cases ({cases}): {problems[0][1]}")
+        found.lines.append(
+            f"no numbers in {len(problems)} of {len(golden_set.cases)} cases ({cases}): {problems[0][1]}"
+        )
     if not usable:
         return found
     same_gradient = all(t.gradient_error < MATCH for t in usable)
@@ -78,10 +83,21 @@ def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: A
     return found
 
 
-def _explain(found: Diagnosis, reference: Reference, golden_set: GoldenSet, targets: list[Target], same_gradient: bool) -> None:
+def _explain(
+    found: Diagnosis, reference: Reference, golden_set: GoldenSet, targets: list[Target], same_gradient: bool
+) -> None:
     """Fill in deviations of the gradient (unless it is right already) and of the reported loss."""
     best: frozenset[str] = frozenset()
     if not same_gradient:
+        settings = search_settings(reference, golden_set.params, targets, MATCH)
+        if settings:
+            theirs = ", ".join(f"{k}={v}" for k, v in settings.items())
+            wanted = ", ".join(f"{k}={golden_set.params.get(k)}" for k in settings)
+            found.matched, found.settings = True, settings
+            found.lines.append(
+                f"the formula is right, the settings are not: matches with {theirs}; the set has {wanted}"
+            )
+            return
         result = search(reference, golden_set.params, targets, MATCH)
         found.matched, best, found.error = result.error < MATCH, result.deviations, result.error
         unexplained = [t.case.name for t, error in zip(targets, result.errors) if error >= MATCH]
@@ -91,10 +107,12 @@ def _explain(found: Diagnosis, reference: Reference, golden_set: GoldenSet, targ
             if result.direction_error < MATCH:
                 names = _sentence(reference, best)
                 found.matched, found.deviations = True, tuple(sorted(best))
-                found.lines.append(f"the gradient's direction matches if {names}; its length is off by a factor {result.factor:.6g}")
+                found.lines.append(
+                    f"the gradient's direction matches if {names}; its length is off by a factor {result.factor:.6g}"
+                )
             else:
                 found.lines.append("no combination of the known deviations reproduces this gradient")
-                if best:
+                if best and result.error < 0.5:
                     found.lines.append(f"nearest ({result.error:.1%} left): {_sentence(reference, best)}")
                 found.lines += _cosines(targets)
             return
@@ -132,7 +150,9 @@ def _is_form(preset: frozenset[str], found: frozenset[str]) -> bool:
     return preset - tiny == found - tiny and bool(preset - tiny)
 
 
-def _run(reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]) -> tuple[float, np.ndarray]:
+def _run(
+    reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]
+) -> tuple[float, np.ndarray]:
     from golden.search import model
 
     return model(reference, params, case, deviations)
@@ -215,7 +235,10 @@ def _factor(targets: list[Target]) -> list[str]:
                 text = number if not words else words if abs(ratio[0] - 1) < MATCH else f"{number} times {words}"
                 if not words and len(set(sizes)) == 1:
                     text += f" (the batches have {sizes[0]} rows)"
-                return [f"the gradient has the right direction, but {text} times the length" + (" (sign!)" if ratio[0] < 0 else "")]
+                return [
+                    f"the gradient has the right direction, but {text} times the length"
+                    + (" (sign!)" if ratio[0] < 0 else "")
+                ]
         return ["the gradient has the right direction in every batch, but another length in each"]
     if radial:
         return ["gradients differ only along the embeddings themselves: one of the two L2-normalises inside the loss"]

@@ -27,7 +27,10 @@ def picture(report: Report) -> bytes:
     expected = np.array([row.expected for row in rows])
     got = np.array([row.got for row in rows])
     allowed = np.array(
-        [abs(r.got - r.expected) / r.loss_error if np.isfinite(r.loss_error) and r.loss_error > 0 else 0.0 for r in rows]
+        [
+            abs(r.got - r.expected) / r.loss_error if np.isfinite(r.loss_error) and r.loss_error > 0 else 0.0
+            for r in rows
+        ]
     )
     limits = [*expected[np.isfinite(expected)], *got[np.isfinite(got)]]
     left.plot([min(limits), max(limits)], [min(limits), max(limits)], color="#999999", lw=0.8)

@@ -30,7 +30,9 @@ def batch(like: Sequence[Argument], classes: int = 4, per_class: int = 3, seed: 
     dim = like[0].array.shape[1] if like else 8
     labels = np.repeat(np.arange(classes), per_class)
     centres = rng.randn(classes, dim)
-    rows = centres[labels] / np.linalg.norm(centres, axis=1)[labels][:, None] + 0.6 * rng.randn(len(labels), dim) / np.sqrt(dim)
+    rows = centres[labels] / np.linalg.norm(centres, axis=1)[labels][:, None] + 0.6 * rng.randn(
+        len(labels), dim
+    ) / np.sqrt(dim)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     made = []
     for argument in like:
@@ -52,12 +54,16 @@ def _same(a: float, b: float) -> bool:
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.abs(a - b).max(initial=0) <= _CLOSE * max(np.abs(a).max(initial=0), np.abs(b).max(initial=0)) + 1e-14)
+    return bool(
+        np.abs(a - b).max(initial=0) <= _CLOSE * max(np.abs(a).max(initial=0), np.abs(b).max(initial=0)) + 1e-14
+    )
 
 
 def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: Any = "cpu") -> list[Property]:
     """All properties, in a fixed order. `like`: the arguments of one case, for their names and the dimension."""
-    if not (like and like[0].differentiable and sum(a.differentiable for a in like) == 1 and any(a.is_label for a in like)):
+    if not (
+        like and like[0].differentiable and sum(a.differentiable for a in like) == 1 and any(a.is_label for a in like)
+    ):
         return []
 
     def run(arguments: list[Argument], dtype: str = "float64", on: Any = device) -> Outcome:
@@ -67,28 +73,59 @@ def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: An
     plain = run(arguments)
     if plain.problem:
         return [Property("ordinary batch (4 x 3)", "no", plain.problem)]
-    found = [Property("ordinary batch (4 x 3)", "ok", f"loss {plain.loss:.6g}, gradient norm {np.linalg.norm(flat(plain.gradients)):.3g}")]
+    found = [
+        Property(
+            "ordinary batch (4 x 3)",
+            "ok",
+            f"loss {plain.loss:.6g}, gradient norm {np.linalg.norm(flat(plain.gradients)):.3g}",
+        )
+    ]
 
     again = run(arguments)
-    equal = again.loss == plain.loss and np.array_equal(flat(again.gradients), flat(plain.gradients)) if not again.problem else False
+    equal = (
+        again.loss == plain.loss and np.array_equal(flat(again.gradients), flat(plain.gradients))
+        if not again.problem
+        else False
+    )
     found.append(Property("repeatable", "ok" if equal else "no", "bit-identical twice" if equal else "two runs differ"))
 
     order = np.random.RandomState(1).permutation(len(arguments[0].array))
     moved = run(_with(arguments, lambda a: a.array[order]))
     good = not moved.problem and _same(moved.loss, plain.loss) and _close(moved.gradients[0], plain.gradients[0][order])
-    found.append(Property("order of the batch", "ok" if good else "no", moved.problem or ("does not matter" if good else "changes the result")))
+    found.append(
+        Property(
+            "order of the batch",
+            "ok" if good else "no",
+            moved.problem or ("does not matter" if good else "changes the result"),
+        )
+    )
 
     renamed = run(_with(arguments, lambda a: 7 * (3 - a.array) + 2 if a.is_label else a.array))
     good = not renamed.problem and _same(renamed.loss, plain.loss) and _close(renamed.gradients[0], plain.gradients[0])
-    found.append(Property("names of the labels", "ok" if good else "no", renamed.problem or ("do not matter" if good else "change the result")))
+    found.append(
+        Property(
+            "names of the labels",
+            "ok" if good else "no",
+            renamed.problem or ("do not matter" if good else "change the result"),
+        )
+    )
 
     found.append(_true_gradient(run, arguments, plain))
     found.append(_detached(loss, arguments, device))
     found.extend(_edges(run, arguments))
     found.append(_batch_size(run, like))
     single = run(arguments, "float32")
-    good = not single.problem and np.abs(flat(single.gradients) - flat(plain.gradients)).max() <= 1e-4 * np.abs(flat(plain.gradients)).max()
-    found.append(Property("float32", "ok" if good else "no", single.problem or ("agrees with float64 to 1e-4" if good else "disagrees with float64")))
+    good = (
+        not single.problem
+        and np.abs(flat(single.gradients) - flat(plain.gradients)).max() <= 1e-4 * np.abs(flat(plain.gradients)).max()
+    )
+    found.append(
+        Property(
+            "float32",
+            "ok" if good else "no",
+            single.problem or ("agrees with float64 to 1e-4" if good else "disagrees with float64"),
+        )
+    )
     found.append(_cuda(run, arguments, plain, device))
     return found
 
@@ -108,7 +145,11 @@ def _true_gradient(run: Callable[..., Outcome], arguments: list[Argument], plain
     # Central differences with step 1e-6 in float64 are good to about 1e-8 where the loss is smooth.
     if worst < 1e-5:
         return Property("gradient of the value", "info", "yes: the gradient is the value's derivative")
-    return Property("gradient of the value", "info", f"no: differs from the value's derivative by {worst:.1%} (detached parts, or another value)")
+    return Property(
+        "gradient of the value",
+        "info",
+        f"no: differs from the value's derivative by {worst:.1%} (detached parts, or another value)",
+    )
 
 
 def _detached(loss: Callable[..., Any], arguments: list[Argument], device: Any) -> Property:
@@ -126,7 +167,11 @@ def _detached(loss: Callable[..., Any], arguments: list[Argument], device: Any) 
         return Property("inputs with a gradient", "no", f"{type(error).__name__}: {error}"[:120])
     words = [f"{n}: {'detached' if g is None else 'zero' if not g.any() else 'yes'}" for n, g in zip(names, found)]
     parameters = [n for n, p in loss.named_parameters() if p.requires_grad] if isinstance(loss, torch.nn.Module) else []
-    return Property("inputs with a gradient", "info", ", ".join(words) + (f"; parameters {', '.join(parameters)}" if parameters else ""))
+    return Property(
+        "inputs with a gradient",
+        "info",
+        ", ".join(words) + (f"; parameters {', '.join(parameters)}" if parameters else ""),
+    )
 
 
 def _edges(run: Callable[..., Outcome], arguments: list[Argument]) -> list[Property]:
@@ -147,7 +192,10 @@ def _edges(run: Callable[..., Outcome], arguments: list[Argument]) -> list[Prope
     found = []
     for name, edge in batches.items():
         outcome = run(edge)
-        words = outcome.problem or f"loss {outcome.loss:.6g}, gradient {'zero' if not flat(outcome.gradients).any() else 'finite'}"
+        words = (
+            outcome.problem
+            or f"loss {outcome.loss:.6g}, gradient {'zero' if not flat(outcome.gradients).any() else 'finite'}"
+        )
         # An empty batch has no defined value in most programs: told, not judged.
         found.append(Property(name, "info" if name == "empty batch" else "no" if outcome.problem else "ok", words))
     return found
@@ -158,7 +206,11 @@ def _batch_size(run: Callable[..., Outcome], like: Sequence[Argument]) -> Proper
     if len(norms) < 3 or not all(norms):
         return Property("gradient norm by batch size", "info", "not measurable")
     power = np.log(norms[2] / norms[0]) / np.log(4)
-    return Property("gradient norm by batch size", "info", f"{', '.join(f'{v:.3g}' for v in norms)} at N = 12, 24, 48: about N^{power:.1f}")
+    return Property(
+        "gradient norm by batch size",
+        "info",
+        f"{', '.join(f'{v:.3g}' for v in norms)} at N = 12, 24, 48: about N^{power:.1f}",
+    )
 
 
 def _cuda(run: Callable[..., Outcome], arguments: list[Argument], plain: Outcome, device: Any) -> Property:
@@ -168,4 +220,6 @@ def _cuda(run: Callable[..., Outcome], arguments: list[Argument], plain: Outcome
         return Property("devices", "info", "CPU only: no CUDA device here")
     other = run(arguments, "float64", "cuda" if str(device) == "cpu" else "cpu")
     good = not other.problem and _same(other.loss, plain.loss) and _close(flat(other.gradients), flat(plain.gradients))
-    return Property("devices", "ok" if good else "no", other.problem or ("CPU and CUDA agree" if good else "CPU and CUDA disagree"))
+    return Property(
+        "devices", "ok" if good else "no", other.problem or ("CPU and CUDA agree" if good else "CPU and CUDA disagree")
+    )

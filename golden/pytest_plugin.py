@@ -25,7 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", 'golden(against, dtype="float64", ...): check a loss against a golden set, case by case')
+    config.addinivalue_line(
+        "markers", 'golden(against, dtype="float64", ...): check a loss against a golden set, case by case'
+    )
 
 
 def _options(mark: pytest.Mark) -> tuple[str, dict[str, Any]]:
@@ -101,7 +103,9 @@ def golden_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
             marked, chosen = _options(mark)
             against = against or marked
         if against is None:
-            raise pytest.UsageError('golden_check needs a golden set: golden_check(loss, "rll-cvpr19") or @pytest.mark.golden("...")')
+            raise pytest.UsageError(
+                'golden_check needs a golden set: golden_check(loss, "rll-cvpr19") or @pytest.mark.golden("...")'
+            )
         chosen.update(options)
         if (param := getattr(request, "param", None)) is not None:
             chosen["cases"], chosen["dtype"] = [param[0]], param[1]

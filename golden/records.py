@@ -66,7 +66,9 @@ def _refuse_tf32() -> None:
     }
     on = [name for name, value in switches.items() if value]
     if on:
-        raise RecordError(f"refusing to record with reduced float32 precision: {' and '.join(on)} allow TF32; switch it off")
+        raise RecordError(
+            f"refusing to record with reduced float32 precision: {' and '.join(on)} allow TF32; switch it off"
+        )
 
 
 @contextmanager
@@ -82,7 +84,13 @@ def _deterministic() -> Any:
 
 
 def record(
-    loss: Callable[..., Any], name: str, folder: str | os.PathLike[str], *, seed: int = 0, device: Any = "cpu", force: bool = False
+    loss: Callable[..., Any],
+    name: str,
+    folder: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    device: Any = "cpu",
+    force: bool = False,
 ) -> Path:
     """Freeze `loss(embeddings, labels)` on a seeded battery of batches, in float64 and float32; returns NAME.json's path.
 
@@ -109,7 +117,9 @@ def record(
                 if first.problem:
                     raise RecordError(f"{case}, {dtype}: {first.problem}")
                 if first.loss != second.loss or not np.array_equal(first.gradients[0], second.gradients[0]):
-                    raise RecordError(f"{case}, {dtype}: two runs differ; a loss that draws random numbers must seed them itself")
+                    raise RecordError(
+                        f"{case}, {dtype}: two runs differ; a loss that draws random numbers must seed them itself"
+                    )
                 arrays[f"{case}:{dtype}:loss"] = np.asarray(first.loss)
                 arrays[f"{case}:{dtype}:gradient"] = first.gradients[0]
     import torch
@@ -148,18 +158,26 @@ def load_record(path: str | os.PathLike[str]) -> GoldenSet:
     try:
         facts = json.loads(target.read_text(encoding="utf-8"))
         if facts.get("format") != FORMAT or facts.get("kind") != "own_run":
-            raise RecordError(f"{target}: format {facts.get('format')!r}, kind {facts.get('kind')!r}; expected {FORMAT} and 'own_run'")
+            raise RecordError(
+                f"{target}: format {facts.get('format')!r}, kind {facts.get('kind')!r}; expected {FORMAT} and 'own_run'"
+            )
         cases = []
         with np.load(target.with_suffix(".npz"), allow_pickle=False) as npz:
             for case in facts["cases"]:
                 expected = {
-                    d: Expected(float(npz[f"{case}:{d}:loss"]), (npz[f"{case}:{d}:gradient"],)) for d in ("float64", "float32")
+                    d: Expected(float(npz[f"{case}:{d}:loss"]), (npz[f"{case}:{d}:gradient"],))
+                    for d in ("float64", "float32")
                 }
-                arguments = (Argument("embeddings", npz[f"{case}:embeddings"], True), Argument("labels", npz[f"{case}:labels"]))
+                arguments = (
+                    Argument("embeddings", npz[f"{case}:embeddings"], True),
+                    Argument("labels", npz[f"{case}:labels"]),
+                )
                 cases.append(Case(case, arguments, expected))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, RecordError):
             raise
         raise RecordError(f"{target}: cannot be read as a record ({type(error).__name__}: {error})") from error
     environment = ", ".join(f"{k} {v}" for k, v in facts["environment"].items())
-    return GoldenSet(str(path), facts["what"], facts["signature"], {}, "own_run", f"own run ({environment})", "", tuple(cases))
+    return GoldenSet(
+        str(path), facts["what"], facts["signature"], {}, "own_run", f"own run ({environment})", "", tuple(cases)
+    )

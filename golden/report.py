@@ -81,7 +81,9 @@ class Report:
             colour = _COLOURS[row.verdict]
             table.add_row(*self._cells(row)[:-1], f"[{colour}]{row.verdict}[/]")
         console.print(f"[bold]{escape(self.against)}[/]: {escape(self.what)}", highlight=False)
-        console.print(f"recorded from {escape(self.program)}; errors in units of the tolerance, {self.tolerance}", highlight=False)
+        console.print(
+            f"recorded from {escape(self.program)}; errors in units of the tolerance, {self.tolerance}", highlight=False
+        )
         console.print(table)
         for why, cases in self.reasons().items():
             told = ", ".join(cases[:4]) + (f", ... ({len(cases)} cases)" if len(cases) > 4 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,9 @@ class Result:
     errors: tuple[float, ...]
 
 
-def model(reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]) -> tuple[float, np.ndarray]:
+def model(
+    reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]
+) -> tuple[float, np.ndarray]:
     """(reported loss, flat gradient for seed 1) of the plain reference."""
     import torch
 
@@ -105,13 +107,17 @@ def search(reference: Reference, params: dict[str, Any], targets: list[Target], 
     loss_only = frozenset(d.key for d in reference.deviations if d.changes == "loss")
 
     def confirmed(candidates: list[frozenset[str]]) -> Result | None:
-        ranked = sorted({quick(c) for c in candidates if _allowed(reference, c)}, key=lambda r: (r.error, len(r.deviations)))
+        ranked = sorted(
+            {quick(c) for c in candidates if _allowed(reference, c)}, key=lambda r: (r.error, len(r.deviations))
+        )
         if ranked and ranked[0].error < match:
             result = ranked[0]
             close = [full(c) for c in [result.deviations, *(result.deviations ^ s for s in singles)]]
             best = next((r for r in close if r.error < match), None)
+            if best is not None:
+                return _pruned(full, _refined(full, best, singles).deviations)
             # Two batches explained by chance do not happen: what is left concerns the other batches only.
-            return _pruned(full, best.deviations) if best else min(close, key=lambda r: (sum(e >= match for e in r.errors), r.error))
+            return min(close, key=lambda r: (sum(e >= match for e in r.errors), r.error))
         return None
 
     empty: frozenset[str] = frozenset()
@@ -134,6 +140,34 @@ def search(reference: Reference, params: dict[str, Any], targets: list[Target], 
         beam = list(dict.fromkeys([*by_error, *by_direction]))
     nearest = min(quick.known.values(), key=lambda r: (round(min(r.error, r.direction_error), 6), len(r.deviations)))
     return full(nearest.deviations)
+
+
+def search_settings(
+    reference: Reference, params: dict[str, Any], targets: list[Target], match: float
+) -> dict[str, Any]:
+    """Other settings with which the right formula gives the user's gradients; empty if none of the usual ones does."""
+    informative = sorted(targets, key=lambda t: -len(np.unique(flat(t.gradients).round(12))))
+    candidates = [dict(zip(reference.settings, values)) for values in product(*reference.settings.values())]
+    # The nearest first: one changed setting before two.
+    candidates.sort(key=lambda c: sum(c[k] != params.get(k) for k in c))
+    for candidate in candidates:
+        changed = {k: v for k, v in candidate.items() if v != params.get(k)}
+        together = {**params, **candidate}
+        if changed and _Scorer(reference, together, informative[:1])(frozenset()).error < match:
+            if _Scorer(reference, together, targets)(frozenset()).error < match:
+                return changed
+    return {}
+
+
+def _refined(score: _Scorer, best: Result, singles: list[frozenset[str]]) -> Result:
+    """With the small deviations (settings as doubles, other epsilons) that bring the error down to rounding."""
+    while best.error > _ROUNDING:
+        grown = [score(best.deviations | s) for s in singles if _allowed(score.reference, best.deviations | s)]
+        better = min(grown, key=lambda r: r.error)
+        if better.error > best.error / 3:
+            break
+        best = better
+    return best
 
 
 def _pruned(score: _Scorer, deviations: frozenset[str]) -> Result:

@@ -12,7 +12,7 @@ of torch float64 tensors: `value` is what the loss reports; autograd of `surroga
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -27,12 +27,15 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Reference:
-    """`presets`: name -> deviations that make up a known other form; `exclusive`: groups of which one at most is tried."""
+    """`presets`: name -> deviations that make up a known other form; `exclusive`: groups of which one at most is tried;
+    `settings`: parameter -> values that are tried in place of the set's.
+    """
 
     function: Callable[..., Any]
     deviations: tuple[Deviation, ...]
     presets: dict[str, frozenset[str]]
     exclusive: tuple[frozenset[str], ...] = ()
+    settings: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def words(self, key: str) -> str:
         return next(d.words for d in self.deviations if d.key == key)

@@ -57,4 +57,5 @@ REFERENCE = Reference(
     tuple(d for d in _DEVIATIONS if d.key != "each_pair_once"),
     {},
     (frozenset(("per_pair", "sum_over_anchors")),),
+    {"margin": (0.1, 0.3, 0.7)},
 )

@@ -67,8 +67,15 @@ REFERENCE = Reference(
     multi_similarity,
     _DEVIATIONS,
     {
-        "pytorch-metric-learning's default (no miner, normalised)": frozenset(("no_miner", "normalised_inside", "beta_50", "base_half")),
+        "pytorch-metric-learning's default (no miner, normalised)": frozenset(
+            ("no_miner", "normalised_inside", "beta_50", "base_half")
+        ),
         "the same without normalisation": frozenset(("no_miner", "beta_50", "base_half")),
     },
-    (frozenset(("base_1", "base_half")), frozenset(("beta_50", "beta_40")), frozenset(("mean_over_kept", "sum_over_anchors"))),
+    (
+        frozenset(("base_1", "base_half")),
+        frozenset(("beta_50", "beta_40")),
+        frozenset(("mean_over_kept", "sum_over_anchors")),
+    ),
+    {"SCALE_POS": (1, 2), "SCALE_NEG": (40, 50), "thresh": (0.0, 0.5, 1.0), "margin": (0.0, 0.1, 0.2)},
 )

@@ -33,9 +33,7 @@ _DEVIATIONS = (
 )
 
 
-def online_soft_mining(
-    arguments: Any, params: dict[str, Any], wrong: frozenset[str] = frozenset()
-) -> tuple[Any, Any]:
+def online_soft_mining(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = frozenset()) -> tuple[Any, Any]:
     """(reported value, surrogate) of the released layer; `wrong` switches deviations on."""
     import torch
 
@@ -90,7 +88,16 @@ def online_soft_mining(
     return value, surrogate
 
 
-_FOLK = frozenset(("no_per_pair", "half_missing_in_gaussian", "weights_in_graph", "no_force_epsilon", "double_settings", "loss_weighted"))
+_FOLK = frozenset(
+    (
+        "no_per_pair",
+        "half_missing_in_gaussian",
+        "weights_in_graph",
+        "no_force_epsilon",
+        "double_settings",
+        "loss_weighted",
+    )
+)
 _PAPER = frozenset(("no_per_pair", "no_force_epsilon", "double_settings", "loss_weighted"))
 REFERENCE = Reference(
     online_soft_mining,
@@ -100,4 +107,5 @@ REFERENCE = Reference(
         frozenset(("product_of_scores", "mean_of_scores", "no_scores")),
         frozenset(("half_missing_in_gaussian", "variance_is_sigma", "equal_weights")),
     ),
+    {"margin": (0.5, 1.0, 1.2, 1.4), "sigma": (0.18, 0.6, 0.68, 0.8, 1.0), "mean": (0.0, 0.5, 1.0)},
 )

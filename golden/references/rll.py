@@ -14,7 +14,9 @@ from typing import Any
 from golden.references import Deviation, Reference
 
 _COMMON = (
-    Deviation("weights_in_graph", "the pair weights stay in the graph (not detached), so that they are differentiated too"),
+    Deviation(
+        "weights_in_graph", "the pair weights stay in the graph (not detached), so that they are differentiated too"
+    ),
     Deviation("partner_in_graph", "the partner of a pair is not detached: an anchor's loss also moves the others"),
     Deviation("anchor_mean", "anchors are averaged plainly (1/N), instead of weighted by their summed pair weights"),
     Deviation("anchor_sum", "anchors are summed plainly, instead of weighted by their summed pair weights"),
@@ -39,8 +41,19 @@ _COMMON = (
     Deviation("loss_sum", "the reported loss is a sum over pairs, not their mean", "loss"),
 )
 _CVPR19 = (
-    Deviation("unit_force", "the force is the hinge's gradient, a unit vector, instead of the plain difference x_i - x_j (of d^2/2)"),
-    Deviation("hinge_force", "the force is that of the squared hinge, hinge times unit vector, instead of the plain difference"),
+    Deviation(
+        "unit_force",
+        "the force is the hinge's gradient, a unit vector, instead of the plain difference x_i - x_j (of d^2/2)",
+    ),
+    Deviation(
+        "hinge_force",
+        "the force is that of the squared hinge, hinge times unit vector, instead of the plain difference",
+    ),
+    Deviation(
+        "tpami_force",
+        "the force is the unit vector (x_i - x_j)/(d + 1e-6) of the TPAMI release, not the plain difference",
+    ),
+    Deviation("tpami_boundaries", "the boundaries are 1 -/+ pn_margin/2 (TPAMI), not margin - pn_margin and margin"),
 )
 _TPAMI = (
     Deviation("plain_force", "the force is the plain difference x_i - x_j (CVPR 2019), not the unit vector"),
@@ -69,19 +82,25 @@ def reference(tpami: bool) -> Reference:
     def function(arguments: Any, params: dict[str, Any], deviations: frozenset[str]) -> Any:
         return ranked_list(*arguments, tpami=tpami, wrong=deviations, **params)
 
+    other = {"plain_force", "cvpr19_boundaries"} if tpami else {"tpami_force", "tpami_boundaries"}
     presets = {
+        "the CVPR 2019 release" if tpami else "the TPAMI release": frozenset(other),
         "the library form (pytorch-metric-learning)": _LIBRARY | unit,
         "the library form on normalised rows": _LIBRARY | unit | {"normalised_inside"},
         "the formula as printed, differentiated as it stands": _PRINTED | unit,
     }
-    forces = frozenset(d.key for d in (_TPAMI if tpami else _CVPR19) if "force" in d.key)
+    forces = frozenset(d.key for d in (_TPAMI if tpami else _CVPR19) if "force" in d.key or "unit" in d.key)
     exclusive = (
         forces,
+        frozenset(("tpami_boundaries", "doubled_gap", "cvpr19_boundaries")),
         frozenset(("anchor_mean", "anchor_sum", "share_in_graph")),
         frozenset(("loss_half", "loss_plain_hinge", "loss_sum", "loss_optimised")),
         frozenset(("equal_weights", "swapped_temperatures", "base_e")),
     )
-    return Reference(function, _COMMON + (_TPAMI if tpami else _CVPR19), presets, exclusive)
+    settings = {
+        "margin": (1.0, 1.2, 1.4), "pn_margin": (0.2, 0.4), "T_p": (0, 1, 4, 5, 10), "T_n": (0, 1, 5, 10, 20)
+    }  # fmt: skip
+    return Reference(function, _COMMON + (_TPAMI if tpami else _CVPR19), presets, exclusive, settings)
 
 
 def float32(value: float) -> float:
@@ -141,7 +160,7 @@ def ranked_list(
         value = value / 2
 
     # Weights of the gradient.
-    if tpami and "cvpr19_boundaries" not in wrong and "doubled_gap" not in wrong:
+    if (tpami and not wrong & {"cvpr19_boundaries", "doubled_gap"}) or "tpami_boundaries" in wrong:
         near, far = 1 - pn_margin / 2, 1 + pn_margin / 2
     hinge = torch.where(same, reported - near, far - reported)
     active = (hinge > 0) & ~itself
@@ -149,17 +168,17 @@ def ranked_list(
         active = active & (squared > 0)
     exponent = torch.where(same, T_p, T_n).to(x) * math.log(base) * hinge.masked_fill(~active, 0.0)
     weight = exponent.exp() * active
-    if "weights_in_graph" not in wrong:
-        weight = weight.detach()
     added = 1e-5 * len(x) if "epsilon_each" in wrong else 1e-8
-    sums = [(weight * member).sum(1, keepdim=True) + added for member in (same, ~same)]
-    total = sums[0] + sums[1]
-    normaliser = [total, total] if "one_normaliser" in wrong else sums
-    if "all_positives" in wrong:
-        normaliser = [(same & ~itself).sum(1, keepdim=True).clamp(min=1).to(x), normaliser[1]]
+    total = weight.sum(1, keepdim=True) + 2 * added
     share = total / (1e-8 + total.sum())
     if "share_in_graph" not in wrong:
         share = share.detach()
+    if "weights_in_graph" not in wrong:
+        weight = weight.detach()
+    sums = [(weight * member).sum(1, keepdim=True) + added for member in (same, ~same)]
+    normaliser = [sums[0] + sums[1]] * 2 if "one_normaliser" in wrong else sums
+    if "all_positives" in wrong:
+        normaliser = [(same & ~itself).sum(1, keepdim=True).clamp(min=1).to(x), normaliser[1]]
     if "anchor_mean" in wrong:
         share = torch.full_like(share, 1 / len(x))
     if "anchor_sum" in wrong:
@@ -171,7 +190,7 @@ def ranked_list(
         energy = 0.5 * hinge.square()
     elif "unit_force" in wrong or "unit_without_epsilon" in wrong:
         energy = hinge
-    elif tpami and "plain_force" not in wrong:
+    elif (tpami and "plain_force" not in wrong) or "tpami_force" in wrong:
         energy = sign * 0.5 * squared / (distance.detach() + 1e-6)
     else:
         energy = sign * 0.5 * squared
