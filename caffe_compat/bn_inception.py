@@ -8,6 +8,9 @@ them) -> Scale; a PyTorch unit is a convolution with bias -> BatchNorm2d. So
 
 PyTorch files come in two generations: BN vectors of shape (1, C) (bn_inception-239d2248.pth) and (C,)
 (bn_inception-52deb4733.pth, with num_batches_tracked). Both are read; (C,) is what we write unless asked.
+
+The authors' net is narrower than the PyTorch one (pool_proj of 4c and 4d: 96 channels, not 128). Either is converted into
+every format, but a .caffemodel made from the PyTorch weights does not fit the authors' prototxts.
 """
 
 from __future__ import annotations
@@ -68,6 +71,9 @@ class LoadReport:
 
     source: str
     unused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"BN-Inception from {self.source}" + (f"; not used: {', '.join(self.unused)}" if self.unused else "")
 
 
 class PretrainedBNInception(BNInception):

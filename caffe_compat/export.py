@@ -76,7 +76,8 @@ def export_onnx(
         preprocessing: kept as JSON in the file's metadata under "preprocessing"; default the dialect's.
 
     Raises:
-        ValueError: a TRAIN-phase or float64 net, an opset below 19, a name that is no blob.
+        ValueError: a TRAIN-phase or float64 net, an opset below 19, a name that is no blob, a net whose own outputs
+            are not finite (BatchNorm without weights divides by nearly 0).
         CaffeFormatError: onnxruntime computes something else; nothing is written.
         ImportError: without the extra `onnx`.
     """
@@ -97,7 +98,6 @@ def export_onnx(
 
     module = _Positional(net, list(shapes), outputs).eval()
     batch = torch.export.Dim("batch", min=1)
-    # The two halves of a BatchNorm+Scale pair and the running sums are constants in TEST phase; the exporter folds them.
     program = torch.onnx.export(
         module,
         example,
@@ -171,6 +171,8 @@ def _compare(report: ExportReport, net: CaffeNet, session: Any, inputs: Mapping[
         want = net.blobs[name].cpu().numpy()
         if array.shape != want.shape:
             raise CaffeFormatError(f"output {name!r}: onnxruntime gives shape {array.shape}, the net {want.shape}")
+        if not np.isfinite(want).all():
+            raise ValueError(f"blob {name!r} of the net itself is not finite on random inputs; were weights loaded?")
         error = float(np.abs(array - want).max())
         relative = error / max(float(np.sqrt(np.mean(np.square(want)))), 1e-30)
         report.max_error[name] = max(error, report.max_error.get(name, 0.0))

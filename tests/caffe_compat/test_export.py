@@ -82,6 +82,15 @@ def test_a_graph_that_computes_something_else_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_net_that_overflows_is_named(tiny: Path, tmp_path: Path) -> None:
+    folder = tiny / "rll_cvpr19"
+    net = load_net(folder / "deploy.prototxt", folder / "init.caffemodel", dialect="rll_cvpr19")
+    with torch.no_grad():
+        net.params["fc"][0].fill_(float("inf"))
+    with pytest.raises(ValueError, match="were weights loaded"):
+        export_onnx(net, tmp_path / "x.onnx")
+
+
 def test_refusals(tiny: Path, tmp_path: Path) -> None:
     folder = tiny / "rll_cvpr19"
     net = load_net(folder / "deploy.prototxt", dialect="rll_cvpr19")

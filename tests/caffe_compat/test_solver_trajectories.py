@@ -35,14 +35,14 @@ RUNS = [
 
 
 def train_net(reference: Path, tree: str, manifest: dict[str, Any]) -> CaffeNet:
-    """The run's net in float64 with its edits and initial weights."""
+    """The run's net with its edits and initial weights, float32 (which is exact: the weights are)."""
     folder = next(reference.glob(f"prototxt/*/{manifest['source']}"))
     rename = {"negative_threshold": "margin"} if "negative_threshold: -> margin:" in manifest["net_edits"] else None
     message = prototxt.read_net(folder / "train.prototxt", dialect=tree, rename=rename)
     batch = json.loads(manifest["net_edits"][0].removeprefix("input_dim batch: "))
     for i, name in enumerate(message.input):
         message.input_dim[4 * i] = batch[name]
-    net = load_net(message, phase="TRAIN").double()
+    net = load_net(message, phase="TRAIN")
     seed_weights(net, statistics=False)
     return net
 
@@ -58,12 +58,14 @@ def worst(got: np.ndarray, want: np.ndarray, l2: np.ndarray, sizes: np.ndarray) 
     return float((np.abs(got - want) / np.maximum(rms, 1e-300)[:, None]).max())
 
 
-def follow(reference: Path, run: str, device: torch.device) -> dict[str, float]:
+def follow(
+    reference: Path, run: str, device: torch.device, *, iterations: int = 10, dtype: torch.dtype = torch.float64
+) -> dict[str, float]:
     """Step through a recorded run; largest errors, each relative to its loss or to the RMS of its blob."""
     folder = reference / "train" / run
     manifest, trace = json.loads((folder / "manifest.json").read_text()), np.load(folder / "trace.npz")
     tree = run.split("/")[0]
-    solver = Solver(manifest["solver_text"], net=train_net(reference, tree, manifest).to(device), dialect=tree)
+    solver = Solver(manifest["solver_text"], net=train_net(reference, tree, manifest).to(device, dtype), dialect=tree)
 
     want_learnable = [(e["layer"], e["blob"], e["lr_mult"], e["decay_mult"]) for e in manifest["learnable"]]
     assert [(b.layer, b.blob, b.lr_mult, b.decay_mult) for b in solver.net.learnable] == want_learnable
@@ -71,7 +73,7 @@ def follow(reference: Path, run: str, device: torch.device) -> dict[str, float]:
 
     side, n = manifest["batches"]["H"], manifest["batches"]["N"]
     errors = {"loss": 0.0, "parameters": 0.0, "history": 0.0, "iteration 1 blobs": 0.0}
-    for it in range(1, 11):
+    for it in range(1, iterations + 1):
         if "last_loss_layer_thr_pn_tp_tn" in trace.files:
             loss = solver.net.plan.layers[-1].loss
             values = [loss.negative_threshold, loss.pn_margin, loss.T_p, loss.T_n]
@@ -117,3 +119,35 @@ def test_recorded_trajectory(reference: Path, run: str) -> None:
 def test_recorded_trajectory_on_cuda(reference: Path, cuda: torch.device, run: str) -> None:
     errors = follow(reference, run, cuda)
     assert all(value < TOLERANCE for value in errors.values()), errors
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize(
+    "run", ["rll_cvpr19/sop_m12", "rll_cvpr19/cub_margin_renamed", "rll_tpami/sop", "osm_aaai19/cub", "osm_aaai19/mars"]
+)
+def test_first_float32_step(reference: Path, run: str) -> None:
+    """Solver<float>'s first step; later ones drift apart by the order of summation alone (2e-4 at the third).
+
+    The authors' own float32 step is up to 1.9e-4 of a blob's RMS from their float64 step (mars, conv1), so 1e-4 cannot
+    be asked everywhere. Both being float32 runs in different orders of summation, three times that recorded distance.
+    Without oneDNN: its convolutions round differently enough to be 3.2e-4 off in conv1 (osm cub), where plain GEMM, as
+    in Caffe, is 6e-5 off and the authors' 5e-5.
+    """
+    folder = reference / "train"
+    single, double = np.load(folder / run / "trace.npz"), np.load(folder / f"{run}_f64" / "trace.npz")
+    manifest = json.loads((folder / run / "manifest.json").read_text())
+    sizes = np.array([np.prod(e["shape"]) for e in manifest["learnable"]])
+    parameters = worst(single["param_samples_1"], double["param_samples_1"], double["param_l2_1"], sizes)
+    kept = [i for i, b in enumerate(manifest["iter1_blobs"]) if b["name"] not in manifest["loss_blobs"]]
+    blobs = worst(
+        single["iter1_blob_data_samples"][kept],
+        double["iter1_blob_data_samples"][kept],
+        np.array([manifest["iter1_blobs"][i]["data"]["l2"] for i in kept]),
+        np.array([np.prod(manifest["iter1_blobs"][i]["shape"]) for i in kept]),
+    )
+    with torch.backends.mkldnn.flags(enabled=False):
+        errors = follow(reference, run, torch.device("cpu"), iterations=1, dtype=torch.float32)
+    assert errors["loss"] < 1e-5
+    assert errors["parameters"] < max(1e-4, 3 * parameters)
+    assert errors["iteration 1 blobs"] < max(1e-4, 3 * blobs)
