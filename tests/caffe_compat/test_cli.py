@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -172,7 +172,7 @@ def test_boxes_do_not_overlap_and_links_go_down(reference):
         for a, b in combinations(boxes, 2):
             assert a.row != b.row or abs(a.x - b.x) > 0.999, (a.layers, b.layers)
         assert len(links) == sum(len(box.parents) for box in boxes)
-        assert all(b[1] == a[1] + 1 for line in links for a, b in zip(line, line[1:]))
+        assert all(b[1] == a[1] + 1 for line in links for a, b in pairwise(line))
 
 
 def test_draw_without_shapes_and_of_nothing(tmp_path):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import warnings
-import zlib
 from pathlib import Path
 
 import h5py
@@ -113,40 +111,7 @@ def test_what_we_save_is_what_the_scripts_index(tmp_path):
         assert str(ours[name].tolist()) == str(theirs[name].tolist())
 
 
-def matlab73(path, build):
-    """A 7.3 file as MATLAB lays it out, without our writer: `build(cell, char, double)` makes the variables."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        count = iter(range(1000))
-
-        def put(name, data, kind, empty=False):
-            node = file.create_dataset(name or f"#refs#/{next(count)}", data=data)
-            node.attrs["MATLAB_class"] = np.bytes_(kind)
-            if empty:
-                node.attrs["MATLAB_empty"] = np.uint8(1)
-            return node
-
-        def char(text, name=None):
-            if not text:
-                return put(name, np.array([0, 0], "u8"), "char", empty=True)
-            return put(name, np.array([[ord(c)] for c in text], "u2"), "char")  # (length, 1): MATLAB's 1 x length
-
-        def double(values, name=None):
-            return put(name, np.array(values, float).T, "double")
-
-        def cell(rows, name=None):
-            references = np.empty((len(rows[0]), len(rows)), dtype=h5py.ref_dtype)
-            for i, row in enumerate(rows):
-                for j, node in enumerate(row):
-                    references[j, i] = node.ref
-            return put(name, references, "cell")
-
-        build(cell, char, double)
-    with open(path, "r+b") as raw:
-        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")
-    return path
-
-
-def test_hdf5_lists_laid_out_as_matlab_does(tmp_path):
+def test_hdf5_lists_laid_out_as_matlab_does(tmp_path, matlab73):
     def cub(cell, char, double):
         cell([[char(p), double([b])] for p, b in zip(CUB.paths, CUB.boxes)], "TrainImagePathBoxCell")
         double([[1], [1], [2]], "class_ids")
@@ -160,7 +125,7 @@ def test_hdf5_lists_laid_out_as_matlab_does(tmp_path):
     assert load_split(matlab73(tmp_path / "mars.mat", mars)) == MARS
 
 
-def test_compressed_hdf5(tmp_path):
+def test_compressed_hdf5(tmp_path, matlab73):
     def build(cell, char, double):
         cell([[char("x/a.jpg")]], "TestImagePathBoxCell")
 
@@ -171,7 +136,7 @@ def test_compressed_hdf5(tmp_path):
     assert load_split(path).labels.tolist() == [4]
 
 
-def test_values_of_every_kind_are_the_same_in_both_worlds(tmp_path):
+def test_values_of_every_kind_are_the_same_in_both_worlds(tmp_path, matlab73):
     def build(cell, char, double):
         char("text", "a")
         char("", "b")
@@ -243,13 +208,7 @@ def test_image_cells():
         load_image_cells(MAT / "sop_train_v7.mat")
 
 
-def cells(paths):
-    column = np.empty((len(paths), 1), dtype=object)
-    column[:, 0] = paths
-    return column
-
-
-def test_inshop_query_and_gallery(tmp_path, monkeypatch):
+def test_inshop_query_and_gallery(tmp_path, monkeypatch, cells):
     assert (matfile.INSHOP_QUERIES, matfile.INSHOP_GALLERY) == (14_218, 12_612)  # published counts
     monkeypatch.setattr(matfile, "INSHOP_QUERIES", 3)
     monkeypatch.setattr(matfile, "INSHOP_GALLERY", 2)
@@ -264,7 +223,7 @@ def test_inshop_query_and_gallery(tmp_path, monkeypatch):
         assert len(load_split(tmp_path / "x.mat", part="gallery")) == 2
 
 
-def test_query_tracklets_are_numbered_from_one(tmp_path):
+def test_query_tracklets_are_numbered_from_one(tmp_path, cells):
     tracklets = np.empty((1, 3), dtype=object)
     for i in range(3):
         tracklets[0, i] = cells([f"{i}a.jpg", f"{i}b.jpg"]).T
@@ -306,139 +265,6 @@ def test_relative_paths_keep_their_folders(tmp_path):
     make_images(tmp_path, ["a/b/1.jpg", "1.jpg"])
     moved = reroot(Split(["a/b/1.jpg"], np.array([1]), "x"), tmp_path)
     assert moved.paths == ["a/b/1.jpg"]  # the longest match, not the file of the same name at the top
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"TrainImagePathBoxCell": cells(["a", "b"]), "class_ids": [[1]]}, "class_ids has 1 entries for 2 rows"),
-        ({"TrainImagePathBoxCell": cells(["a", "b"])}, "no class_ids"),
-        (
-            {"TrainImagePathBoxCell": cells(["a", 3.0]), "class_ids": [[1], [2]]},
-            r"PathBoxCell\{2,1\}: expected an image",
-        ),
-        ({"TrainImagePathBoxCell": cells(["a", ""]), "class_ids": [[1], [2]]}, "empty string"),
-        ({"TrainImagePathBoxCell": cells(["a"]), "class_ids": [[1.5]]}, "whole numbers"),
-        ({"TrainImagePathBoxCell": cells(["a"]), "class_ids": [[np.nan]]}, "whole numbers"),
-        ({"TrainImagePathBoxCell": cells(["a"]), "class_ids": "x"}, "vector of numbers"),
-        (
-            {"TrainImagePathBoxCell": np.array([["a", np.ones(3)]], dtype=object), "class_ids": [[1]]},
-            r"\{1,2\}: expected a box",
-        ),
-        ({"train_tracklets": cells(["a"]), "train_labels": [[1]]}, "cell of frame paths"),
-        ({"train_tracklets": cells([cells(["a"])])}, "no train_labels"),
-        ({"numbers": [[1]]}, "no cell array of image paths in it; variables: numbers"),
-        ({}, "variables: none"),
-        (
-            {"TrainPathCell": cells(["a"]), "TestPathCell": cells(["a"]), "class_ids": [[1]]},
-            "several lists, choose part= one of: train, test",
-        ),
-    ],
-)
-def test_lists_that_contradict_themselves(variables, words, tmp_path):
-    scipy.io.savemat(tmp_path / "x.mat", variables)
-    with pytest.raises(CaffeFormatError, match=words) as error:
-        load_split(tmp_path / "x.mat")
-    assert str(error.value).startswith(str(tmp_path / "x.mat"))
-
-
-def test_hdf5_references_out_of_range_and_in_circles(tmp_path):
-    def build(cell, char, double):
-        cell([[char("a.jpg")], [char("b.jpg")]], "TrainImagePathBoxCell")
-        double([[1], [2]], "class_ids")
-
-    path = matlab73(tmp_path / "x.mat", build)
-    with h5py.File(path, "a") as file:
-        list_ = file["TrainImagePathBoxCell"]
-        good = list_[0, 0]
-        list_[0, 0] = list_.ref
-    with pytest.raises(CaffeFormatError, match=r"nested more than|whole file"):
-        load_split(path)
-    with h5py.File(path, "a") as file:
-        file["TrainImagePathBoxCell"][0, 0] = good
-        offset = file["TrainImagePathBoxCell"].id.get_offset()
-    data = bytearray(path.read_bytes())
-    data[offset + 8 : offset + 16] = struct.pack("<Q", 1 << 40)
-    path.write_bytes(data)
-    with pytest.raises(CaffeFormatError, match=r"TrainImagePathBoxCell\{2\}: the reference leads nowhere"):
-        load_split(path)
-
-
-def test_hdf5_cell_of_the_wrong_class(tmp_path):
-    def build(cell, char, double):
-        cell([[double([[1]])]], "TrainImagePathBoxCell")
-        double([[1]], "class_ids")
-
-    path = matlab73(tmp_path / "x.mat", build)
-    with pytest.raises(
-        CaffeFormatError, match=r"TrainImagePathBoxCell\{1,1\}: expected an image path, found a float64"
-    ):
-        load_split(path)
-    with h5py.File(path, "a") as file:
-        file["TrainImagePathBoxCell"].attrs["MATLAB_class"] = np.bytes_("table")
-    with pytest.raises(CaffeFormatError, match='class "table" is not supported'):
-        load_split(path)
-
-
-def mat5(body):
-    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + body
-
-
-def element(kind, data):
-    return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
-
-
-def array(kind, dims, rest=b"", name=b"TrainPathCell"):
-    head = element(6, struct.pack("<II", kind, 0)) + element(5, struct.pack(f"<{len(dims)}i", *dims)) + element(1, name)
-    return element(14, head + rest)
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "0 bytes"),
-        (b"name: 'a prototxt, not a mat file'", "byte order"),
-        (mat5(b"\x0e\0\0\0\xff\xff\xff\x7f"), "byte 128: .*claims 2147483647 bytes, 0 are left"),
-        (mat5(array(1, (1 << 30, 1))), "1073741824 elements are claimed in 0 bytes"),
-        (mat5(array(1, (2, 1), element(5, b"1234") * 2)), "not a matrix"),
-        (mat5(array(6, (1 << 20, 1 << 20), element(9, b"\0" * 8))), "has 8 bytes"),
-        (mat5(array(4, (1, 1 << 30), element(4, b""))), "has 0 bytes"),
-        (mat5(array(4, (1, -3), element(4, b""))), "dimensions"),
-        (mat5(array(2, (1 << 20, 1 << 10), element(5, b"\x08\0\0\0") + element(1, b"f".ljust(8, b"\0")))), "claimed"),
-        (mat5(array(2, (1 << 20, 1 << 10), element(5, b"\x08\0\0\0") + element(1, b""))), "without a field"),
-        (mat5(element(15, b"no zlib data")), "compressed variable cannot be read"),
-        (mat5(element(15, zlib.compress(element(5, b"1234")))), "holds element type 5"),
-        (mat5(array(99, (1, 1))), "class 99"),
-        (mat5(array(6, (1,), element(9, b"\0" * 8))), "dimensions"),
-        (mat5(array(4, (1, 2), element(16, b"\xff\xff"))), "not utf-8"),
-        (mat5(array(4, (2, 2), element(16, b"\xc3\xa4bc"))), "has 3 characters"),
-    ],
-)
-def test_damaged_files_name_the_byte_and_cost_nothing(data, words, tmp_path):
-    (tmp_path / "x.mat").write_bytes(data)
-    with pytest.raises(CaffeFormatError, match=words):
-        read_mat(tmp_path / "x.mat")
-
-
-def test_cells_nested_without_end(tmp_path):
-    inner = array(1, (0, 0))
-    for _ in range(200):
-        inner = array(1, (1, 1), inner)
-    (tmp_path / "x.mat").write_bytes(mat5(inner))
-    with pytest.raises(CaffeFormatError, match="nested more than 32"):
-        read_mat(tmp_path / "x.mat")
-
-
-def test_a_hand_made_file_of_the_same_layout_reads(tmp_path):
-    """The elements used above to build damaged files make a good one too."""
-    text = "a.jpg".encode("utf-16-le")
-    path = array(4, (1, 5), element(17, text), b"")
-    body = array(1, (1, 1), path) + array(6, (1, 1), element(9, struct.pack("<d", 3)), b"class_ids")
-    (tmp_path / "x.mat").write_bytes(mat5(body))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        split = load_split(tmp_path / "x.mat")
-    assert split.paths == ["a.jpg"] and split.labels.tolist() == [3]
 
 
 def test_saving_refuses(tmp_path):

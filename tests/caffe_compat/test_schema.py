@@ -128,3 +128,13 @@ def test_importing_the_package_loads_neither_torch_nor_protobuf():
     code = "import caffe_compat, sys; print([m for m in ('torch', 'google.protobuf', 'h5py') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_can_be_imported():
+    import caffe_compat
+
+    for name in caffe_compat.__all__:
+        assert getattr(caffe_compat, name) is not None
+    assert set(caffe_compat.__all__) <= set(dir(caffe_compat))
+    with pytest.raises(AttributeError):
+        caffe_compat.load_everything  # noqa: B018
