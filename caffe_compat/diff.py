@@ -55,9 +55,8 @@ class DiffReport:
     def __str__(self) -> str:
         wrong = self.first_wrong
         if wrong is not None:
-            return (
-                f'WRONG from layer "{wrong.layer}" on: blob "{wrong.blob}" {wrong.note or f"error {wrong.error:.2g}"}'
-            )
+            place = f'layer "{wrong.layer}", ' if wrong.layer else ""
+            return f'first WRONG: {place}blob "{wrong.blob}" {wrong.note or f"error {wrong.error:.2g} of its RMS"}'
         worst = max(self.rows, key=lambda row: row.error, default=None)
         if worst is None:
             return "nothing compared"
