@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def name_of(loss: Any) -> str:
 def chosen_tolerance(dtype: str, tolerance: float | Tolerance | None) -> Tolerance:
     if tolerance is None:
         return TOLERANCES[dtype]
-    return tolerance if isinstance(tolerance, Tolerance) else Tolerance(float(tolerance), TOLERANCES[dtype].atol)
+    return tolerance if isinstance(tolerance, Tolerance) else replace(TOLERANCES[dtype], rtol=float(tolerance))
 
 
 def check_case(

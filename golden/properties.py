@@ -49,6 +49,10 @@ def _with(arguments: list[Argument], change: Callable[[Argument], np.ndarray]) -
     return [replace(a, array=change(a)) for a in arguments]
 
 
+def _moved_along(step: np.ndarray) -> Callable[[Argument], np.ndarray]:
+    return lambda a: a.array + step if a.differentiable else a.array
+
+
 def _same(a: float, b: float) -> bool:
     return abs(a - b) <= _CLOSE * max(abs(a), abs(b)) + 1e-14
 
@@ -135,10 +139,7 @@ def _true_gradient(run: Callable[..., Outcome], arguments: list[Argument], plain
     rng, step, worst = np.random.RandomState(2), 1e-6, 0.0
     for _ in range(3):
         direction = rng.randn(*arguments[0].array.shape)
-        ends = [
-            run(_with(arguments, lambda a, s=s: a.array + s * step * direction if a.differentiable else a.array))  # type: ignore[misc]
-            for s in (1, -1)
-        ]
+        ends = [run(_with(arguments, _moved_along(sign * step * direction))) for sign in (1, -1)]
         slope = (ends[0].loss - ends[1].loss) / (2 * step)
         claimed = float((plain.gradients[0] * direction).sum())
         worst = max(worst, abs(slope - claimed) / max(abs(slope), abs(claimed), 1e-12))

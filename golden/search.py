@@ -153,9 +153,9 @@ def search_settings(
     for candidate in candidates:
         changed = {k: v for k, v in candidate.items() if v != params.get(k)}
         together = {**params, **candidate}
-        if changed and _Scorer(reference, together, informative[:1])(frozenset()).error < match:
-            if _Scorer(reference, together, targets)(frozenset()).error < match:
-                return changed
+        batches = (informative[:1], targets)  # one batch refutes most candidates
+        if changed and all(_Scorer(reference, together, some)(frozenset()).error < match for some in batches):
+            return changed
     return {}
 
 

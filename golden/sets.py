@@ -183,16 +183,15 @@ def _python_index() -> dict[str, Any]:
 
 
 def _selected(name: str) -> list[str]:
-    fork, layer, params, signature, _ = _CAFFE[name]
+    fork, layer, params, _, _ = _CAFFE[name]
     chosen = []
     for full, entry in _caffe_index().items():
         found = dict(entry["params"])
         if "negative_threshold" in found:  # the TPAMI release's name of the field
             found["margin"] = found.pop("negative_threshold")
-        if full.startswith(f"{fork}/{layer}/") and found == params and entry["stored"]:
-            # Two layers take optional scores (`five_bottoms`, `six_bottoms`): another signature.
-            if "_bottoms_" not in full:
-                chosen.append(full)
+        # Two layers take optional scores (`five_bottoms`, `six_bottoms`): another signature.
+        if full.startswith(f"{fork}/{layer}/") and found == params and entry["stored"] and "_bottoms_" not in full:
+            chosen.append(full)
     return chosen
 
 

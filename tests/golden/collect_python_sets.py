@@ -67,9 +67,9 @@ def main(reference: Path) -> None:
             dtypes = []
             for short, dtype in (("f64", "float64"), ("f32", "float32")):
                 result = entry["results"].get(short, {"outcome": "not run"})
-                if result["outcome"] == "ok" and not result["rounding"]["fragile"]:
-                    if self_filter is None or equal[f"{short}_{self_filter}"]:
-                        dtypes.append(dtype)
+                usable = result["outcome"] == "ok" and not result["rounding"]["fragile"]
+                if usable and (self_filter is None or equal[f"{short}_{self_filter}"]):
+                    dtypes.append(dtype)
             if not dtypes:
                 continue
             record, batch = np.load(folder / entry["path"]), np.load(folder / entry["input_file"])
