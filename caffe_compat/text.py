@@ -102,7 +102,8 @@ def parse(text: str, message_name: str, dialect: str, *, file: str = "<text>") -
         raise CaffeFormatError(f"{reason:.300}" + _hint(reason, dialect), file=file, line=line, column=column) from None
     except RecursionError:
         raise CaffeFormatError("messages are nested too deeply", file=file) from None
-    except (UnicodeError, ValueError, TypeError, OverflowError) as error:
+    except (UnicodeError, ValueError, TypeError, OverflowError, SystemError) as error:
+        # SystemError: what protobuf's C code makes of an enum name that is not UTF-8
         raise CaffeFormatError(f"a value cannot be read: {error}", file=file) from None
     return message
 

@@ -170,6 +170,9 @@ def test_what_is_no_prototxt(tmp_path):
         read_net(tmp_path / "nowhere.prototxt")
     (tmp_path / "latin1").write_bytes('# gro\xdf\nname: "n" input: "x" input_dim: 1'.encode("latin-1"))
     assert read_net(tmp_path / "latin1").name == "n"
+    (tmp_path / "latin1_enum").write_bytes(b"layer { pooling_param { pool: MA\xff } }")
+    with pytest.raises(CaffeFormatError):
+        read_net(tmp_path / "latin1_enum")
     (tmp_path / "latin1_name").write_bytes('name: "gro\xdf"'.encode("latin-1"))
     with pytest.raises(CaffeFormatError):
         read_net(tmp_path / "latin1_name")
