@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ports.metrics.ranking import Rows
+from ports.metrics.ranking import Rows, full_precision
+
+_HELD = 2**24  # scores held at once
 
 
 class MapAtR(NamedTuple):
@@ -23,6 +25,8 @@ class MapAtR(NamedTuple):
     without_match: int
 
 
+@full_precision()
+@torch.no_grad()
 def map_at_r(
     embeddings: Any, labels: Any, *, gallery: Any = None, gallery_labels: Any = None, device: Any = None
 ) -> MapAtR:
@@ -30,6 +34,7 @@ def map_at_r(
 
     R-precision: share of matches among the R nearest. MAP@R: (1/R) sum over ranks i <= R of precision(i) where item i
     matches. Equal scores keep the order of the gallery. A query without a match counts in neither mean.
+    A zero row scores 0 against everything.
     """
     source, target = _array(embeddings), _array(embeddings if gallery is None else gallery)
     arrays = [
@@ -48,7 +53,7 @@ def map_at_r(
     sizes = torch.bincount(gy, minlength=int(codes.max()) + 1)[y] - int(own)
     precision = torch.zeros(len(source), dtype=torch.float64, device=device)
     average = torch.zeros_like(precision)
-    rows = max(2**24 // len(target), 1)
+    rows = max(_HELD // len(target), 1)
     for start in range(0, len(source), rows):
         stop = min(start + rows, len(source))
         r = sizes[start:stop]

@@ -9,6 +9,7 @@ are seen as such because a score is never computed a second time, in another ord
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 NEVER = torch.iinfo(torch.int64).max  # items ahead of a match that does not exist
 _TILE = 16  # a matrix product gives an entry the same bits wherever it stands, if both sides are a multiple of this
+_CPU_BLOCK, _CUDA_BLOCK = (512, 1024), (4096, 8192)  # queries x gallery rows of one product; multiples of the tile
 _HELD = 2**25  # scores held at once while a block's best matches are looked for (128 MiB in float32)
 
 
@@ -84,6 +86,25 @@ class Rows:
         return self._cached is not None
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No TF32 or bfloat16 inside products of float32: short mantissas make ties of neighbours."""
+    matmul = torch.backends.cuda.matmul
+    try:
+        old = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set through torch's newer switch, which the older one refuses to read
+        old = None
+    newer = getattr(matmul, "fp32_precision", None)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        if old is not None:
+            torch.set_float32_matmul_precision(old)
+        elif newer is not None:
+            matmul.fp32_precision = newer
+
+
 def _blocks(n: int, size: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + size, n)) for start in range(0, n, size))
 
@@ -93,10 +114,9 @@ class _Search:
         self.queries, self.gallery = queries, gallery
         device = gallery.device
         cuda = device.type == "cuda"
-        self.columns = 8192 if cuda else 1024
         self.n, self.m = len(labels), len(gallery_labels)
         # A block of queries is as tall as its matches allow: rows x (columns that hold a match) stays bounded.
-        self.rows = 4096 if cuda else 512
+        self.rows, self.columns = _CUDA_BLOCK if cuda else _CPU_BLOCK
         self.first = np.searchsorted(gallery_labels, labels, "left")
         self.last = np.searchsorted(gallery_labels, labels, "right")
         while self.rows > _TILE and self._widest() * self.rows > (4 * _HELD if cuda else _HELD):
@@ -166,7 +186,7 @@ class _Search:
 
         # The matches of a query stand side by side.
         first, last = self.first_column[a:b, None] - left, self.last_column[a:b, None] - left
-        place = first + torch.arange(int((last - first).max()), device=q.device)
+        place = first + torch.arange(max(int((last - first).max()), 1), device=q.device)
         valid = (place < last) & (place != own)
         place = place.clamp(max=right - left - 1)
         matches = scores.gather(1, place).masked_fill(~valid, -torch.inf)

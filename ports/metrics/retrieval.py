@@ -13,14 +13,13 @@ Recall of the originals that treat the query itself in another way: `ports.metri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from ports.metrics.ranking import Ahead, items_ahead
+from ports.metrics.ranking import Ahead, full_precision, items_ahead
 
 TIES = ("matlab", "optimistic", "strict", "pessimistic")
 
@@ -129,29 +128,10 @@ def negatives_ahead(
     _, codes = np.unique(np.concatenate([target_labels, labels]), return_inverse=True)
     codes = codes.astype(np.int64)
     split = len(target_labels)
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), _full_precision():
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), full_precision():
         return items_ahead(
             queries, codes[split:], target, codes[:split], own, normalize=normalize, device=device, cache=cache
         )
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """No TF32 or bfloat16 inside products of float32: short mantissas make ties of neighbours."""
-    matmul = torch.backends.cuda.matmul
-    try:
-        old = torch.get_float32_matmul_precision()
-    except RuntimeError:  # set through torch's newer switch, which the older one refuses to read
-        old = None
-    newer = getattr(matmul, "fp32_precision", None)
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        if old is not None:
-            torch.set_float32_matmul_precision(old)
-        elif newer is not None:
-            matmul.fp32_precision = newer
 
 
 def _labels(labels: Any) -> np.ndarray:

@@ -69,7 +69,17 @@ def plain(x, y, g, gy, self_excluded, normalize=True):
     return out
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.fixture(scope="module", params=["one block", "many blocks"])
+def blocks(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "many blocks":
+            patch.setattr("ports.metrics.ranking._CPU_BLOCK", (16, 16))
+            patch.setattr("ports.metrics.ranking._HELD", 512)
+        yield
+
+
+@pytest.mark.usefixtures("blocks")
+@settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(2, 70),
     m=st.integers(0, 70),
@@ -153,6 +163,14 @@ def test_few_large_classes_and_a_class_without_queries():
     assert (ahead.above <= ahead.matlab).all() and (ahead.matlab <= ahead.at_least).all()
     result = recall_at_k(x[:1], y[:1], [1], gallery=x[1:], gallery_labels=np.full(len(y) - 1, 7))
     assert result.hits == {1: 0} and result.queries == 1
+
+
+def test_gallery_classes_between_those_of_the_queries():
+    """No query has a match, yet gallery classes lie between theirs."""
+    result = recall_at_k(
+        np.eye(2, dtype=np.float32), [1, 5], [1], gallery=np.ones((1, 2), np.float32), gallery_labels=[3]
+    )
+    assert result.hits == {1: 0}
 
 
 def test_zero_features_in_the_gallery_form():

@@ -137,6 +137,14 @@ def test_map_at_r_equals_the_peer():
     assert ours.map_at_r == pytest.approx(peer["mean_average_precision_at_r"], abs=1e-6)
 
 
+def test_map_at_r_in_blocks(monkeypatch):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(90, 8)).astype(np.float32), rng.integers(0, 20, 90)
+    expected = map_at_r(x, y)
+    monkeypatch.setattr("ports.metrics.map_at_r._HELD", 7 * 90)
+    assert map_at_r(x, y) == pytest.approx(expected, abs=1e-12)
+
+
 def test_nearest_is_a_stable_sort():
     scores = torch.from_numpy(np.random.default_rng(0).integers(0, 4, (50, 30)).astype(np.float32))
     expected = scores.argsort(dim=1, descending=True, stable=True)[:, :7]
