@@ -64,7 +64,9 @@ def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...]) 
         ),
         # The script's counter starts at 1 while solver.iter is 1 after the first step: the first 60 classes are drawn
         # for two steps in a row. Otherwise each epoch of floor(C/60) batches would start with a fresh slice.
-        sampler=Sampler("ClassEpochSampler", classes_per_batch=60, images_per_class=3, options={"first_twice": True}),
+        sampler=Sampler(
+            "ClassEpochSampler", classes_per_batch=60, images_per_class=3, options={"repeat_first_slice": True}
+        ),
         # The deploy files of single heads say 224; the authors' scripts reshape them to the 227 crop all the same.
         images={"pipeline": "RllSop", "crop": 227},
         evaluation=Evaluation(
@@ -83,7 +85,8 @@ def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...]) 
             images_per_class=3,
             iterations=60,
             train_classes=600,
-            test_classes=60,
+            test_classes=100,
+            test_images_per_class=6,
             evaluate_every=30,
         ),
         deviations=(

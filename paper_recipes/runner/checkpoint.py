@@ -36,7 +36,8 @@ def path_of(folder: Path, iteration: int) -> Path:
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    metadata = {"format": FORMAT, "state": json.dumps(checkpoint.state, sort_keys=True)}
+    # One key: safetensors writes several in an order that differs from process to process.
+    metadata = {FORMAT: json.dumps(checkpoint.state, sort_keys=True)}
     write_atomically(path, lambda temporary: _save_file(tensors, temporary, metadata))
 
 
@@ -52,10 +53,10 @@ def load(path: Path) -> Checkpoint:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise CheckpointError(f"{path}: not a checkpoint of this program (format {metadata.get('format')!r})")
+            if FORMAT not in metadata:
+                raise CheckpointError(f"{path}: not a checkpoint of this program (it has no {FORMAT!r})")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        return Checkpoint(tensors, json.loads(metadata["state"]))
+        return Checkpoint(tensors, json.loads(metadata[FORMAT]))
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error}") from error
 

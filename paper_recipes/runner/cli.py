@@ -107,6 +107,7 @@ def _net_text(recipe: Recipe, name: str) -> str:
 @click.option("--seed", type=int, default=None, help="[default: the recipe's]")
 @click.option("--iterations", type=click.IntRange(min=1), help="Shorten or lengthen the embedded form.")
 @click.option("--full-batch", is_flag=True, help="Embedded letters at the recipe's own batch, all of them (for a GPU).")
+@click.option("--smoke", is_flag=True, help="Embedded form at its smallest: does every step of the path run?")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
 def run(recipe: Recipe, **options: Any) -> None:

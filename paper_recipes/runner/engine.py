@@ -6,6 +6,8 @@ weights, matched by layer name as the authors' scripts do through a .caffemodel.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,13 +28,13 @@ class CaffeEngine:
     weights: path of a .caffemodel to start from
     """
 
-    def __init__(self, caffe: Caffe, *, device: torch.device, seed: int, weights: str | None = None) -> None:
+    def __init__(self, caffe: Caffe, *, device: torch.device, seed: int, weights: Path | None = None) -> None:
         self.caffe, self.device = caffe, device
         torch.manual_seed(determinism.torch_seed(seed, "init"))
         net = caffe_compat.load_net(
             to_message(caffe.train_net, "NetParameter", caffe.dialect), phase="TRAIN", dialect=caffe.dialect
         )
-        self.import_report = net.load_caffemodel(weights) if weights is not None else None
+        self.import_report = None if weights is None else net.load_caffemodel(weights)
         net.to(device)
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
@@ -50,21 +52,35 @@ class CaffeEngine:
         ).to(device)
         self.test_net.keep_blobs = False
 
-    @property
-    def learning_rate(self) -> float:
-        return self.solver.learning_rate
-
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """One iteration of the solver; the named losses it reports."""
         return self.solver.step({"data": images.to(self.device), "label": labels.to(self.device)})
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return self.solver.optimizer.param_groups[0]["lr"]
+
     @torch.no_grad()
-    def begin_embedding(self) -> None:
-        """Copy the training net's weights, statistics included, into the test net by layer name."""
-        trained = self.solver.net.params
+    def begin_embedding(self, calibration: Iterable[tuple[torch.Tensor, torch.Tensor]] = ()) -> None:
+        """Copy the training net's weights, statistics included, into the test net by layer name.
+
+        A net from the fillers has no BatchNorm statistics before its first step (Caffe divides by sqrt(1e-5) then, which
+        overflows on the way up). `calibration`, batches of (images, labels), gives the test net those of a few forward
+        passes; the training net gets its empty ones back, so that training is not touched.
+        """
+        net = self.solver.net
+        statistics = [blob for layer in net if layer.layer_type == "BatchNorm" for blob in layer.blobs]
+        fresh = not any(blob.any() for blob in statistics)
+        if fresh:
+            for images, labels in calibration:
+                net(data=images.to(self.device), label=labels.to(self.device))
         for layer, blobs in self.test_net.params.items():
-            for blob, source in zip(blobs, trained[layer]):
+            for blob, source in zip(blobs, net.params[layer]):
                 blob.copy_(source)
+        if fresh:
+            for blob in statistics:
+                blob.zero_()
 
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -74,11 +90,25 @@ class CaffeEngine:
         return {name: embeddings[:, columns] for name, columns in self._columns.items()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Everything that the next step depends on."""
-        return self.solver.state_tensors()
+        """Everything that the next step depends on, besides the iteration: blobs, momentum, multistep counter."""
+        solver = self.solver
+        tensors = {
+            f"blob/{name}/{i}": blob for name, blobs in solver.net.params.items() for i, blob in enumerate(blobs)
+        }
+        tensors |= {f"history/{i}": history for i, history in enumerate(solver.optimizer.history)}
+        return tensors | {"current_step": torch.tensor(solver.rate.current_step)}
 
+    @torch.no_grad()
     def load_tensors(self, tensors: dict[str, torch.Tensor], iteration: int) -> None:
-        self.solver.load_state_tensors(tensors, iteration)
+        """Continue after `iteration` steps; `tensors` come from `tensors()` of an engine of the same recipe."""
+        solver = self.solver
+        for name, blobs in solver.net.params.items():
+            for i, blob in enumerate(blobs):
+                blob.copy_(tensors[f"blob/{name}/{i}"])
+        count = sum(name.startswith("history/") for name in tensors)
+        solver.optimizer.load_history([tensors[f"history/{i}"] for i in range(count)])
+        solver.rate.current_step = int(tensors["current_step"])
+        solver.iter = iteration
 
 
 def _embedding_layers(net: dict[str, Any], blob: str) -> list[str]:

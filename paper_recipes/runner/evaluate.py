@@ -30,8 +30,7 @@ class Scores:
 def embed(
     engine: Any, split: Split, pipeline: Any, *, batch_size: int, device: torch.device, workers: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Raw embeddings of a whole split by test net, (len(split), D) float32."""
-    engine.begin_embedding()
+    """Raw embeddings of a whole split by test net, (len(split), D) float32. Call `engine.begin_embedding` before."""
     parts: dict[str, list[np.ndarray]] = {}
     batches = loading.test_batches(split, pipeline, batch_size=batch_size, device=device, workers=workers)
     with tqdm(total=len(split), unit="img", desc=f"embedding {split.name}", leave=False) as progress:

@@ -33,7 +33,7 @@ class _TrainImages(Dataset):
     def __getitem__(self, key: tuple[int, int, int]) -> torch.Tensor:
         iteration, position, index = key
         rng = determinism.stream(self.seed, "augmentation", iteration, position)
-        return torch.from_numpy(self.pipeline.train(images.decode(self.files[index]), rng))
+        return torch.from_numpy(images.load(self.files[index], self.pipeline, rng))
 
 
 class _TestImages(Dataset):
@@ -44,7 +44,7 @@ class _TestImages(Dataset):
         return len(self.files)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(self.pipeline.test(images.decode(self.files[index])))
+        return torch.from_numpy(images.load(self.files[index], self.pipeline))
 
 
 class _Plan:

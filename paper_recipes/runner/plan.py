@@ -16,6 +16,20 @@ class Plan:
     iterations: int
     snapshots: frozenset[int]
     evaluations: frozenset[int]
+    train_classes: int | None = None  # None: all there are
+    test_classes: int | None = None
+    test_images_per_class: int | None = None
+
+
+SMOKE = {
+    "classes_per_batch": 3,
+    "images_per_class": 2,
+    "iterations": 2,
+    "train_classes": 6,
+    "test_classes": 4,
+    "test_images_per_class": 3,
+    "evaluate_every": 1,
+}
 
 
 def full(recipe: Recipe) -> Plan:
@@ -29,9 +43,11 @@ def full(recipe: Recipe) -> Plan:
     )
 
 
-def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool = False) -> Plan:
-    """`iterations` shortens (or lengthens) the run; `full_batch` keeps the recipe's own batch, for a GPU."""
-    small = recipe.embedded
+def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool = False, smoke: bool = False) -> Plan:
+    """`iterations` shortens (or lengthens) the run; `full_batch` keeps the recipe's own batch and all letters, for a GPU;
+    `smoke` is the smallest scale that still takes every step of the code path.
+    """
+    small = replace(recipe.embedded, **SMOKE) if smoke else recipe.embedded
     last = small.iterations if iterations is None else iterations
     every = {*range(small.evaluate_every, last + 1, small.evaluate_every), last}
     sampler = replace(
@@ -43,4 +59,7 @@ def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool 
         iterations=last,
         snapshots=frozenset(every),
         evaluations=frozenset({0, *every}),
+        train_classes=None if full_batch else small.train_classes,
+        test_classes=None if full_batch else small.test_classes,
+        test_images_per_class=None if full_batch else small.test_images_per_class,
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 import caffe_compat
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner.plan import Plan
 from ports import determinism
 from ports.datasets import glyphs, sop
 from ports.datasets.split import Split
@@ -39,15 +40,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dml-ports"
 
 
-def open_embedded(recipe: Recipe, seed: int, *, all_letters: bool = False) -> Data:
-    """Letters drawn by type designers: `train_classes` to train on, `test_classes` others to test on (or all of them)."""
+def open_embedded(plan: Plan, seed: int) -> Data:
+    """Letters drawn by type designers: some classes to train on, others to test on, as many as the plan says."""
     root = cache_folder() / "glyphs"
     splits = glyphs.build(root)
     train, test = (_through_mat(splits[part], root / f"{part}.mat") for part in ("train", "test"))
-    if not all_letters:
-        train = _some_classes(train, recipe.embedded.train_classes, seed)
-        test = _some_classes(test, recipe.embedded.test_classes, seed)
-    return Data(train, test, _describe("embedded letters", root, train, test))
+    train = _some(train, plan.train_classes, None, seed)
+    test = _some(test, plan.test_classes, plan.test_images_per_class, seed)
+    description = _describe("embedded letters", root, train, test)
+    named = splits["test"]
+    if named.class_names:  # a .mat in the authors' form has no names
+        names = dict(zip(np.unique(named.labels).tolist(), named.class_names))
+        description["class_names"] = {str(label): names[label] for label in np.unique(test.labels).tolist()}
+    return Data(train, test, description)
 
 
 def open_folder(recipe: Recipe, root: Path) -> Data:
@@ -63,17 +68,20 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
 
 def _through_mat(split: Split, path: Path) -> Split:
     """Write the split as the authors' .mat and read it back: the embedded form takes the real one's path."""
-    caffe_compat.save_split(path, split)
+    caffe_compat.save_split(split, path)
     return caffe_compat.load_split(path, image_root=split.root)
 
 
-def _some_classes(split: Split, count: int, seed: int) -> Split:
-    """`count` classes drawn by the seed."""
-    classes = np.unique(split.labels)
-    if count > len(classes):
-        raise DataError(f"{split.name}: {count} classes were asked for, there are {len(classes)}")
-    chosen = np.sort(determinism.stream(seed, "subset").choice(classes, size=count, replace=False))
-    return split.subset(np.isin(split.labels, chosen))
+def _some(split: Split, classes: int | None, images_per_class: int | None, seed: int) -> Split:
+    """`classes` classes drawn by the seed and at most `images_per_class` images of each; None: all."""
+    rng = determinism.stream(seed, "subset")
+    chosen = np.unique(split.labels)
+    if classes is not None:
+        if classes > len(chosen):
+            raise DataError(f"{split.name}: {classes} classes were asked for, there are {len(chosen)}")
+        chosen = np.sort(rng.choice(chosen, size=classes, replace=False))
+    members = [rng.permutation(np.flatnonzero(split.labels == label))[:images_per_class] for label in chosen]
+    return split.subset(np.sort(np.concatenate(members)))
 
 
 def _describe(name: str, root: Path, train: Split, test: Split) -> dict[str, Any]:

@@ -54,7 +54,10 @@ def published_rows(recipe: Recipe) -> list[dict[str, Any]]:
     return [
         row
         for row in published.rows(dataset=_DATASETS.get(recipe.dataset))
-        if arxiv in row["paper"] and row["kind"] == "published" and row["method"].startswith("RLL")
+        if arxiv in row["paper"]
+        and row["kind"] == "published"
+        and row["method"].startswith("RLL")
+        and not row["confidence"].startswith("from secondary")
     ]
 
 
@@ -67,7 +70,7 @@ def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: lis
         lines = [
             (f"published on {_DATASETS.get(recipe.dataset, recipe.dataset)}: {row['variant']}", row["metric"]["R@1"])
             for row in published_rows(recipe)
-            if "R@1" in row["metric"] and "confirmation" not in row["variant"]
+            if "R@1" in row["metric"]
         ]
         raw = _raw_pixels(out)
         raw_r1 = raw["metrics"]["raw pixels"]["R@1"] if raw else None
@@ -168,11 +171,17 @@ def _settings_table(recipe: Recipe, record: dict) -> str:
         ["iterations", str(record["iterations"])],
         ["images", ", ".join(f"{k} {v}" for k, v in recipe.images.items())],
         ["evaluation", f"{recipe.evaluation.protocol}, ties {recipe.evaluation.ties}"],
-        ["data", f"{record['data']['name']}: train {record['data']['train']}, test {record['data']['test']}"],
+        *(_data_row(record["data"], part) for part in ("train", "test")),
         ["weights", json.dumps(record["weights"]) if record["weights"] else "seeded initialisation (fillers)"],
         ["seed", str(record["seed"])],
     ]
     return _table(["setting", "value"], rows)
+
+
+def _data_row(data: dict[str, Any], part: str) -> list[str]:
+    facts = data[part]
+    listed = f"list sha256 `{facts['fingerprint'][:16]}`"
+    return [f"{part} data", f"{data['name']}: {facts['images']:,} images of {facts['classes']:,} classes, {listed}"]
 
 
 def _environment_table(record: dict) -> str:

@@ -31,6 +31,7 @@ class Options:
     seed: int | None = None
     iterations: int | None = None
     full_batch: bool = False
+    smoke: bool = False
     workers: int | None = None
     threads: int | None = None
 
@@ -45,8 +46,8 @@ def run(recipe: Recipe, options: Options) -> int:
     what = _banner(recipe, form)
     click.echo(what)
     if form == "embedded":
-        scale = plan.embedded(recipe, options.iterations, full_batch=options.full_batch)
-        data = prepare.open_embedded(recipe, seed, all_letters=options.full_batch)
+        scale = plan.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
+        data = prepare.open_embedded(scale, seed)
     else:
         scale = plan.full(recipe)
         assert options.data is not None
@@ -115,8 +116,10 @@ def _check(recipe: Recipe, options: Options) -> None:
         raise RunError(f"{recipe.name} starts from {recipe.weights}: give its path with --weights")
     if options.weights is not None and not options.weights.is_file():
         raise RunError(f"--weights {options.weights}: no such file")
-    if options.data is not None and (options.iterations is not None or options.full_batch):
-        raise RunError("--iterations and --full-batch scale the embedded form; with --data the recipe is frozen")
+    if options.data is not None and (options.iterations or options.full_batch or options.smoke):
+        raise RunError(
+            "--iterations, --full-batch and --smoke scale the embedded form; with --data the recipe is frozen"
+        )
     if options.device is not None:
         try:
             torch.empty(0, device=options.device)
@@ -142,9 +145,9 @@ def _sampler(scale: plan.Plan, data: prepare.Data, seed: int) -> Any:
     rule = getattr(samplers, scale.sampler.rule)
     return rule(
         data.train.labels,
-        scale.sampler.classes_per_batch,
-        scale.sampler.images_per_class,
-        seed=seed,
+        ids=scale.sampler.classes_per_batch,
+        images=scale.sampler.images_per_class,
+        seed=determinism.stream(seed, "sampler"),
         **scale.sampler.options,
     )
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -79,9 +80,9 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
         for iteration, batch in enumerate(batches, start=done + 1):
             # Dropout and the like draw from a stream of this iteration: a resumed run draws the same numbers.
             torch.manual_seed(int(determinism.stream(run.seed, "other", iteration).integers(2**63 - 1)))
-            rate = run.engine.learning_rate
             losses = run.engine.step(batch.images, batch.labels)
-            _append(run.out / "steps.jsonl", {"iteration": iteration, "lr": rate, "losses": losses})
+            row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
+            _append(run.out / "steps.jsonl", row)
             _append(run.out / "timings.jsonl", {"iteration": iteration, "seconds": time.perf_counter() - started})
             progress.set_postfix(loss=f"{sum(losses.values()):.4f}", refresh=False)
             progress.update()
@@ -138,6 +139,7 @@ def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
 
 def _evaluate(run: Run, iteration: int, say: Callable[[str], None]) -> None:
     started = time.perf_counter()
+    run.engine.begin_embedding(_calibration(run) if iteration == 0 else ())
     embeddings = evaluate.embed(
         run.engine, run.data.test, run.pipeline,
         batch_size=run.recipe.evaluation.batch_size, device=run.device, workers=run.workers,
@@ -152,6 +154,16 @@ def _evaluate(run: Run, iteration: int, say: Callable[[str], None]) -> None:
     )
     shown = "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics[run.engine.headline].items())
     say(f"iteration {iteration}: {run.engine.headline} {shown} on {scores.queries} images of unseen classes")
+
+
+def _calibration(run: Run) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Training images in test form, for the BatchNorm statistics of an untrained net: 4 batches spread over the split."""
+    size = min(run.plan.sampler.batch_size, len(run.data.train))
+    index = np.linspace(0, len(run.data.train) - 1, 4 * size).astype(int)
+    split = run.data.train.subset(index)
+    batches = loading.test_batches(split, run.pipeline, batch_size=size, device=run.device, workers=run.workers)
+    for images in batches:
+        yield images, torch.zeros(len(images))
 
 
 def _baseline(run: Run, say: Callable[[str], None]) -> None:

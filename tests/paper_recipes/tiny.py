@@ -1,0 +1,128 @@
+"""A recipe small enough for tests: three convolutions with the RLL SOP loss, sampler, image pipeline and solver rule.
+
+Run as a script it trains in the folder given, so that a test can kill it: `python tiny.py OUT [--resume] [--workers N]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from paper_recipes import registry
+from paper_recipes.nets.parts import bn_scale_relu, concat, conv, inner_product, net, pool
+from paper_recipes.recipe import Caffe, Recipe
+from paper_recipes.runner import plan, prepare, train
+from paper_recipes.runner.engine import CaffeEngine
+from ports import determinism, images, samplers
+from ports.datasets.split import Split
+
+ITERATIONS = 12
+
+
+def _layers(loss: bool) -> list:
+    layers = [
+        conv("conv1", "data", 4, 7, stride=4),
+        *bn_scale_relu("conv1"),
+        pool("pool1", "conv1/bn/sc", "AVE", 55, 55),
+        {
+            "name": "drop",
+            "type": "Dropout",
+            "bottom": ["pool1"],
+            "top": ["pool1"],
+            "dropout_param": {"dropout_ratio": 0.2},
+        },
+        inner_product("fc", "pool1", 8, lr_mult=10),
+    ]
+    if not loss:
+        return [*layers, concat("out", ["fc"], top="embedding")]
+    return [
+        *layers,
+        {"name": "norm", "type": "Normalization", "bottom": ["fc"], "top": ["norm"], "normalization_param": {"norm": "L2"}},
+        {
+            "name": "loss",
+            "type": "DistanceWeightedValidPairLossV12",
+            "bottom": ["norm", "label"],
+            "top": ["loss"],
+            "loss_weight": [1],
+            "propagate_down": [True, False],
+            "contrastive_loss_param_v2": {"margin": 1.2, "pn_margin": 0.4},
+            "softmax_t_n_param": {"scale": 10},
+        },
+    ]  # fmt: skip
+
+
+def recipe() -> Recipe:
+    sop = registry.get("rll-sop")
+    caffe = Caffe(
+        dialect="rll_cvpr19",
+        train_net=net({"data": (6, 3, 227, 227), "label": (6, 1, 1, 1)}, _layers(loss=True)),
+        test_nets={"fc": net({"data": (1, 3, 227, 227)}, _layers(loss=False))},
+        solver={**sop.caffe.solver, "stepvalue": [4, 8]},
+        embedding_blob="embedding",
+    )
+    return dataclasses.replace(sop, name="tiny", caffe=caffe, evaluation=dataclasses.replace(sop.evaluation, ks=(1, 2)))
+
+
+def make_data(root: Path) -> prepare.Data:
+    """Five classes of four noisy stripe pictures, written once."""
+    splits = {}
+    for part, first in (("train", 0), ("test", 5)):
+        paths, labels = [], []
+        for label in range(first, first + 5):
+            for i in range(4):
+                path = root / f"{label}_{i}.png"
+                if not path.exists():
+                    rng = np.random.default_rng([label, i])
+                    stripes = 120 + 100 * np.sin(np.arange(90) * (label + 2) / 7)[None, :, None]
+                    pixels = np.clip(stripes + rng.normal(0, 30, (70, 90, 3)), 0, 255).astype(np.uint8)
+                    Image.fromarray(pixels).save(path)
+                paths.append(path.name)
+                labels.append(label)
+        splits[part] = Split(paths, np.array(labels), part, root)
+    return prepare.Data(splits["train"], splits["test"], {"name": "stripes"})
+
+
+def start(out: Path, data: Path, *, resume: bool = False, workers: int = 0, iterations: int = ITERATIONS) -> train.Run:
+    tiny = recipe()
+    determinism.configure(tiny.seed)
+    device = torch.device("cpu")
+    scale = plan.Plan(
+        form="embedded",
+        sampler=dataclasses.replace(tiny.sampler, classes_per_batch=2, images_per_class=3),
+        iterations=iterations,
+        snapshots=frozenset({3, 6, 9, iterations}),
+        evaluations=frozenset({0, 6, iterations}),
+    )
+    folder = make_data(data)
+    run = train.Run(
+        recipe=tiny,
+        plan=scale,
+        data=folder,
+        engine=CaffeEngine(tiny.caffe, device=device, seed=tiny.seed),
+        pipeline=images.RllSop(),
+        sampler=samplers.ClassEpochSampler(
+            folder.train.labels, ids=2, images=3, seed=determinism.stream(tiny.seed, "sampler")
+        ),
+        out=out,
+        seed=tiny.seed,
+        device=device,
+        workers=workers,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    train.train(run, resume=resume, say=lambda line: None)
+    return run
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--workers", type=int, default=0)
+    args = parser.parse_args()
+    start(args.out, args.data, resume=args.resume, workers=args.workers)
