@@ -62,6 +62,10 @@ def flat(gradients: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.concatenate([np.asarray(g, np.float64).ravel() for g in gradients])
 
 
+def _in_units(error: float, limit: float) -> float:
+    return error / limit if limit > 0 else 0.0 if error == 0 else float("inf")
+
+
 def compare(case: Case, dtype: str, outcome: Outcome, tolerance: Tolerance) -> Row:
     """The row of one case: the recorded numbers of `dtype` against the outcome."""
     expected: Expected = case.expected[dtype]
@@ -76,10 +80,10 @@ def compare(case: Case, dtype: str, outcome: Outcome, tolerance: Tolerance) -> R
         row.why = f"gradient shapes {shapes}, expected {[g.shape for g in expected.gradients]}"
         return row
     got = flat(outcome.gradients)
-    row.loss_error = abs(outcome.loss - expected.loss) / tolerance.loss_limit(abs(expected.loss))
+    row.loss_error = _in_units(abs(outcome.loss - expected.loss), tolerance.loss_limit(abs(expected.loss)))
     # Each argument against its own largest entry: a small gradient must not hide behind a large one.
     errors = [
-        np.abs(g - e).max(initial=0) / tolerance.gradient_limit(np.abs(e).max(initial=0))
+        _in_units(np.abs(g - e).max(initial=0), tolerance.gradient_limit(np.abs(e).max(initial=0)))
         for g, e in zip(outcome.gradients, expected.gradients)
     ]
     row.gradient_error = float(max(errors))

@@ -98,11 +98,15 @@ def _explain(
                 f"the formula is right, the settings are not: matches with {theirs}; the set has {wanted}"
             )
             return
-        result = search(reference, golden_set.params, targets, MATCH)
+        # A known factor explains the whole difference: only its cause is looked for.
+        factor_known = bool(found.lines) and "right direction" in found.lines[-1]
+        result = search(reference, golden_set.params, targets, MATCH, singles_only=factor_known)
         found.matched, best, found.error = result.error < MATCH, result.deviations, result.error
         unexplained = [t.case.name for t, error in zip(targets, result.errors) if error >= MATCH]
         if not found.matched and 2 * len(unexplained) < len(targets):
             found.lines.append(f"not explained: {', '.join(unexplained)}; the other batches:")
+        elif not found.matched and factor_known:
+            return
         elif not found.matched:
             if result.direction_error < MATCH:
                 names = _sentence(reference, best)

@@ -38,7 +38,7 @@ def tensors(arguments: Sequence[Argument], dtype: Any, device: Any) -> tuple[lis
 
     values, leaves = [], []
     for argument in arguments:
-        value = torch.from_numpy(np.ascontiguousarray(argument.array)).to(device)
+        value = torch.tensor(argument.array).to(device)  # a copy: a loss may write into its input
         value = value.long() if argument.is_label else value.to(torch_dtype(dtype))
         if argument.differentiable:
             leaves.append(value.requires_grad_())

@@ -47,12 +47,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Result:
-    """`error`: largest relative error over the cases; `direction_error`: the same after one common factor; `errors`: by case."""
+    """`error`: largest relative error over the cases; `direction_error`: the same after one common factor;
+    `loss_error`: that of the reported loss; `errors`: the gradient's by case.
+    """
 
     deviations: frozenset[str]
     error: float
     direction_error: float
     factor: float
+    loss_error: float
     errors: tuple[float, ...]
 
 
@@ -80,14 +83,22 @@ class _Scorer:
     def __call__(self, deviations: frozenset[str]) -> Result:
         if deviations not in self.known:
             got = [flat(t.gradients) for t in self.targets]
-            models = [model(self.reference, self.params, t.case, deviations)[1] * t.seed for t in self.targets]
+            models = [model(self.reference, self.params, t.case, deviations) for t in self.targets]
+            loss_error = max(abs(v - t.loss) / max(abs(t.loss), 1e-12) for (v, _), t in zip(models, self.targets))
             sizes = [max(np.abs(g).max(initial=0), 1e-300) for g in got]
-            errors = tuple(float(np.abs(m - g).max() / s) for m, g, s in zip(models, got, sizes))
-            scaled = [(m / s, g / s) for m, g, s in zip(models, got, sizes)]
-            norm = sum(m @ m for m, _ in scaled)
-            factor = sum(m @ g for m, g in scaled) / norm if norm > 0 else 0.0
-            direction = max(np.abs(factor * m - g).max() for m, g in scaled)
-            self.known[deviations] = Result(deviations, max(errors), float(direction), float(factor), errors)
+            scaled = [
+                (np.nan_to_num(m * t.seed / s, nan=1e9), g / s)
+                for (_, m), g, s, t in zip(models, got, sizes, self.targets)
+            ]
+            errors = tuple(float(np.abs(m - g).max()) for m, g in scaled)
+            # Where the user's gradient is zero and the model's is not, the quotient is astronomic: it must not overflow.
+            bounded = [(np.clip(m, -1e100, 1e100), g) for m, g in scaled]
+            norm = sum(m @ m for m, _ in bounded)
+            factor = sum(m @ g for m, g in bounded) / norm if norm > 0 else 0.0
+            direction = max(np.abs(factor * m - g).max() for m, g in bounded)
+            self.known[deviations] = Result(
+                deviations, max(errors), float(direction), float(factor), float(loss_error), errors
+            )
         return self.known[deviations]
 
 
@@ -95,7 +106,9 @@ def _allowed(reference: Reference, deviations: frozenset[str]) -> bool:
     return all(len(deviations & group) <= 1 for group in reference.exclusive)
 
 
-def search(reference: Reference, params: dict[str, Any], targets: list[Target], match: float) -> Result:
+def search(
+    reference: Reference, params: dict[str, Any], targets: list[Target], match: float, *, singles_only: bool = False
+) -> Result:
     """The fewest deviations that reproduce the gradients; the nearest combination tried if none does.
 
     In order: each alone, known forms, pairs, then a beam that adds one at a time. Scored on the two most telling batches,
@@ -107,8 +120,10 @@ def search(reference: Reference, params: dict[str, Any], targets: list[Target], 
     loss_only = frozenset(d.key for d in reference.deviations if d.changes == "loss")
 
     def confirmed(candidates: list[frozenset[str]]) -> Result | None:
+        # Of those with the right gradient the one with the right loss too: two deviations may have one gradient.
         ranked = sorted(
-            {quick(c) for c in candidates if _allowed(reference, c)}, key=lambda r: (r.error, len(r.deviations))
+            {quick(c) for c in candidates if _allowed(reference, c)},
+            key=lambda r: (r.error >= match, r.loss_error >= match, r.error, len(r.deviations)),
         )
         if ranked and ranked[0].error < match:
             result = ranked[0]
@@ -124,11 +139,12 @@ def search(reference: Reference, params: dict[str, Any], targets: list[Target], 
     singles = [frozenset({k}) for k in keys]
     presets = [preset - loss_only for preset in reference.presets.values()]
     near_presets = [p ^ s for p in presets for s in singles]
-    for candidates in ([empty, *singles], presets, near_presets, [a | b for a, b in combinations(singles, 2)]):
+    steps = [[empty, *singles], presets, near_presets, [a | b for a, b in combinations(singles, 2)]]
+    for candidates in steps[:1] if singles_only else steps:
         if result := confirmed(candidates):
             return result
     beam: list[frozenset[str]] = [empty]
-    for _ in range(_DEPTH):
+    for _ in range(0 if singles_only else _DEPTH):
         grown = {b | s for b in beam for s in singles if not s <= b and _allowed(reference, b | s)}
         if not grown:
             break

@@ -1,0 +1,23 @@
+"""The file of sample losses, loaded as a module."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).with_name("sample_losses.py")
+
+
+@pytest.fixture(scope="session")
+def samples():
+    spec = importlib.util.spec_from_file_location("golden_sample_losses", SAMPLES)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def sample_file() -> Path:
+    return SAMPLES
