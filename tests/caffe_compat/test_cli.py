@@ -150,7 +150,9 @@ def test_diff_says_where_a_net_goes_wrong(tiny, run, tmp_path):
     weights["conv2a"][0] *= 1.001
     write_caffemodel(tmp_path / "x.caffemodel", weights)
     code, out, _ = run("diff", folder / "deploy.prototxt", *common, tmp_path / "x.caffemodel", "--stop")
-    assert code == 1 and 'WRONG from layer "conv2a" on' in words(out)
+    rows = [words(line).split() for line in out.splitlines() if "│" in line]
+    assert code == 1 and [row[0] for row in rows if "ok" not in row] == ["conv2a"]
+    assert rows[-1][0] == "conv2a" and "WRONG" in rows[-1]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
