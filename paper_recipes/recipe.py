@@ -82,7 +82,6 @@ class Embedded:
     iterations: int
     train_classes: int
     test_classes: int
-    test_images_per_class: int  # at most: with all faces of a letter, near-copies make raw pixels too good
     evaluate_every: int
 
 

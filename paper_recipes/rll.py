@@ -83,11 +83,10 @@ def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...]) 
         embedded=Embedded(
             classes_per_batch=10,
             images_per_class=3,
-            iterations=60,
+            iterations=100,
             train_classes=600,
-            test_classes=100,
-            test_images_per_class=6,
-            evaluate_every=30,
+            test_classes=60,
+            evaluate_every=25,
         ),
         deviations=(
             "random numbers are ours: MATLAB's rng(123) stream is not replayed draw for draw",

@@ -18,7 +18,6 @@ class Plan:
     evaluations: frozenset[int]
     train_classes: int | None = None  # None: all there are
     test_classes: int | None = None
-    test_images_per_class: int | None = None
 
 
 SMOKE = {
@@ -26,8 +25,7 @@ SMOKE = {
     "images_per_class": 2,
     "iterations": 2,
     "train_classes": 6,
-    "test_classes": 4,
-    "test_images_per_class": 3,
+    "test_classes": 3,
     "evaluate_every": 1,
 }
 
@@ -61,5 +59,4 @@ def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool 
         evaluations=frozenset({0, *every}),
         train_classes=None if full_batch else small.train_classes,
         test_classes=None if full_batch else small.test_classes,
-        test_images_per_class=None if full_batch else small.test_images_per_class,
     )

@@ -45,8 +45,8 @@ def open_embedded(plan: Plan, seed: int) -> Data:
     root = cache_folder() / "glyphs"
     splits = glyphs.build(root)
     train, test = (_through_mat(splits[part], root / f"{part}.mat") for part in ("train", "test"))
-    train = _some(train, plan.train_classes, None, seed)
-    test = _some(test, plan.test_classes, plan.test_images_per_class, seed)
+    train = _some_classes(train, plan.train_classes, seed)
+    test = _some_classes(test, plan.test_classes, seed)
     description = _describe("embedded letters", root, train, test)
     named = splits["test"]
     if named.class_names:  # a .mat in the authors' form has no names
@@ -72,16 +72,15 @@ def _through_mat(split: Split, path: Path) -> Split:
     return caffe_compat.load_split(path, image_root=split.root)
 
 
-def _some(split: Split, classes: int | None, images_per_class: int | None, seed: int) -> Split:
-    """`classes` classes drawn by the seed and at most `images_per_class` images of each; None: all."""
-    rng = determinism.stream(seed, "subset")
-    chosen = np.unique(split.labels)
-    if classes is not None:
-        if classes > len(chosen):
-            raise DataError(f"{split.name}: {classes} classes were asked for, there are {len(chosen)}")
-        chosen = np.sort(rng.choice(chosen, size=classes, replace=False))
-    members = [rng.permutation(np.flatnonzero(split.labels == label))[:images_per_class] for label in chosen]
-    return split.subset(np.sort(np.concatenate(members)))
+def _some_classes(split: Split, count: int | None, seed: int) -> Split:
+    """`count` classes drawn by the seed with all their images; all classes for None."""
+    classes = np.unique(split.labels)
+    if count is None:
+        return split
+    if count > len(classes):
+        raise DataError(f"{split.name}: {count} classes were asked for, there are {len(classes)}")
+    chosen = determinism.stream(seed, "subset").choice(classes, size=count, replace=False)
+    return split.subset(np.isin(split.labels, chosen))
 
 
 def _describe(name: str, root: Path, train: Split, test: Split) -> dict[str, Any]:
