@@ -9,6 +9,7 @@ import io
 import json
 import os
 import platform
+import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,7 +174,7 @@ def load_record(path: str | os.PathLike[str]) -> GoldenSet:
                     Argument("labels", npz[f"{case}:labels"]),
                 )
                 cases.append(Case(case, arguments, expected))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         if isinstance(error, RecordError):
             raise
         raise RecordError(f"{target}: cannot be read as a record ({type(error).__name__}: {error})") from error

@@ -1,0 +1,63 @@
+"""golden/data: every file has a provenance, none is large, kinds are never mixed."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import subprocess
+
+import pytest
+
+from golden.manifest import DATA, KINDS, entries, provenance
+from golden.published import rows
+
+REPO = DATA.parents[1]
+MB = 1_000_000
+
+
+def files() -> list[str]:
+    """What a clone has: tracked files; all files where there is no git."""
+    listed = subprocess.run(["git", "ls-files", "-z", str(DATA)], cwd=REPO, capture_output=True, text=True)
+    paths = [REPO / n for n in listed.stdout.split("\0") if n] if listed.returncode == 0 else list(DATA.rglob("*"))
+    names = sorted(path.relative_to(DATA).as_posix() for path in paths if path.is_file())
+    return [name for name in names if name != "manifest.json"]
+
+
+FILES = files()
+
+
+def test_sizes():
+    sizes = {name: (DATA / name).stat().st_size for name in FILES}
+    assert FILES and not {name: size for name, size in sizes.items() if size >= MB}
+    assert sum(sizes.values()) < 20 * MB
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_has_a_provenance(name):
+    entry = provenance(name)
+    assert entry["kind"] in KINDS
+    assert all(entry[field].strip() for field in ("program", "release", "dtype", "what", "licence"))
+
+
+def test_every_entry_matches_a_file():
+    present = [p.relative_to(DATA).as_posix() for p in DATA.rglob("*") if p.is_file()]
+    unused = [pattern for entry in entries() for pattern in entry["files"] if not fnmatch.filter(present, pattern)]
+    assert not unused
+
+
+def test_an_unknown_file_has_none():
+    with pytest.raises(KeyError, match="does not say where new/file.npz is from"):
+        provenance("new/file.npz")
+
+
+def test_published_rows_are_of_known_kinds():
+    known = provenance("published.json")["row_kinds"]
+    assert {row["kind"] for row in rows()} == set(known) and set(known.values()) <= set(KINDS)
+    assert all(row["source"].strip() for row in rows())
+
+
+def test_own_runs_are_never_called_the_authors():
+    """Whatever the data of the bundled sets are from must be an authors' program."""
+    for folder in ("losses_caffe/cases.npz", "python_sets/sets.npz"):
+        assert provenance(folder)["kind"] == "authors_program"
+    assert json.loads((DATA / "manifest.json").read_text())["kinds"] == list(KINDS)
