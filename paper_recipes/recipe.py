@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Net = dict[str, Any]
+# Fields that came after the first fingerprints: absent from the canonical JSON while they have their default.
+_LATER = {"later": True}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,34 @@ class Caffe:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stretch of training with an optimiser of its own (a new phase starts with empty momentum).
+
+    Update n of the phase, counted from 0, has the rate lr * gamma^(number of `drops` that are <= n).
+    """
+
+    iterations: int
+    lr: float
+    drops: tuple[int, ...] = ()
+    gamma: float = 0.1
+    trains: str = "all"  # "all" | "head": what is not the backbone, the loss's own weights included
+
+
+@dataclass(frozen=True)
+class Torch:
+    """Network, loss and optimiser of a PyTorch release: class names of `ports` (and torch.optim) and their arguments."""
+
+    backbone: dict[str, Any]  # {"class": name in paper_recipes.runner.networks, **arguments}
+    head: dict[str, Any]  # {"class": name in ports.backbones.heads, **arguments}
+    loss: dict[str, Any]  # {"class": name in ports.losses, **arguments}; num_classes comes from the training data
+    optimizer: dict[str, Any]  # {"class": name in torch.optim, **arguments but lr}
+    phases: tuple[Phase, ...]
+    frozen_bn: bool = False  # running statistics stay those of the starting weights; gamma and beta are trained
+    memory: dict[str, Any] | None = None  # arguments of ports.memory.CrossBatchMemory
+    embedding: str = "embedding"  # what expected values and reports call the features
+
+
+@dataclass(frozen=True)
 class Sampler:
     """Which images make a training batch."""
 
@@ -54,11 +84,16 @@ class Sampler:
 class Evaluation:
     """How the paper scores embeddings."""
 
-    protocol: str  # "self": query = gallery = test set without the query itself; "query-gallery"
+    protocol: str  # "self": query = gallery = test set without the query itself; "query-gallery"; "reid": CMC and mAP
     ks: tuple[int, ...]
     batch_size: int
     iterations: tuple[int, ...]  # checkpoints that the authors evaluated
     ties: str = "matlab"
+    # recall_at_k of ports.metrics.retrieval, or a function of ports.metrics.originals
+    rule: str = field(default="recall_at_k", metadata=_LATER)
+    binary: bool = field(default=False, metadata=_LATER)  # also score the signs of the features, by Hamming distance
+    # reid: cameras (bool: same camera is junk), junk_ids, tracklets (bool: mean of the frames' raw features)
+    options: dict[str, Any] = field(default_factory=dict, metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -90,8 +125,7 @@ class Recipe:
     name: str
     title: str
     source: Source
-    dataset: str  # a module name of ports.datasets
-    caffe: Caffe
+    dataset: str  # a name of ports.datasets.READERS
     sampler: Sampler
     images: dict[str, Any]  # {"pipeline": class name of ports.images, **its fields}
     evaluation: Evaluation
@@ -103,11 +137,31 @@ class Recipe:
     embedded: Embedded
     seed: int = 123
     deviations: tuple[str, ...] = ()  # known differences between this recipe and what the authors ran
+    caffe: Caffe | None = field(default=None, metadata=_LATER)  # exactly one of these two
+    torch: Torch | None = field(default=None, metadata=_LATER)
+    # setting -> "stated | inferred | ours: where from", for settings that were never published as a whole
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.caffe is None) == (self.torch is None):
+            raise ValueError(f"recipe {self.name}: exactly one of caffe and torch describes the network")
+
+    def the_caffe(self) -> Caffe:
+        """Networks and solver of a Caffe recipe. Raises ValueError for a PyTorch recipe."""
+        if self.caffe is None:
+            raise ValueError(f"{self.name} is a PyTorch recipe: it has no Caffe networks")
+        return self.caffe
+
+    @property
+    def embeddings(self) -> tuple[str, ...]:
+        """Names of the embeddings that an evaluation scores; the first is the headline."""
+        names = (self.torch.embedding,) if self.torch is not None else tuple(self.the_caffe().test_nets)
+        return (*names, *(binary_name(name) for name in names)) if self.evaluation.binary else names
 
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
-        data = dataclasses.asdict(self)
-        for prose in ("title", "source", "cost", "expected", "deviations"):
+        data = _facts(self)
+        for prose in ("title", "source", "cost", "expected", "deviations", "provenance"):
             del data[prose]
         return json.loads(json.dumps(data))
 
@@ -115,3 +169,30 @@ class Recipe:
         """sha256 over the canonical JSON; two recipes with the same fingerprint compute the same thing."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def binary_name(embedding: str) -> str:
+    return f"{embedding} (binary)"
+
+
+def _facts(value: Any) -> Any:
+    """`dataclasses.asdict` without later fields that stand at their default."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        if isinstance(value, (list, tuple)):
+            return [_facts(item) for item in value]
+        return value
+    facts = {}
+    for f in dataclasses.fields(value):
+        content = getattr(value, f.name)
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        if not (f.metadata.get("later") and content == default):
+            facts[f.name] = _facts(content)
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts, without the `later` fields that are at their defaults."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+    return {f.name: _plain(item) for f, item in fields if "later" not in f.metadata or item != f.metadata["later"]}
