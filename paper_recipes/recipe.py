@@ -139,6 +139,7 @@ class Recipe:
     deviations: tuple[str, ...] = ()  # known differences between this recipe and what the authors ran
     caffe: Caffe | None = field(default=None, metadata=_LATER)  # exactly one of these two
     torch: Torch | None = field(default=None, metadata=_LATER)
+    boxes: bool = field(default=False, metadata=_LATER)  # the annotated box is cut out of each picture first
     # setting -> "stated | inferred | ours: where from", for settings that were never published as a whole
     provenance: dict[str, str] = field(default_factory=dict)
 
@@ -188,11 +189,3 @@ def _facts(value: Any) -> Any:
         if not (f.metadata.get("later") and content == default):
             facts[f.name] = _facts(content)
     return facts
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as dicts, without the `later` fields that are at their defaults."""
-    if not dataclasses.is_dataclass(value):
-        return value
-    fields = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-    return {f.name: _plain(item) for f, item in fields if "later" not in f.metadata or item != f.metadata["later"]}
