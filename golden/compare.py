@@ -75,16 +75,17 @@ def compare(case: Case, dtype: str, outcome: Outcome, tolerance: Tolerance) -> R
     row.expected_norm = float(np.linalg.norm(want))
     if outcome.problem:
         return row
-    shapes = [g.shape for g in outcome.gradients]
-    if shapes != [g.shape for g in expected.gradients]:
-        row.why = f"gradient shapes {shapes}, expected {[g.shape for g in expected.gradients]}"
+    differentiable = [a.array.shape for a in case.arguments if a.differentiable]
+    if [g.shape for g in outcome.gradients] != differentiable:
+        row.why = f"gradient shapes {[g.shape for g in outcome.gradients]}, expected {differentiable}"
         return row
-    got = flat(outcome.gradients)
+    gradients = expected.view(outcome.gradients)
+    got = flat(gradients)
     row.loss_error = _in_units(abs(outcome.loss - expected.loss), tolerance.loss_limit(abs(expected.loss)))
     # Each argument against its own largest entry: a small gradient must not hide behind a large one.
     errors = [
         _in_units(np.abs(g - e).max(initial=0), tolerance.gradient_limit(np.abs(e).max(initial=0)))
-        for g, e in zip(outcome.gradients, expected.gradients)
+        for g, e in zip(gradients, expected.gradients)
     ]
     row.gradient_error = float(max(errors))
     row.got_norm = float(np.linalg.norm(got))

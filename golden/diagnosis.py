@@ -57,7 +57,7 @@ def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: A
             problems.append((case.name, outcome.problem))
         else:
             want = case.expected[dtype]
-            usable.append(Target(case, outcome.gradients, outcome.loss, want.gradients, want.loss, seed))
+            usable.append(Target(case, outcome.gradients, outcome.loss, want))
     if problems:
         cases = ", ".join(name for name, _ in problems[:4]) + (", ..." if len(problems) > 4 else "")
         found.lines.append(
@@ -181,8 +181,9 @@ def _alone(reference: Reference, params: dict[str, Any], targets: list[Target], 
     """
     found = []
     for target in targets:
-        want = flat(target.expected)
-        got = _run(reference, params, target.case, frozenset({key}))[1] * target.seed
+        want = target.want
+        whole = _run(reference, params, target.case, frozenset({key}))[1] * target.seed
+        got = flat(target.recorded.view((whole.reshape(target.case.arguments[0].array.shape),)))
         sizes = np.linalg.norm(want), np.linalg.norm(got)
         difference = np.abs(got - want).max() / max(np.abs(want).max(), 1e-300)
         if min(sizes) > 0 and difference > 1e-12:
@@ -214,7 +215,7 @@ def _factor(targets: list[Target]) -> list[str]:
     """Findings that need no reference: a constant factor, one that follows the batch, or a radial difference."""
     factors, sizes, radial = [], [], True
     for t in targets:
-        want, got = flat(t.expected), flat(t.gradients)
+        want, got = t.want, t.got
         if np.linalg.norm(want) == 0:
             continue
         factor = got @ want / (want @ want)
@@ -251,13 +252,14 @@ def _factor(targets: list[Target]) -> list[str]:
 
 def _radial_only(target: Target) -> bool:
     x = np.asarray(target.case.arguments[0].array, np.float64)
-    if len(target.expected) != 1 or x.shape != target.expected[0].shape:
-        return False
-    difference = target.gradients[0] - target.expected[0]
+    recorded = target.recorded.gradients
+    if len(recorded) != 1 or x.shape != recorded[0].shape:
+        return target.recorded.rows is not None  # not measurable on what was kept: decided by the other batches
+    difference = target.gradients[0] - recorded[0]
     norms = np.maximum((x * x).sum(1, keepdims=True), 1e-300)
     tangent = difference - x * ((x * difference).sum(1, keepdims=True) / norms)
     unit = np.allclose(norms, 1, atol=1e-3)
-    return unit and bool(np.abs(tangent).max() <= MATCH * np.abs(target.expected[0]).max())
+    return unit and bool(np.abs(tangent).max() <= MATCH * np.abs(recorded[0]).max())
 
 
 def _loss_factor(targets: list[Target]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from golden.compare import flat
 from golden.evaluate import tensors
 from golden.references import Reference
-from golden.sets import Case
+from golden.sets import Case, Expected
 
 _WIDTH, _DEPTH = 4, 6
 _ROUNDING = 1e-12  # errors below are rounding: a deviation that only moves the error below it is not named
@@ -24,15 +24,30 @@ class Target:
     case: Case
     gradients: tuple[np.ndarray, ...]
     loss: float
-    expected: tuple[np.ndarray, ...]
-    expected_loss: float
-    seed: float
+    recorded: Expected
+
+    @property
+    def seed(self) -> float:
+        return self.recorded.seed
+
+    @property
+    def expected_loss(self) -> float:
+        return self.recorded.loss
+
+    @property
+    def want(self) -> np.ndarray:
+        """The recorded gradient, flat."""
+        return flat(self.recorded.gradients)
+
+    @property
+    def got(self) -> np.ndarray:
+        """The user's gradient in the form that was recorded, flat."""
+        return flat(self.recorded.view(self.gradients))
 
     @property
     def gradient_error(self) -> float:
-        want = flat(self.expected)
-        size = np.abs(want).max(initial=0)
-        return float(np.abs(flat(self.gradients) - want).max(initial=0) / (size if size > 0 else 1.0))
+        size = np.abs(self.want).max(initial=0)
+        return float(np.abs(self.got - self.want).max(initial=0) / (size if size > 0 else 1.0))
 
     @property
     def loss_error(self) -> float:
@@ -40,7 +55,7 @@ class Target:
 
     @property
     def cosine(self) -> float:
-        want, got = flat(self.expected), flat(self.gradients)
+        want, got = self.want, self.got
         size = np.linalg.norm(want) * np.linalg.norm(got)
         return float(want @ got / size) if size > 0 else float("nan")
 

@@ -32,11 +32,22 @@ class Argument:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the program computed in one dtype: its value, and d(seed * value) by each differentiable argument."""
+    """What the program computed in one dtype: its value, and d(seed * value) by each differentiable argument.
+
+    Of a large gradient only some `rows` and its product with a `probe` (D, 3) were kept: `gradients` are then these two.
+    """
 
     loss: float
     gradients: tuple[np.ndarray, ...]
     seed: float = 1.0
+    rows: np.ndarray | None = None
+    probe: np.ndarray | None = None
+
+    def view(self, gradients: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Whole gradients as the record keeps them."""
+        if self.rows is None or self.probe is None:
+            return gradients
+        return gradients[0][self.rows], gradients[0] @ self.probe
 
 
 @dataclass(frozen=True)
@@ -233,12 +244,15 @@ def _python_cases(name: str) -> list[Case]:
                 array = npz[f"input:{case}:{bare}"]
                 array = array.astype(np.int64) if bare == "labels" else array
                 arguments.append(Argument(bare, array, part.endswith("*")))
-            expected = {
-                dtype: Expected(
-                    float(npz[f"{name}:{case}:{dtype}:loss"]),
-                    tuple(npz[f"{name}:{case}:{dtype}:grad_{a.name}"] for a in arguments if a.differentiable),
-                )
-                for dtype in dtypes
-            }
+            expected = {}
+            for dtype in dtypes:
+                key = f"{name}:{case}:{dtype}"
+                loss = float(npz[f"{key}:loss"])
+                if f"{key}:grad_embeddings" in npz.files:
+                    expected[dtype] = Expected(loss, (npz[f"{key}:grad_embeddings"],))
+                else:
+                    kept = (npz[f"{key}:grad_embeddings_rows"], npz[f"{key}:grad_embeddings_probe"])
+                    probe = npz[f"probe:D{arguments[0].array.shape[1]}"]
+                    expected[dtype] = Expected(loss, kept, 1.0, npz[f"input:{case}:rows_idx"].astype(np.int64), probe)
             cases.append(Case(case, tuple(arguments), expected))
     return cases

@@ -1,9 +1,8 @@
 """Rebuild golden/data/python_sets: python tests/golden/collect_python_sets.py [REFERENCE].
 
-Golden sets of the Python originals. Kept are cases with a whole gradient, an `ok` outcome, no rounding-dependent answer in
-that dtype, and, for losses that drop the anchor itself by the value of its similarity, those where that equals dropping it by
+Golden sets of the Python originals. Kept are cases with an `ok` outcome, no rounding-dependent answer in that dtype, and, for losses that drop the anchor itself by the value of its similarity, those where that equals dropping it by
 index: elsewhere the original's answer depends on the machine's BLAS. (Multi-Similarity drops what is nearer than 1e-5: no such
-dependence.)
+dependence.) Of a larger batch's gradient three rows are kept and its product with three random vectors.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 
 REPO = Path(__file__).resolve().parents[2]
 PLAIN = "embeddings*, labels"
+LARGEST = 12_000  # numbers in a batch
 
 # set -> (folder of the records, words, filter of the anchor itself: key of `self_filter_equals_index_exclusion`)
 SETS = {
@@ -56,13 +56,19 @@ def main(reference: Path) -> None:
     target = REPO / "golden" / "data" / "python_sets"
     target.mkdir(parents=True, exist_ok=True)
     index, arrays = {}, {}
+    for key, probe in np.load(folder / "inputs" / "probes.npz").items():
+        arrays[f"probe:{key}"] = probe
     for name, (config, what, self_filter) in SETS.items():
         entries = [e for e in manifest["entries"] if str(e["path"]).startswith(config + "/")]
         cases = {}
         for entry in entries:
             case = entry["case"]
-            if entry["grad_storage"] != "full" or case not in manifest["inputs"]:
+            if (
+                case not in manifest["inputs"]
+                or manifest["inputs"][case]["N"] * manifest["inputs"][case]["D"] > LARGEST
+            ):
                 continue
+            compact = entry["grad_storage"] != "full"
             equal = manifest["inputs"][case]["self_filter_equals_index_exclusion"]
             dtypes = []
             for short, dtype in (("f64", "float64"), ("f32", "float32")):
@@ -79,7 +85,10 @@ def main(reference: Path) -> None:
             for dtype in dtypes:
                 suffix = "_f32" if dtype == "float32" else ""
                 arrays[f"{name}:{case}:{dtype}:loss"] = record["loss" + suffix]
-                arrays[f"{name}:{case}:{dtype}:grad_embeddings"] = record["grad_embeddings" + suffix]
+                for part in ("_rows", "_probe") if compact else ("",):
+                    arrays[f"{name}:{case}:{dtype}:grad_embeddings{part}"] = record[f"grad_embeddings{part}{suffix}"]
+            if compact:
+                arrays[f"input:{case}:rows_idx"] = record["grad_embeddings_rows_idx"]
         first = entries[0]
         index[name] = {
             "what": what,

@@ -46,7 +46,7 @@ def test_every_entry_matches_a_file():
 
 
 def test_an_unknown_file_has_none():
-    with pytest.raises(KeyError, match="does not say where new/file.npz is from"):
+    with pytest.raises(KeyError, match="does not say where new/file"):
         provenance("new/file.npz")
 
 
