@@ -5,6 +5,7 @@ and compared without importing torch or protobuf, and `caffe_compat` runs it. Te
 the authors' own files, message for message.
 
     parts.py         convolution+BatchNorm+Scale+ReLU, fully connected, pooling
-    bn_inception.py  the GoogLeNet-BN trunk as a table
-    rll.py           Ranked List Loss: three heads, train, deploy and solver
+    bn_inception.py  the GoogLeNet-BN trunk as a table, and its auxiliary levels
+    rll.py           Ranked List Loss: three heads, train and deploy
+    osm_caa.py       OSM+CAA: classifiers with weighted softmax, attention, pair loss; images or tracklets
 """

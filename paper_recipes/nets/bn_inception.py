@@ -6,7 +6,7 @@ average pooling inside the modules except 5b (max), stride-2 modules 3c and 4e p
 
 from __future__ import annotations
 
-from paper_recipes.nets.parts import Layer, concat, conv_block, pool
+from paper_recipes.nets.parts import Layer, bn_scale_relu, concat, conv_block, inner_product, pool
 
 # name: (1x1, 3x3 reduce, 3x3, double3x3 reduce, double3x3 (both), pooling kind, pooling projection).
 # None = branch absent: stride 2 without 1x1 and projection.
@@ -63,10 +63,30 @@ def module(name: str, bottom: str) -> tuple[list[Layer], str]:
     return layers, f"{name}/output"
 
 
-def trunk(after: dict[str, list[Layer]] | None = None) -> list[Layer]:
-    """The whole trunk; `after` maps a module's name to layers that the authors' file has right behind it."""
+def trunk(after: dict[str, list[Layer]] | None = None, last: str = "inception_5b") -> list[Layer]:
+    """The trunk up to and with module `last`; `after` maps a module's name to layers that the authors' file has right
+    behind it.
+    """
     layers, x = stem()
     for name in MODULES:
         block, x = module(name, x)
         layers += block + (after or {}).get(name, [])
+        if name == last:
+            break
     return layers
+
+
+# GoogLeNet's auxiliary classifiers up to their 1024 features. name: (module, pooling layer, prefix of the layers)
+AUXILIARY = {
+    "L": ("inception_3c", "pool3/5x5_s3", "loss1"),
+    "M": ("inception_4e", "pool4/5x5_s3", "loss2"),
+}
+
+
+def auxiliary(level: str) -> tuple[list[Layer], str]:
+    """Layers from the trunk to the 1024 features (after ReLU) of level L or M, and the name of their blob."""
+    source, pooling, prefix = AUXILIARY[level]
+    conv, x = conv_block(f"{prefix}/conv", pooling, 128, 1)
+    fc = inner_product(f"{prefix}/fc", x, 1024)
+    pooled = pool(pooling, f"{source}/output", "AVE", 5, 3)
+    return [pooled, *conv, fc, *bn_scale_relu(f"{prefix}/fc")], f"{prefix}/fc/bn/sc"

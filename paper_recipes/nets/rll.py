@@ -10,24 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from paper_recipes.nets.bn_inception import trunk
-from paper_recipes.nets.parts import Layer, Net, bn_scale_relu, concat, conv_block, inner_product, net, pool
-
-# head: (trunk blob, pooling layer, prefix of the auxiliary layers)
-AUXILIARY = {
-    "L": ("inception_3c/output", "pool3/5x5_s3", "loss1"),
-    "M": ("inception_4e/output", "pool4/5x5_s3", "loss2"),
-}
+from paper_recipes.nets.bn_inception import auxiliary, trunk
+from paper_recipes.nets.parts import Layer, Net, concat, inner_product, net, pool
 
 
 def _features(head: str) -> tuple[list[Layer], str]:
     """Layers from the trunk to the blob that the head's embedding is a linear map of, and that blob's name."""
     if head == "H":
         return [pool("pool5/7x7_s1/pre_fc", "inception_5b/output", "AVE", 7, 1)], "pool5/7x7_s1/pre_fc"
-    source, pooling, prefix = AUXILIARY[head]
-    conv, x = conv_block(f"{prefix}/conv", pooling, 128, 1)
-    fc = inner_product(f"{prefix}/fc", x, 1024)
-    return [pool(pooling, source, "AVE", 5, 3), *conv, fc, *bn_scale_relu(f"{prefix}/fc")], f"{prefix}/fc/bn/sc"
+    return auxiliary(head)
 
 
 # head: names of its embedding, reshape, normalisation and loss layers in the train nets
