@@ -4,7 +4,7 @@
     report = golden.check(MyLoss(), against="rll-cvpr19")
     print(report)
 
-Public: `check`, `sweep`, `diagnose`, `record`, `load_set`, `set_names`, `Report`, `adapters`; see docs/golden.md.
+Public: `check`, `sweep`, `identify`, `diagnose`, `record`, `load_set`, `set_names`, `Report`, `adapters`; see docs/golden.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ DATA = Path(__file__).with_name("data")
 _MODULES = {
     "check": "checker",
     "sweep": "checker",
+    "identify": "checker",
     "diagnose": "diagnosis",
     "record": "records",
     "load_set": "sets",

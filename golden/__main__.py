@@ -1,4 +1,4 @@
-"""`python -m golden list | check | record | published | mutants`."""
+"""`python -m golden list | check | identify | record | published | mutants`."""
 
 from golden.cli import main
 

@@ -123,6 +123,30 @@ def _to_device(loss: Any, device: str) -> None:
 @main.command()
 @click.argument("target")
 @click.argument("more", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option(
+    "--kwargs", "keywords", multiple=True, metavar="NAME=VALUE", help="Arguments of the loss; more may follow."
+)
+def identify(target: str, more: tuple[str, ...], keywords: tuple[str, ...]) -> None:
+    """Which recorded program does TARGET equal? Tries every set of (embeddings, labels)."""
+    from golden.checker import identify as run_identify
+
+    try:
+        reports = run_identify(_load(target, keywords, more))
+    except TypeError as error:
+        raise _Usage(str(error)) from error
+    for report in reports:
+        good = sum(row.verdict == "pass" for row in report.rows)
+        click.echo(
+            f"{'equals' if report.passed else '':6}  {report.against:24} {good:3} of {len(report.rows):2} cases  {report.what}"
+        )
+    if not any(report.passed for report in reports):
+        click.echo(f"{target} equals none of them; for the reason: python -m golden check {target} --against SET")
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("target")
+@click.argument("more", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--name", required=True, help="The record's name.")
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder for NAME.json and NAME.npz.")
 @click.option(

@@ -115,6 +115,14 @@ def test_a_function_gets_its_keywords(sample_file, tmp_path):
         parse_keywords(["2x=1"])
 
 
+def test_identify(run, sample_file):
+    result = run("identify", f"{sample_file}:Right")
+    assert result.exit_code == 0 and "equals  contrastive-deep-metric" in result.output
+    assert sum(line.startswith("equals") for line in result.output.splitlines()) == 1
+    result = run("identify", f"{sample_file}:Means")
+    assert result.exit_code == 1 and "equals none of them" in result.output
+
+
 def test_list_and_published(run):
     result = run("list")
     assert result.exit_code == 0 and "rll-cvpr19" in result.output and "T_n=10" in result.output

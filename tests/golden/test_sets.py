@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,12 +148,30 @@ def test_a_sweep_builds_the_loss_at_each_setting():
 
 def test_importing_golden_is_quick_and_loads_neither_torch_nor_numpy():
     code = (
-        "import sys, time; t = time.perf_counter(); import golden; t = time.perf_counter() - t; dir(golden); "
+        "import sys, time; t = time.process_time(); import golden; t = time.process_time() - t; dir(golden); "
         "print(t); sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0
     assert float(run.stdout) < 0.1
+
+
+def test_a_loss_is_identified():
+    reports = golden.identify(losses.RankedListLoss(release="tpami"))
+    assert [r.against for r in reports if r.passed] == ["rll-tpami"]
+    assert not any(r.passed for r in golden.identify(lambda x, y: (x**4).sum()))
+
+
+def test_golden_imports_only_what_it_may():
+    """NumPy and torch for the numbers; click, rich, matplotlib and pytest for what people see. Nothing of ours."""
+    allowed = {"golden", "numpy", "torch", "click", "rich", "matplotlib", "pytest", *sys.stdlib_module_names}
+    found = set()
+    for file in Path(golden.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found |= {name.split(".")[0] for name in names}
+    assert not found - allowed
 
 
 @pytest.mark.gpu
