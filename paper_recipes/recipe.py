@@ -36,6 +36,8 @@ class Caffe:
     test_nets: dict[str, Net]  # first one = the paper's headline protocol
     solver: dict[str, Any]
     embedding_blob: str  # blob of the test nets that holds the features
+    # outputs of the training net's classifiers: no more training classes than that; None: it has no classifier
+    classes: int | None = field(default=None, metadata=_LATER)
 
 
 @dataclass(frozen=True)
