@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 
-from paper_recipes import rll
+from paper_recipes import classification, deep_metric, ms, osm_caa, rll, rll_tpami
 from paper_recipes.recipe import Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in rll.RECIPES}
+_MODULES = (rll, rll_tpami, osm_caa, ms, classification, deep_metric)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for module in _MODULES for recipe in module.RECIPES}
 
 
 class UnknownRecipeError(KeyError):
