@@ -71,7 +71,8 @@ def list_recipes() -> None:
 @click.argument("recipe", type=RECIPE)
 @click.option("--json", "as_json", is_flag=True, help="Everything that affects the result, as JSON.")
 @click.option("--net", "net_name", metavar="NAME", help="Print one network as prototxt: train, solver, or a test net.")
-def show(recipe: Recipe, as_json: bool, net_name: str | None) -> None:
+@click.option("--diff", "other", type=RECIPE, metavar="OTHER", help="Only what differs between this recipe and OTHER.")
+def show(recipe: Recipe, as_json: bool, net_name: str | None, other: Recipe | None) -> None:
     """Show every setting of a recipe, where it comes from and what it is held to."""
     if net_name is not None:
         click.echo(_net_text(recipe, net_name), nl=False)
@@ -81,19 +82,41 @@ def show(recipe: Recipe, as_json: bool, net_name: str | None) -> None:
         return
     from paper_recipes.runner import describe
 
-    describe.show(recipe)
+    if other is not None:
+        describe.diff(recipe, other)
+    else:
+        describe.show(recipe)
+
+
+@cli.command()
+@click.option("--check", is_flag=True, help="Only say whether the recipes are as locked; exit code 1 if not.")
+def lock(check: bool) -> None:
+    """Write the fingerprints of all recipes to paper_recipes/fingerprints.json.
+
+    A recipe is frozen: change it on purpose only, then lock it again and say why in the commit.
+    """
+    from paper_recipes import lock as lock_file
+
+    changes = lock_file.changes(registry.RECIPES)
+    for line in changes:
+        click.echo(line)
+    if check:
+        sys.exit(1 if changes else 0)
+    lock_file.write(registry.RECIPES)
+    click.echo(f"{len(registry.RECIPES)} recipes locked in {lock_file.FILE}")
 
 
 def _net_text(recipe: Recipe, name: str) -> str:
     from caffe_compat import prototxt
     from paper_recipes.nets.messages import to_message
 
-    nets = {"train": recipe.caffe.train_net, **recipe.caffe.test_nets}
+    caffe = recipe.the_caffe()
+    nets = {"train": caffe.train_net, **caffe.test_nets}
     if name == "solver":
-        return prototxt.write(to_message(recipe.caffe.solver, "SolverParameter", recipe.caffe.dialect))
+        return prototxt.write(to_message(caffe.solver, "SolverParameter", caffe.dialect))
     if name not in nets:
         raise click.UsageError(f"{recipe.name} has no net {name!r}. There are: {', '.join([*nets, 'solver'])}")
-    return prototxt.write(to_message(nets[name], "NetParameter", recipe.caffe.dialect))
+    return prototxt.write(to_message(nets[name], "NetParameter", caffe.dialect))
 
 
 @cli.command()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from paper_recipes.recipe import Evaluation
+from paper_recipes.recipe import Evaluation, binary_name
 from paper_recipes.runner import loading
+from paper_recipes.runner.prepare import Data
 from ports.datasets.split import Split
+from ports.metrics import originals, reid
+from ports.metrics.binary import hamming_recall_at_k
 from ports.metrics.retrieval import recall_at_k
 
 
@@ -41,22 +45,81 @@ def embed(
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def score(embeddings: dict[str, np.ndarray], labels: np.ndarray, evaluation: Evaluation) -> Scores:
-    """Recall@K of each set of embeddings, by the paper's protocol."""
-    metrics: dict[str, dict[str, float]] = {}
-    hits: dict[str, dict[str, int]] = {}
-    for name, values in embeddings.items():
-        result = recall_at_k(values, labels, evaluation.ks, ties=evaluation.ties)
-        metrics[name] = {f"R@{k}": 100 * float(result[k]) for k in evaluation.ks}
-        hits[name] = {f"R@{k}": int(result.hits[k]) for k in evaluation.ks}
-    return Scores(metrics, hits, len(labels))
+def embed_data(
+    engine: Any, data: Data, pipeline: Any, *, batch_size: int, device: torch.device, workers: int | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+    """Embeddings of the queries and, where the protocol has one, of the gallery."""
+    options: dict[str, Any] = {"batch_size": batch_size, "device": device, "workers": workers}
+    queries = embed(engine, data.test, pipeline, **options)
+    return queries, None if data.gallery is None else embed(engine, data.gallery, pipeline, **options)
+
+
+def score(
+    queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, data: Data, evaluation: Evaluation
+) -> Scores:
+    """The paper's metrics of each set of embeddings, by its protocol."""
+    scores = Scores({}, {}, len(data.test))
+    for name, values in queries.items():
+        other = None if gallery is None else gallery[name]
+        if evaluation.protocol == "reid":
+            _reid(scores, name, values, other, data, evaluation)
+            continue
+        rule = {"recall_at_k": partial(recall_at_k, ties=evaluation.ties)}.get(evaluation.rule)
+        _recall(scores, name, rule or getattr(originals, evaluation.rule), values, other, data, evaluation.ks)
+        if evaluation.binary:
+            rule = partial(hamming_recall_at_k, ties="matlab")
+            _recall(scores, binary_name(name), rule, values, other, data, evaluation.ks)
+    return scores
+
+
+def _recall(
+    scores: Scores, name: str, rule: Any, queries: np.ndarray, gallery: np.ndarray | None, data: Data, ks: tuple
+) -> None:
+    where = {} if data.gallery is None else {"gallery": gallery, "gallery_labels": data.gallery.labels}
+    result = rule(queries, data.test.labels, ks, **where)
+    scores.metrics[name] = {f"R@{k}": 100 * float(result[k]) for k in ks}
+    scores.hits[name] = {f"R@{k}": int(result.hits[k]) for k in ks}
+
+
+def _reid(
+    scores: Scores, name: str, queries: np.ndarray, gallery: np.ndarray | None, data: Data, evaluation: Evaluation
+) -> None:
+    """CMC and mAP. options: cameras (same camera is junk), junk_ids, tracklets (mean of the frames' raw features)."""
+    if data.gallery is None or gallery is None:
+        raise ValueError("protocol 'reid' needs a gallery")
+    options = evaluation.options
+    sides = [(queries, data.test), (gallery, data.gallery)]
+    if options.get("tracklets"):
+        sides = [_tracklets(values, split) for values, split in sides]
+    (q, query), (g, items) = sides
+    cameras = {"query_cams": query.cameras, "gallery_cams": items.cameras} if options.get("cameras") else {}
+    result = reid.evaluate(
+        reid.distance_blocks(q, g), query.labels, items.labels, junk_ids=options.get("junk_ids", ()), **cameras
+    )
+    counted = len(q) - result.without_match
+    scores.queries = counted
+    curve = {k: float(result.cmc[min(k, len(result.cmc)) - 1]) for k in evaluation.ks}
+    scores.metrics[name] = {**{f"R@{k}": 100 * share for k, share in curve.items()}, "mAP": 100 * result.mean_ap}
+    scores.hits[name] = {f"R@{k}": round(share * counted) for k, share in curve.items()}
+
+
+def _tracklets(values: np.ndarray, split: Split) -> tuple[np.ndarray, Split]:
+    """Mean of the frames' raw features and, of each tracklet, its first frame for identity and camera."""
+    if split.tracks is None:
+        raise ValueError(f"{split.name}: the protocol is of tracklets, but the data has none")
+    _, first, code = np.unique(split.tracks, return_index=True, return_inverse=True)
+    order = np.argsort(code.reshape(-1), kind="stable")
+    starts = np.searchsorted(code.reshape(-1)[order], np.arange(len(first)))
+    counts = np.diff([*starts, len(order)])[:, None]
+    return np.add.reduceat(values[order], starts, axis=0) / counts, split.subset(first)
 
 
 def raw_pixels(split: Split, pipeline: Any, *, batch_size: int, device: torch.device, side: int = 32) -> np.ndarray:
-    """The baseline a network must beat: the test crops as grey `side` x `side` pictures, mean picture subtracted."""
+    """The baseline a network must beat: the test crops as grey `side` x `side` pictures, mean picture subtracted, unit norm."""
     pictures = [
         torch.nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), side).flatten(1).numpy()
         for images in loading.test_batches(split, pipeline, batch_size=batch_size, device=device)
     ]
     pixels = np.concatenate(pictures)
-    return pixels - pixels.mean(0)
+    pixels -= pixels.mean(0)
+    return pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-12)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from paper_recipes.recipe import Recipe
 
@@ -47,17 +48,19 @@ def open_link(link: str, reference: str, missing: str) -> Row:
 
 def chain(recipe: Recipe) -> list[dict[str, str]]:
     """One row per link, as cells of a table."""
-    from paper_recipes.runner import evidence_caffe, evidence_data
+    from paper_recipes.runner import evidence_caffe, evidence_data, evidence_torch
 
+    ours: Any = evidence_caffe if recipe.torch is None else evidence_torch
+    python_rule = recipe.evaluation.rule != "recall_at_k"
     links: list[Callable[[Recipe], Row]] = [
         evidence_data.weights,
-        evidence_data.resize,
+        *([evidence_data.resize] if recipe.torch is None else []),  # the others resize with Pillow itself
         evidence_data.images,
         evidence_data.sampler,
-        evidence_caffe.network,
-        evidence_caffe.loss,
-        evidence_caffe.solver,
-        evidence_data.evaluation,
+        ours.network,
+        ours.loss,
+        ours.solver,
+        evidence_torch.evaluation if python_rule else evidence_data.evaluation,
     ]
     return [link(recipe).as_cells() for link in links]
 

@@ -32,13 +32,14 @@ def _sample(blob: torch.Tensor) -> np.ndarray:
 
 def network(recipe: Recipe) -> Row:
     """Every blob of the recipe's headline test net, seeded weights, float64."""
-    name = _FORWARDS.get((recipe.caffe.dialect, recipe.dataset))
+    caffe = recipe.the_caffe()
+    name = _FORWARDS.get((caffe.dialect, recipe.dataset))
     reference = "authors' Caffe, TEST forward"
     if name is None:
         return open_link("network", reference, "no recording of this net")
     folder = golden.DATA / name
     manifest = json.loads((folder / "manifest_f64.json").read_text(encoding="utf-8"))
-    net = load_net(to_message(next(iter(recipe.caffe.test_nets.values())), "NetParameter", recipe.caffe.dialect))
+    net = load_net(to_message(next(iter(caffe.test_nets.values())), "NetParameter", caffe.dialect))
     seed_weights(net)
     net.double()
     with torch.no_grad():
@@ -54,13 +55,14 @@ def network(recipe: Recipe) -> Row:
 
 def loss(recipe: Recipe) -> Row:
     """Value and gradient of the recipe's loss layers on every stored recorded batch of that type, float64."""
-    types = {layer["type"] for layer in recipe.caffe.train_net["layer"] if "loss_weight" in layer}
+    caffe = recipe.the_caffe()
+    types = {layer["type"] for layer in caffe.train_net["layer"] if "loss_weight" in layer}
     cases = json.loads((golden.DATA / "losses_caffe" / "cases.json").read_text(encoding="utf-8"))
     worst, count = 0.0, 0
     with np.load(golden.DATA / "losses_caffe" / "cases.npz") as arrays:
         for name, case in cases.items():
             dialect, layer_type, _ = name.split("/")
-            if dialect == recipe.caffe.dialect and layer_type in types and case["stored"]:
+            if dialect == caffe.dialect and layer_type in types and case["stored"]:
                 worst = max(worst, _loss_error(name, case, arrays, dialect, layer_type))
                 count += 1
     reference = "authors' Caffe layer, Forward and Backward"
@@ -92,20 +94,21 @@ def solver(recipe: Recipe) -> Row:
 
     The test suite follows all ten recorded steps; three keep this under half a minute.
     """
-    name = _RUNS.get((recipe.caffe.dialect, recipe.dataset))
+    caffe = recipe.the_caffe()
+    name = _RUNS.get((caffe.dialect, recipe.dataset))
     reference = "authors' Solver, train net and solver file"
     if name is None:
         return open_link("solver", reference, "no recording of this training run")
     folder = golden.DATA / name
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     threshold = {"contrastive_loss_param_v2": {"margin": 1.2, "pn_margin": 0.4}}  # the recorded run's setting
-    description = copy.deepcopy(recipe.caffe.train_net)
+    description = copy.deepcopy(caffe.train_net)
     for layer in description["layer"]:
         if "contrastive_loss_param_v2" in layer:
             layer |= threshold
-    net = load_net(to_message(description, "NetParameter", recipe.caffe.dialect), phase="TRAIN").double()
+    net = load_net(to_message(description, "NetParameter", caffe.dialect), phase="TRAIN").double()
     seed_weights(net, statistics=False)
-    running = Solver(to_message(recipe.caffe.solver, "SolverParameter", recipe.caffe.dialect), net=net)
+    running = Solver(to_message(caffe.solver, "SolverParameter", caffe.dialect), net=net)
     labels = torch.tensor(manifest["inputs"]["label"])
     count, side = manifest["batches"]["N"], manifest["batches"]["H"]
     with np.load(folder / "trace.npz") as trace:

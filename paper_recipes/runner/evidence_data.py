@@ -47,7 +47,7 @@ class _Recorded:
 
 def images(recipe: Recipe) -> Row:
     """The authors' pipeline on a recorded picture, and the crops and flips it makes of recorded random numbers."""
-    reference = "authors' .m pipeline"
+    reference = "authors' .m pipeline" if recipe.torch is None else "authors' torchvision transforms"
     fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
     name = recipe.images["pipeline"]
     if name not in ("RllSop", "RllV03"):
@@ -79,7 +79,7 @@ def images(recipe: Recipe) -> Row:
 
 def sampler(recipe: Recipe) -> Row:
     """MATLAB's own draws are not recorded; what can be checked is the rule, over two epochs on an uneven data set."""
-    rule, reference = recipe.sampler, "authors' .m minibatch script, read"
+    rule, reference = recipe.sampler, f"authors' {'.m' if recipe.torch is None else 'Python'} sampler, read"
     if rule.rule != "ClassEpochSampler":
         return open_link("sampler", reference, "no check of this rule yet")
     classes = 2 * rule.classes_per_batch + 7
@@ -113,7 +113,7 @@ def _broken_blocks(batch: list[int], labels: np.ndarray, sizes: np.ndarray, imag
 def evaluation(recipe: Recipe) -> Row:
     """Recall@K on every recorded run of the authors' evaluation function, ties and singletons included."""
     reference = "authors' compute_recall_at_K.m"
-    if recipe.evaluation.ties != "matlab":
+    if recipe.evaluation.ties != "matlab" or recipe.evaluation.protocol == "reid":
         return open_link("evaluation", reference, "no recording of this protocol in golden/data")
     wrong, cases = 0, sorted((golden.DATA / "metrics" / "matlab").glob("recall_at_K_*.npz"))
     for path in cases:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -26,25 +27,39 @@ class Batch:
     indices: list[int]
 
 
-class _TrainImages(Dataset):
+def _corners(split: Split) -> np.ndarray | None:
+    """A split's boxes (x, y, width, height) as x1, y1, x2, y2, both ends included, which pipelines take; None without."""
+    return None if split.boxes is None else np.hstack([split.boxes[:, :2], split.boxes[:, :2] + split.boxes[:, 2:]])
+
+
+class _Images(Dataset):
+    """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use."""
+
+    def __init__(self, split: Split, pipeline: Any) -> None:
+        self.files, self.pipeline, self.boxes = split.files(), pipeline, _corners(split)
+
+    def load(self, index: int, rng: Any = None) -> torch.Tensor:
+        box = None if self.boxes is None else self.boxes[index].tolist()
+        return torch.from_numpy(images.load(self.files[index], self.pipeline, rng, box=box))
+
+
+class _TrainImages(_Images):
     def __init__(self, split: Split, pipeline: Any, seed: int) -> None:
-        self.files, self.pipeline, self.seed = split.files(), pipeline, seed
+        super().__init__(split, pipeline)
+        self.seed = seed
 
     def __getitem__(self, key: tuple[int, int, int]) -> torch.Tensor:
         iteration, position, index = key
         rng = determinism.stream(self.seed, "augmentation", iteration, position)
-        return torch.from_numpy(images.load(self.files[index], self.pipeline, rng))
+        return self.load(index, rng)
 
 
-class _TestImages(Dataset):
-    def __init__(self, split: Split, pipeline: Any) -> None:
-        self.files, self.pipeline = split.files(), pipeline
-
+class _TestImages(_Images):
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(images.load(self.files[index], self.pipeline))
+        return self.load(index)
 
 
 class _Plan:

@@ -7,29 +7,41 @@ from pathlib import Path
 import numpy as np
 
 from paper_recipes.runner.files import write_json
-from ports.datasets.split import Split
+from paper_recipes.runner.prepare import Data
 
 QUERIES, NEIGHBOURS = 8, 5
 
 
-def write(path: Path, embeddings: np.ndarray, split: Split, iteration: int) -> None:
-    """Five nearest neighbours (cosine, the query itself left out) of eight queries spread over the split."""
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    queries = np.unique(np.linspace(0, len(split) - 1, QUERIES).astype(int))
-    files = split.files()
+def write(
+    path: Path,
+    queries: dict[str, np.ndarray],
+    gallery: dict[str, np.ndarray] | None,
+    data: Data,
+    embedding: str,
+    iteration: int,
+) -> None:
+    """Five nearest neighbours (cosine, a query's own picture left out) of eight queries spread over the test set."""
+    items = data.test if data.gallery is None else data.gallery
+    unit = _unit(queries[embedding])
+    target = unit if gallery is None else _unit(gallery[embedding])
+    files, item_files = data.test.files(), items.files()
     rows = []
-    for query in queries:
-        similarity = unit @ unit[query]
-        similarity[query] = -np.inf
+    for query in np.unique(np.linspace(0, len(data.test) - 1, QUERIES).astype(int)):
+        similarity = target @ unit[query]
+        similarity[[name == files[query] for name in item_files]] = -np.inf
         nearest = np.argsort(-similarity, kind="stable")[:NEIGHBOURS]
         rows.append(
             {
-                "query": str(files[query]),
-                "label": int(split.labels[query]),
+                "query": files[query],
+                "label": int(data.test.labels[query]),
                 "neighbours": [
-                    {"file": str(files[n]), "label": int(split.labels[n]), "cosine": float(similarity[n])}
+                    {"file": item_files[n], "label": int(items.labels[n]), "cosine": float(similarity[n])}
                     for n in nearest
                 ],
             }
         )
     write_json(path, {"iteration": iteration, "rows": rows})
+
+
+def _unit(embeddings: np.ndarray) -> np.ndarray:
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from paper_recipes.recipe import Recipe, Sampler
+from paper_recipes.recipe import Recipe, Sampler, Torch
+from ports.datasets.split import Split
 
 
 @dataclass(frozen=True)
 class Plan:
     """What the training loop needs to know besides the recipe's networks and images."""
 
-    form: str  # "embedded" | "full"
+    form: str  # "embedded" | "full" | "own"
     sampler: Sampler
     iterations: int
     snapshots: frozenset[int]
@@ -60,3 +61,42 @@ def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool 
         train_classes=None if full_batch else small.train_classes,
         test_classes=None if full_batch else small.test_classes,
     )
+
+
+def own(recipe: Recipe, train: Split, iterations: int | None) -> Plan:
+    """The frozen recipe on a user's pictures: batches of no more classes than there are, any length."""
+    last = recipe.iterations if iterations is None else iterations
+    every = max(1, min(recipe.snapshot_every, last // 4))
+    stops = frozenset([*range(every, last + 1, every), last])
+    classes = min(recipe.sampler.classes_per_batch, train.num_classes)
+    return Plan(
+        form="own",
+        sampler=replace(recipe.sampler, classes_per_batch=classes),
+        iterations=last,
+        snapshots=stops,
+        evaluations=stops | {0},
+    )
+
+
+def torch_at(recipe: Recipe, plan: Plan, images: int) -> Torch:
+    """The PyTorch description at the plan's scale: phases and rate drops at the same shares of the run, a memory no larger
+    than the training set of `images`.
+    """
+    assert recipe.torch is not None
+    share = plan.iterations / recipe.iterations
+    phases = tuple(
+        replace(
+            phase,
+            iterations=max(1, round(phase.iterations * share)),
+            drops=tuple(round(drop * share) for drop in phase.drops),
+        )
+        for phase in recipe.torch.phases
+    )
+    memory = recipe.torch.memory
+    if memory is not None and plan.form != "full":
+        memory = {
+            **memory,
+            "memory_size": min(memory["memory_size"], images),
+            "start_iteration": round(memory["start_iteration"] * share),
+        }
+    return replace(recipe.torch, phases=phases, memory=memory)

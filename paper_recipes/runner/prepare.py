@@ -1,12 +1,12 @@
-"""The data of a run: the embedded set, or a user's folder, as a training and a test split.
+"""The data of a run: the embedded set, an official data set, or a user's folder with one folder per class.
 
-Both come through the same door: `.mat` splits in the authors' form, read by `caffe_compat.load_split`.
+The embedded set takes the way of the authors' lists: it is written as `.mat` splits and read by `caffe_compat.load_split`.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,20 @@ import numpy as np
 
 import caffe_compat
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner import embedded
 from paper_recipes.runner.plan import Plan
-from ports import determinism
-from ports.datasets import glyphs, sop
-from ports.datasets.split import Split
-
-READERS = {"sop": sop.read}
+from ports import datasets, determinism
+from ports.datasets import folder, glyphs
+from ports.datasets.split import DatasetError, Split
 
 
 @dataclass
 class Data:
     train: Split
-    test: Split
+    test: Split  # the queries
     description: dict[str, Any]  # JSON types, goes into the run record
+    gallery: Split | None = None  # None: every test image is searched for among the others
+    own: bool = False  # a user's own folder: nothing published to compare with
 
 
 class DataError(ValueError):
@@ -40,30 +41,62 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dml-ports"
 
 
-def open_embedded(plan: Plan, seed: int) -> Data:
+def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
     """Letters drawn by type designers: some classes to train on, others to test on, as many as the plan says."""
     root = cache_folder() / "glyphs"
     splits = glyphs.build(root)
     train, test = (_through_mat(splits[part], root / f"{part}.mat") for part in ("train", "test"))
     train = _some_classes(train, plan.train_classes, seed)
     test = _some_classes(test, plan.test_classes, seed)
-    description = _describe("embedded letters", root, train, test)
+    if recipe.sampler.rule == "TrackletSampler":
+        train = embedded.with_cameras(train)
+    if recipe.boxes:
+        train, test = embedded.with_boxes(train), embedded.with_boxes(test)
+    test, gallery = embedded.query_and_gallery(test, recipe.evaluation)
+    description = _describe("embedded letters", root, train, test, gallery)
     named = splits["test"]
     if named.class_names:  # a .mat in the authors' form has no names
         names = dict(zip(np.unique(named.labels).tolist(), named.class_names))
         description["class_names"] = {str(label): names[label] for label in np.unique(test.labels).tolist()}
-    return Data(train, test, description)
+    return Data(train, test, description, gallery)
 
 
 def open_folder(recipe: Recipe, root: Path) -> Data:
-    """The recipe's own data set in its official layout under `root`."""
+    """The recipe's own data set in its official layout under `root`, or any folder that holds one folder per class."""
     if not root.is_dir():
         raise DataError(f"--data {root}: no such folder")
-    splits = READERS[recipe.dataset](root)
-    train, test = splits["train"], splits["test"]
-    for split in (train, test):
-        split.check_files()
-    return Data(train, test, _describe(recipe.dataset, root, train, test))
+    try:
+        splits = datasets.read(recipe.dataset, root)
+    except DatasetError as official:
+        if not only_folders(root):
+            raise
+        return _open_own(recipe, root, official)
+    train, test, gallery = splits["train"], splits.get("test", splits.get("query")), splits.get("gallery")
+    assert test is not None
+    train, test, gallery = (_without_unused_boxes(recipe, split) for split in (train, test, gallery))
+    return Data(train, test, _describe(recipe.dataset, root, train, test, gallery), gallery)
+
+
+def _open_own(recipe: Recipe, root: Path, official: DatasetError) -> Data:
+    """A user's pictures: half of the classes train, the others test (or train/ and test/ say which)."""
+    if recipe.evaluation.protocol == "reid" or recipe.sampler.rule == "TrackletSampler" or recipe.boxes:
+        raise DataError(f"{recipe.name} needs cameras, tracklets or boxes, which a plain folder has not: {official}")
+    splits = folder.read(root)
+    test, gallery = embedded.query_and_gallery(splits["test"], recipe.evaluation)
+    description = _describe(f"own folder {root.name}", root, splits["train"], test, gallery)
+    names = splits["test"].class_names or []
+    description["class_names"] = dict(zip(map(str, np.unique(splits["test"].labels).tolist()), names))
+    return Data(splits["train"], test, description, gallery, own=True)
+
+
+def only_folders(root: Path) -> bool:
+    """Only folders at the top (files whose names start with a dot aside): no lists, no tables, no archive."""
+    entries = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
+    return bool(entries) and all(entry.is_dir() for entry in entries)
+
+
+def _without_unused_boxes(recipe: Recipe, split: Any) -> Any:
+    return split if recipe.boxes or split is None else replace(split, boxes=None)
 
 
 def _through_mat(split: Split, path: Path) -> Split:
@@ -83,8 +116,11 @@ def _some_classes(split: Split, count: int | None, seed: int) -> Split:
     return split.subset(np.isin(split.labels, chosen))
 
 
-def _describe(name: str, root: Path, train: Split, test: Split) -> dict[str, Any]:
+def _describe(name: str, root: Path, train: Split, test: Split, gallery: Split | None) -> dict[str, Any]:
     def part(split: Split) -> dict[str, Any]:
         return {"images": len(split), "classes": len(np.unique(split.labels)), "fingerprint": split.fingerprint()}
 
-    return {"name": name, "root": str(root), "train": part(train), "test": part(test)}
+    parts = {"train": part(train), "test": part(test)}
+    if gallery is not None:
+        parts["gallery"] = part(gallery)
+    return {"name": name, "root": str(root), **parts}

@@ -13,6 +13,7 @@ from golden import published
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import figures, train
+from paper_recipes.runner.describe import network_rows
 from paper_recipes.runner.files import write_atomically
 from paper_recipes.runner.verdict import Verdict, verify
 
@@ -24,7 +25,17 @@ blockquote { border-left: 4px solid #e0a800; margin-left: 0; padding-left: 1rem;
 """
 
 # recipe's data set -> its name in the published rows
-_DATASETS = {"sop": "SOP"}
+_DATASETS = {
+    "sop": "SOP",
+    "cub": "CUB-200-2011",
+    "cars196": "CARS196",
+    "inshop": "In-Shop",
+    "market1501": "Market-1501",
+    "mars": "MARS",
+    "lpw": "LPW",
+}
+# what a paper calls its own method in those rows (the others are what it compares with)
+_OWN = ("RLL", "OSM", "MS", "XBM", "NormSoftmax")
 
 
 def write(out: Path, evidence: list[dict[str, str]]) -> Path:
@@ -55,8 +66,8 @@ def published_rows(recipe: Recipe) -> list[dict[str, Any]]:
         row
         for row in published.rows(dataset=_DATASETS.get(recipe.dataset))
         if arxiv in row["paper"]
-        and row["kind"] == "published"
-        and row["method"].startswith("RLL")
+        and row["kind"] in ("published", "repo README")
+        and row["method"].startswith(_OWN)
         and not row["confidence"].startswith("from secondary")
     ]
 
@@ -161,17 +172,15 @@ def _published_table(recipe: Recipe) -> str:
 
 
 def _settings_table(recipe: Recipe, record: dict) -> str:
-    solver = ", ".join(f"{k} {v}" for k, v in recipe.caffe.solver.items() if k != "net")
     rows = [
         ["recipe", f"`{recipe.name}`, fingerprint `{record['fingerprint'][:16]}`"],
         ["source", f"{recipe.source.repository} at `{recipe.source.commit[:10]}`, {recipe.source.folder}"],
-        ["dialect", recipe.caffe.dialect],
-        ["solver", solver],
+        *([name, text] for name, text in network_rows(recipe).items()),
         ["batch", record["batch"]],
         ["iterations", str(record["iterations"])],
         ["images", ", ".join(f"{k} {v}" for k, v in recipe.images.items())],
         ["evaluation", f"{recipe.evaluation.protocol}, ties {recipe.evaluation.ties}"],
-        *(_data_row(record["data"], part) for part in ("train", "test")),
+        *(_data_row(record["data"], part) for part in ("train", "test", "gallery") if part in record["data"]),
         ["weights", json.dumps(record["weights"]) if record["weights"] else "seeded initialisation (fillers)"],
         ["seed", str(record["seed"])],
     ]

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import evidence, plan, prepare, record, train, verdict
 from paper_recipes.runner import report as reports
 from paper_recipes.runner.engine import CaffeEngine
+from paper_recipes.runner.engine_torch import TorchEngine
 from paper_recipes.runner.files import sha256, write_json
 from paper_recipes.runner.train import Interrupted, RunError
 from ports import determinism, images, samplers
@@ -42,26 +44,26 @@ def run(recipe: Recipe, options: Options) -> int:
     seed = recipe.seed if options.seed is None else options.seed
     determinism.configure(seed, threads=options.threads)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    form = "embedded" if options.data is None else "full"
-    what = _banner(recipe, form)
-    click.echo(what)
-    if form == "embedded":
+    if options.data is None:
+        click.echo(_banner(recipe, "embedded"))  # before the letters are drawn
         scale = plan.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
-        data = prepare.open_embedded(scale, seed)
+        data = prepare.open_embedded(recipe, scale, seed)
     else:
-        scale = plan.full(recipe)
-        assert options.data is not None
         data = prepare.open_folder(recipe, options.data)
+        _check_full(recipe, options, data)
+        scale = plan.own(recipe, data.train, options.iterations) if data.own else plan.full(recipe)
+        click.echo(_banner(recipe, scale.form))
+    form, what = scale.form, _banner(recipe, scale.form)
     out = options.out or Path("runs") / f"{recipe.name}-{form}"
     out.mkdir(parents=True, exist_ok=True)
-    engine = CaffeEngine(recipe.caffe, device=device, seed=seed, weights=options.weights)
+    engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=options.weights)
     current = train.Run(
         recipe=recipe,
         plan=scale,
         data=data,
         engine=engine,
-        pipeline=_pipeline(recipe),
-        sampler=_sampler(scale, data, seed),
+        pipeline=make_pipeline(recipe),
+        sampler=make_sampler(scale, data, seed),
         out=out,
         seed=seed,
         device=device,
@@ -112,14 +114,10 @@ def _check(recipe: Recipe, options: Options) -> None:
         raise RunError(f"--require-data: {recipe.name} needs --data (the official {recipe.dataset.upper()} folder)")
     if options.data is not None and not options.data.is_dir():
         raise RunError(f"--data {options.data}: no such folder")
-    if options.data is not None and options.weights is None:
-        raise RunError(f"{recipe.name} starts from {recipe.weights}: give its path with --weights")
+    if options.data is not None and options.weights is None and not prepare.only_folders(options.data):
+        raise RunError(_wants_weights(recipe))  # no own folder: said before an hour of listing files
     if options.weights is not None and not options.weights.is_file():
         raise RunError(f"--weights {options.weights}: no such file")
-    if options.data is not None and (options.iterations or options.full_batch or options.smoke):
-        raise RunError(
-            "--iterations, --full-batch and --smoke scale the embedded form; with --data the recipe is frozen"
-        )
     if options.device is not None:
         try:
             torch.empty(0, device=options.device)
@@ -127,7 +125,26 @@ def _check(recipe: Recipe, options: Options) -> None:
             raise RunError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
 
 
+def _check_full(recipe: Recipe, options: Options, data: prepare.Data) -> None:
+    """What only holds for --data: the frozen recipe needs its weights and has one scale."""
+    if options.full_batch or options.smoke or (options.iterations and not data.own):
+        raise RunError(
+            "--iterations, --full-batch and --smoke scale the embedded form; with --data the recipe is frozen"
+        )
+    if options.weights is None and not data.own:
+        raise RunError(_wants_weights(recipe))
+
+
+def _wants_weights(recipe: Recipe) -> str:
+    return f"{recipe.name} starts from {recipe.weights}: give its path with --weights"
+
+
 def _banner(recipe: Recipe, form: str) -> str:
+    if form == "own":
+        return (
+            f"{recipe.name} on your OWN pictures: the recipe's code path and settings, batch and length as far as the "
+            "data goes; there is no published value to compare with."
+        )
     if form == "full":
         return f"{recipe.name}: the frozen recipe, fingerprint {recipe.fingerprint()[:16]}"
     return (
@@ -136,23 +153,49 @@ def _banner(recipe: Recipe, form: str) -> str:
     )
 
 
-def _pipeline(recipe: Recipe) -> Any:
+def make_engine(
+    recipe: Recipe,
+    scale: plan.Plan,
+    data: prepare.Data,
+    *,
+    device: torch.device,
+    seed: int,
+    weights: Path | None = None,
+) -> Any:
+    """`CaffeEngine` or `TorchEngine`, whichever the recipe describes."""
+    if recipe.torch is None:
+        return CaffeEngine(recipe.the_caffe(), device=device, seed=seed, weights=weights)
+    return TorchEngine(
+        plan.torch_at(recipe, scale, len(data.train)),
+        classes=data.train.num_classes,
+        device=device,
+        seed=seed,
+        weights=weights,
+    )
+
+
+def make_pipeline(recipe: Recipe) -> Any:
     fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
     return getattr(images, recipe.images["pipeline"])(**fields)
 
 
-def _sampler(scale: plan.Plan, data: prepare.Data, seed: int) -> Any:
-    rule = getattr(samplers, scale.sampler.rule)
-    return rule(
-        data.train.labels,
-        ids=scale.sampler.classes_per_batch,
-        images=scale.sampler.images_per_class,
-        seed=determinism.stream(seed, "sampler"),
-        **scale.sampler.options,
-    )
+def make_sampler(scale: plan.Plan, data: prepare.Data, seed: int) -> Any:
+    """The recipe's sampler; the originals' constructors take their batch in three forms."""
+    facts, labels = scale.sampler, data.train.labels
+    rule = getattr(samplers, facts.rule)
+    options = {"seed": determinism.stream(seed, "sampler"), **facts.options}
+    if facts.rule == "TrackletSampler":  # classes_per_batch identities, each with two tracklets of images_per_class / 2
+        assert data.train.tracks is not None
+        _, first, code = np.unique(data.train.tracks, return_index=True, return_inverse=True)
+        frames = [np.flatnonzero(code.reshape(-1) == track) for track in range(len(first))]
+        per_batch = 2 * facts.classes_per_batch
+        return rule(frames, labels[first], per_batch=per_batch, frames=facts.batch_size // per_batch, **options)
+    if issubclass(rule, (samplers.MsRandomIdentity, samplers.FastRandomIdentity, samplers.ClassBalanced)):
+        return rule(labels, batch_size=facts.batch_size, images=facts.images_per_class, **options)
+    return rule(labels, ids=facts.classes_per_batch, images=facts.images_per_class, **options)
 
 
-def _weights(options: Options, engine: CaffeEngine) -> dict[str, Any] | None:
+def _weights(options: Options, engine: Any) -> dict[str, Any] | None:
     if options.weights is None:
         return None
     return {"file": str(options.weights), "sha256": sha256(options.weights), "import": str(engine.import_report)}

@@ -140,17 +140,21 @@ def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
 def _evaluate(run: Run, iteration: int, say: Callable[[str], None]) -> None:
     started = time.perf_counter()
     run.engine.begin_embedding(_calibration(run) if iteration == 0 else ())
-    embeddings = evaluate.embed(
-        run.engine, run.data.test, run.pipeline,
+    queries, gallery = evaluate.embed_data(
+        run.engine, run.data, run.pipeline,
         batch_size=run.recipe.evaluation.batch_size, device=run.device, workers=run.workers,
     )  # fmt: skip
     extracted = time.perf_counter() - started
-    scores = evaluate.score(embeddings, run.data.test.labels, run.recipe.evaluation)
-    neighbours.write(run.out / "neighbours.json", embeddings[run.engine.headline], run.data.test, iteration)
+    scores = evaluate.score(queries, gallery, run.data, run.recipe.evaluation)
+    neighbours.write(run.out / "neighbours.json", queries, gallery, run.data, run.engine.headline, iteration)
     _append(run.out / "evaluations.jsonl", {"iteration": iteration, **scores.as_json()})
     _append(
         run.out / "timings.jsonl",
-        {"iteration": iteration, "extraction_seconds": extracted, "images": len(run.data.test)},
+        {
+            "iteration": iteration,
+            "extraction_seconds": extracted,
+            "images": len(run.data.test) + len(run.data.gallery or ()),
+        },
     )
     shown = "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics[run.engine.headline].items())
     say(f"iteration {iteration}: {run.engine.headline} {shown} on {scores.queries} images of unseen classes")
@@ -169,8 +173,12 @@ def _calibration(run: Run) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 def _baseline(run: Run, say: Callable[[str], None]) -> None:
     """Raw pixels: what a network must beat to have learnt anything."""
     size = run.recipe.evaluation.batch_size
-    pixels = evaluate.raw_pixels(run.data.test, run.pipeline, batch_size=size, device=run.device)
-    scores = evaluate.score({"raw pixels": pixels}, run.data.test.labels, run.recipe.evaluation)
+    pixels = [
+        {"raw pixels": evaluate.raw_pixels(split, run.pipeline, batch_size=size, device=run.device)}
+        for split in (run.data.test, run.data.gallery)
+        if split is not None
+    ]
+    scores = evaluate.score(pixels[0], pixels[1] if len(pixels) > 1 else None, run.data, run.recipe.evaluation)
     write_json(run.out / "raw_pixels.json", scores.as_json())
     say("raw pixels: " + "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics["raw pixels"].items()))
 

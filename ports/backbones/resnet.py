@@ -31,3 +31,25 @@ class ResNet50Embedding(nn.Module):
         """Takes a torchvision (or Cadene) ResNet-50 state dict; its classifier is left out. Raises on any other gap."""
         kept = {name: value for name, value in state.items() if not name.startswith(("fc.", "last_linear."))}
         self.feature.load_state_dict(kept)
+
+
+class XbmResNet50(nn.Module):
+    """research-xbm's ResNet-50 (`modeling/backbone/resnet.py`): (N, 3, H, W) -> (N, 2048), global maximum.
+
+    Two departures from the common net: the last stage keeps its resolution (stride 1), and the stem has no ReLU between
+    its BatchNorm and its max pooling. Inputs as `ResNet50Embedding`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        net = torchvision.models.resnet50(weights=None)
+        last = net.layer4[0]
+        last.conv2.stride = last.downsample[0].stride = (1, 1)
+        self.feature = nn.Sequential()
+        for name in ("conv1", "bn1", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            self.feature.add_module(name, getattr(net, name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.feature(x).amax(dim=(2, 3))
+
+    load_imagenet = ResNet50Embedding.load_imagenet
