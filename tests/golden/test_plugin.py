@@ -53,17 +53,18 @@ def test_nothing_named(golden_check):
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize(
-    ("mark", "words"),
-    [
-        ('"rll-cvpr20"', "similar: rll-cvpr19"),
-        ("", "takes the name of one golden set"),
-        ('"ms", speed=3', "knows no speed"),
-    ],
-)
-def test_a_wrong_mark_is_a_usage_error(project, mark, words):
-    code, output = project(f"@pytest.mark.golden({mark})\ndef test_it(golden_check):\n    pass\n")
-    assert code != 0 and words in output and "INTERNALERROR" not in output
+def test_a_wrong_mark_is_a_usage_error(project, tmp_path):
+    marks = {
+        '"rll-cvpr20"': "similar: rll-cvpr19",
+        "": "takes the name of one golden set",
+        '"ms", speed=3': "knows no speed",
+    }
+    for k, mark in enumerate(marks):
+        body = f"import pytest\n\n@pytest.mark.golden({mark})\ndef test_it(golden_check):\n    pass\n"
+        (tmp_path / f"test_mark_{k}.py").write_text(body)
+    code, output = project("")
+    assert code != 0 and "INTERNALERROR" not in output
+    assert all(words in output for words in marks.values()), output
 
 
 def test_update_never_rewrites_the_authors_numbers(project):
