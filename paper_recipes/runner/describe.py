@@ -103,9 +103,9 @@ def diff(ours: Recipe, theirs: Recipe) -> None:
     if not rows:
         console.print(f"{ours.name} and {theirs.name} compute the same thing.")
         return
-    table = Table(
-        "setting", ours.name, theirs.name, title="What differs; everything else is equal", title_justify="left"
-    )
+    table = Table(title="What differs; everything else is equal", title_justify="left")
+    for heading in ("setting", ours.name, theirs.name):
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     table.add_row("fingerprint", ours.fingerprint()[:16], theirs.fingerprint()[:16])
