@@ -27,9 +27,9 @@ WRITE = os.environ.get("DML_PORTS_WRITE_DOCS") == "1"
 unit = torch.nn.functional.normalize
 
 
-def load_recorded() -> ModuleType:
-    path = Path(__file__).with_name("test_losses_python_recorded.py")
-    spec = importlib.util.spec_from_file_location("losses_python_recorded", path)
+def load_module(name: str) -> ModuleType:
+    """A file beside this one; the tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -147,7 +147,7 @@ REASONS = {
 
 
 def failure_table(reference: Path) -> list[str]:
-    recorded, python = load_recorded(), reference / "python"
+    recorded, python = load_module("test_losses_python_recorded"), reference / "python"
     lines = ["| loss (setting) | batch | the original | ours: loss, rows with a gradient |", "|---|---|---|---|"]
     for name in recorded.LOSSES:
         for entry in recorded.entries_of(python, name):
@@ -175,7 +175,7 @@ def failure_table(reference: Path) -> list[str]:
 
 
 def rule_table(reference: Path) -> list[str]:
-    recorded, python = load_recorded(), reference / "python"
+    recorded, python = load_module("test_losses_python_recorded"), reference / "python"
     lines = ["| rule | measured on | effect |", "|---|---|---|"]
 
     def gradient(loss: torch.nn.Module, case: str, dtype: torch.dtype = torch.float64) -> tuple[float, Tensor, Tensor]:
@@ -257,10 +257,15 @@ NOTES = """Decided by hand, no figure:
 
 
 def page(reference: Path) -> str:
+    caffe = load_module("differences_caffe")
     parts = [
         INTRO,
         PEER_INTRO,
         "\n".join(peer_table()) + "\n",
+        caffe.INTRO,
+        "\n".join(caffe.variant_table(tangent_gradient)) + "\n",
+        caffe.RULES,
+        "\n".join(caffe.rule_table(batch())) + "\n",
         "## What the originals' own rules change\n",
         "\n".join(rule_table(reference)) + "\n",
         FAILURE_INTRO,
@@ -302,7 +307,7 @@ def test_equals_the_peers_recorded_runs(reference: Path) -> None:
     """`library` against pytorch-metric-learning's recorded float64 runs, without the package."""
     python = reference / "python"
     entries = json.loads((python / "manifest.json").read_text())["entries"]
-    recorded = load_recorded()
+    recorded = load_module("test_losses_python_recorded")
     probes = np.load(python / "inputs" / "probes.npz")
     variants = {
         "ms_default": lambda: losses.MultiSimilarityLoss(variant="library"),
