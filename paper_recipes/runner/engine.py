@@ -40,11 +40,13 @@ class CaffeEngine:
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         self.headline = next(iter(caffe.test_nets))
         # One forward of the headline net yields every head: the other test nets' embeddings are columns of its own.
-        columns = _columns(caffe.test_nets[self.headline], caffe.embedding_blob)
-        self._columns = {
-            name: torch.cat([columns[layer] for layer in _embedding_layers(test_net, caffe.embedding_blob)])
-            for name, test_net in caffe.test_nets.items()
-        }
+        self._columns: dict[str, Any] = {self.headline: slice(None)}
+        if len(caffe.test_nets) > 1:
+            columns = _columns(caffe.test_nets[self.headline], caffe.embedding_blob)
+            self._columns = {
+                name: torch.cat([columns[layer] for layer in _embedding_layers(test_net, caffe.embedding_blob)])
+                for name, test_net in caffe.test_nets.items()
+            }
         self.test_net = caffe_compat.load_net(
             to_message(caffe.test_nets[self.headline], "NetParameter", caffe.dialect),
             phase="TEST",
@@ -54,7 +56,15 @@ class CaffeEngine:
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """One iteration of the solver; the named losses it reports."""
-        return self.solver.step({"data": self._on_device(images), "label": labels.to(self.device)})
+        return self.solver.step(self._inputs(images, labels))
+
+    def _inputs(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        inputs = {"data": self._on_device(images), "label": labels.to(self.device)}
+        names, sizes = self.caffe.train_net["input"], self.caffe.train_net["input_dim"]
+        if "tracklet_label" in names:  # the batch is tracklet after tracklet, as many as the net says: one label each
+            tracklets = sizes[4 * names.index("tracklet_label")]
+            inputs["tracklet_label"] = inputs["label"].view(tracklets, -1)[:, 0]
+        return inputs
 
     def _on_device(self, images: torch.Tensor) -> torch.Tensor:
         return images.to(device=self.device, memory_format=torch.channels_last, non_blocking=True)
@@ -77,7 +87,7 @@ class CaffeEngine:
         fresh = not any(blob.any() for blob in statistics)
         if fresh:
             for images, labels in calibration:
-                net(data=self._on_device(images), label=labels.to(self.device))
+                net(**self._inputs(images, labels))
         for layer, blobs in self.test_net.params.items():
             for blob, source in zip(blobs, net.params[layer]):
                 blob.copy_(source)

@@ -73,7 +73,8 @@ def loss(recipe: Recipe) -> Row:
 
 
 def _loss_error(name: str, case: dict[str, Any], arrays: Any, dialect: str, layer_type: str) -> float:
-    bottoms = [torch.from_numpy(arrays[f"{name}:input:bottom_{i}"]).double() for i in range(2)]
+    keys = [key for i in range(4) if (key := f"{name}:input:bottom_{i}") in arrays]  # embeddings, labels, perhaps weights
+    bottoms = [torch.from_numpy(arrays[key]).double() for key in keys]
     bottoms[0].requires_grad_()
     message = prototxt.parse(case["layer_param"], "LayerParameter", dialect)
     layer = LAYERS[layer_type](message, [tuple(b.shape) for b in bottoms], dialect=dialect, phase="TRAIN")

@@ -50,7 +50,7 @@ def images(recipe: Recipe) -> Row:
     reference = "authors' .m pipeline" if recipe.torch is None else "authors' torchvision transforms"
     fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
     name = recipe.images["pipeline"]
-    if name not in ("RllSop", "RllV03"):
+    if name not in ("RllSop", "RllV03") or fields.keys() - {"crop"}:
         return open_link("images", reference, "no recording of this pipeline in golden/data")
     pipeline = getattr(pipelines, name)
     folder = golden.DATA / "matlab_images"

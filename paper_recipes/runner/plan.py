@@ -58,13 +58,24 @@ def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool 
         iterations=last,
         snapshots=frozenset(every),
         evaluations=frozenset({0, *every}),
-        train_classes=None if full_batch else small.train_classes,
+        train_classes=None if full_batch and _classifier_classes(recipe) is None else small.train_classes,
         test_classes=None if full_batch else small.test_classes,
     )
 
 
+def _classifier_classes(recipe: Recipe) -> int | None:
+    """How many training classes the recipe's net can tell apart; None: any number."""
+    return None if recipe.caffe is None else recipe.caffe.classes
+
+
 def own(recipe: Recipe, train: Split, iterations: int | None) -> Plan:
-    """The frozen recipe on a user's pictures: batches of no more classes than there are, any length."""
+    """The frozen recipe on a user's pictures: batches of no more classes than there are, any length.
+
+    Raises ValueError where the net has classifiers with fewer outputs than there are training classes.
+    """
+    most = _classifier_classes(recipe)
+    if most is not None and train.num_classes > most:
+        raise ValueError(f"{recipe.name} has classifiers of {most} classes, {train.name} has {train.num_classes}")
     last = recipe.iterations if iterations is None else iterations
     every = max(1, min(recipe.snapshot_every, last // 4))
     stops = frozenset([*range(every, last + 1, every), last])

@@ -183,12 +183,12 @@ def make_sampler(scale: plan.Plan, data: prepare.Data, seed: int) -> Any:
     """The recipe's sampler; the originals' constructors take their batch in three forms."""
     facts, labels = scale.sampler, data.train.labels
     rule = getattr(samplers, facts.rule)
-    options = {"seed": determinism.stream(seed, "sampler"), **facts.options}
-    if facts.rule == "TrackletSampler":  # classes_per_batch identities, each with two tracklets of images_per_class / 2
+    options: dict[str, Any] = {"seed": determinism.stream(seed, "sampler"), **facts.options}
+    if facts.rule == "TrackletSampler":
         assert data.train.tracks is not None
         _, first, code = np.unique(data.train.tracks, return_index=True, return_inverse=True)
         frames = [np.flatnonzero(code.reshape(-1) == track) for track in range(len(first))]
-        per_batch = 2 * facts.classes_per_batch
+        per_batch = facts.classes_per_batch * options.pop("tracklets_per_class")
         return rule(frames, labels[first], per_batch=per_batch, frames=facts.batch_size // per_batch, **options)
     if issubclass(rule, (samplers.MsRandomIdentity, samplers.FastRandomIdentity, samplers.ClassBalanced)):
         return rule(labels, batch_size=facts.batch_size, images=facts.images_per_class, **options)
