@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from ports.losses._inputs import PairBatch, autocast_off, f32, pair_batch
-from ports.losses._pairwise import distances, forces, released, squared_distances
+from ports.losses._pairwise import SquaredDistances, add_forces, released, row_blocks
 
 _WEIGHT_EPSILON = 1e-12  # start value of the released sums of weights
 _FORCE_EPSILON = 1e-4  # ContrastiveLoss divides the force between negatives by d + 1e-4
+
+
+class _Block(NamedTuple):
+    """(B, M) pairs of B anchors: float64 distances and weights (attention in, normalisation not), bool masks."""
+
+    squared: Tensor
+    distance: Tensor
+    weight: Tensor
+    positive: Tensor
+    negative: Tensor
 
 
 def check_attention(attention: Tensor | None, embeddings: Tensor, *, name: str = "attention") -> Tensor:
@@ -48,9 +60,9 @@ class AttentivePairLoss(nn.Module):
         self.variant = "as_released"
 
     def pair_weights(self, squared: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """(N, M) weights >= 0 before attention and normalisation; what it gives elsewhere than at a pair is ignored.
+        """(B, M) weights >= 0 before attention and normalisation; what it gives elsewhere than at a pair is ignored.
 
-        squared: squared distances; hinge: max(0, margin - d); all float64.
+        A block of B anchors against all M partners. squared: squared distances; hinge: max(0, margin - d); all float64.
         """
         raise NotImplementedError
 
@@ -72,47 +84,72 @@ class AttentivePairLoss(nn.Module):
                 column = row
             else:
                 column = check_attention(ref_attention, pairs.partners, name="ref_attention")
+            x, y = pairs.embeddings, pairs.partners
             with torch.no_grad():
-                lesser = torch.minimum(row[:, None], column[None, :])
-                weight, value, coefficient = self._weigh(pairs, lesser)
-            if self.variant == "paper":
-                return self._paper(pairs, weight)
-            return self._weighted(pairs, value, coefficient)
+                value, gradient, partner_gradient = self._blocks(pairs, row, column)
+            if pairs.itself:
+                return released(x, value, gradient)
+            return released(y, released(x, value, gradient), partner_gradient)
 
-    def _weigh(self, pairs: PairBatch, lesser: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised weights, released value, released coefficient of (x_i - x_j) for one end of each pair."""
-        positive, negative = pairs.positive, pairs.negative
-        squared = squared_distances(pairs.embeddings, None if pairs.itself else pairs.partners)
-        distance = squared.sqrt()
-        margin = f32(self.margin)
-        hinge = (margin - distance).clamp_(min=0)
-        count = (positive.count_nonzero() + negative.count_nonzero()).clamp(min=1).double()
-        terms = torch.where(positive, squared, torch.where(negative, hinge.square(), 0.0))
-        value = terms.sum() / (2 * count)
+    def _blocks(self, pairs: PairBatch, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value, gradients of anchors and of partners (one tensor where these are the anchors).
 
+        A block of anchors at a time, so that no float64 matrix over all pairs exists; twice, because the weights are
+        divided by their sum over the batch. No autograd inside: the weights are constants and the rest is known.
+        """
+        x, y = pairs.embeddings, pairs.partners
+        squared = SquaredDistances(x, None if pairs.itself else y)
+        rows, columns = pairs.positive.shape
+        zero = x.new_zeros((), dtype=torch.float64)
+        sum_p, sum_n, value = zero, zero, zero
+        blocks = list(row_blocks(rows, columns, x.device))
+        for start, stop in blocks:
+            block = self._block(pairs, squared, row, column, start, stop)
+            sum_p = sum_p + torch.where(block.positive, block.weight, 0.0).sum()
+            sum_n = sum_n + torch.where(block.negative, block.weight, 0.0).sum()
+            # The released value has no weights.
+            hinge = (f32(self.margin) - block.distance).clamp_(min=0)
+            terms = torch.where(block.positive, block.squared, hinge.square_())
+            value = value + terms.mul_(block.positive | block.negative).sum()
+
+        count = (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
         # Within one batch each pair stands at (i, j) and (j, i): sums here are twice those over unordered pairs.
         twice = 2 if pairs.itself and not self.ordered else 1
         epsilon = twice * _WEIGHT_EPSILON
-        raw = self.pair_weights(squared, hinge, positive, negative) * lesser
-        weight_p, weight_n = torch.where(positive, raw, 0.0), torch.where(negative, raw, 0.0)
         if self.halves:
-            weight = 0.5 * weight_p / (weight_p.sum() + epsilon) + 0.5 * weight_n / (weight_n.sum() + epsilon)
+            scale_p, scale_n = 0.5 / (sum_p + epsilon), 0.5 / (sum_n + epsilon)
         else:
-            weight = (weight_p + weight_n) / ((weight_p + weight_n).sum() + epsilon)
-        force = torch.where(positive, 1.0, torch.where(negative, -hinge / (distance + _FORCE_EPSILON), 0.0))
-        # Equal rows have no direction: without this, rounding noise of theirs, times 1e4, would enter.
-        coefficient = torch.where(distance > 0, weight * force, 0.0) * (twice / count)
-        return weight, value, coefficient
+            scale_p = scale_n = 1 / (sum_p + sum_n + epsilon)
 
-    def _weighted(self, pairs: PairBatch, value: Tensor, coefficient: Tensor) -> Tensor:
-        x, y = pairs.embeddings, pairs.partners
-        if pairs.itself:
-            return released(x, value, forces(coefficient + coefficient.T, x))
-        return released(y, released(x, value, forces(coefficient, x, y)), forces(coefficient.T, y, x))
+        paper = self.variant == "paper"
+        margin = self.margin if paper else f32(self.margin)
+        weighted = zero
+        # float64 only where blocks add up in it.
+        gradient = torch.zeros_like(x, dtype=torch.float64)
+        partner_gradient = gradient if pairs.itself else torch.zeros_like(y, dtype=torch.float64)
+        for start, stop in blocks:
+            block = self._block(pairs, squared, row, column, start, stop)
+            weight = block.weight.mul_(torch.where(block.positive, scale_p, scale_n * block.negative))
+            hinge = (margin - block.distance).clamp_(min=0)
+            if paper:
+                weighted = weighted + weight.mul(torch.where(block.positive, block.squared, hinge.square())).sum()
+            force = -hinge / (block.distance if paper else block.distance + _FORCE_EPSILON)
+            coefficient = torch.where(block.positive, 1.0, force).mul_(weight)
+            # Equal rows have no direction: without this, rounding noise of theirs, times 1e4, would enter.
+            coefficient = torch.where(block.distance > 0, coefficient, 0.0)
+            if not paper:
+                coefficient = coefficient.mul_(twice / count)
+            add_forces(gradient[start:stop], coefficient, squared.x[start:stop], squared.y)
+            add_forces(partner_gradient, coefficient.T, squared.y, squared.x[start:stop])
+        return 0.5 * weighted if paper else value / (2 * count), gradient, partner_gradient
 
-    def _paper(self, pairs: PairBatch, weight: Tensor) -> Tensor:
-        """Weighted mean of the contrastive terms, its exact gradient, weights constant."""
-        distance = distances(pairs.embeddings, None if pairs.itself else pairs.partners)
-        hinge = (self.margin - distance).clamp(min=0)
-        terms = torch.where(pairs.positive, distance.square(), torch.where(pairs.negative, hinge.square(), 0.0))
-        return 0.5 * (weight.to(terms.dtype) * terms).sum()
+    def _block(
+        self, pairs: PairBatch, distances: SquaredDistances, row: Tensor, column: Tensor, start: int, stop: int
+    ) -> _Block:
+        positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
+        squared = distances.rows(start, stop)
+        distance = squared.sqrt()
+        hinge = (f32(self.margin) - distance).clamp_(min=0)
+        lesser = torch.minimum(row[start:stop, None], column[None, :])
+        weight = lesser.mul_(self.pair_weights(squared, hinge, positive, negative))
+        return _Block(squared, distance, weight, positive, negative)

@@ -68,7 +68,7 @@ def row_blocks(rows: int, columns: int, device: torch.device) -> Iterator[tuple[
     """(start, stop) of blocks of rows: on a CPU few enough for its caches, on a GPU enough to keep it busy."""
     if columns == 0:
         return
-    least, pairs = (64, 2**14) if device.type == "cpu" else (256, 2**18)
+    least, pairs = (32, 2**13) if device.type == "cpu" else (256, 2**18)
     size = max(least, pairs // max(columns, 1))
     for start in range(0, rows, size):
         yield start, min(start + size, rows)
@@ -78,7 +78,12 @@ def forces(coefficients: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
     """(N, D) sums over j of coefficients[i, j] * (x_i - y_j); a float64 product with `coefficients` (N, M)."""
     x = x.detach().double()
     y = x if y is None else y.detach().double()
-    return (coefficients.sum(1, keepdim=True) * x).addmm_(coefficients, y, alpha=-1)
+    return add_forces(torch.zeros_like(x), coefficients, x, y)
+
+
+def add_forces(total: Tensor, coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Add the forces to `total` (N, D), in place; all float64, nothing of the size of x or y is made."""
+    return total.addcmul_(coefficients.sum(1, keepdim=True), x).addmm_(coefficients, y, alpha=-1)
 
 
 class _Distances(torch.autograd.Function):
