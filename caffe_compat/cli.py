@@ -84,14 +84,19 @@ def convert(source: Path, target: Path, mat_version: str, image_root: Path | Non
 @click.option("--weights", type=file_argument, help=".caffemodel of the net; without it the fillers' values.")
 @click.option("--size", type=int, help="Height and width of the input where they differ from the prototxt's.")
 @click.option("--opset", type=int, default=19, show_default=True)
+@click.option(
+    "--preprocessing",
+    type=click.Choice([*DIALECTS[1:], "pytorch"]),
+    help="Whose image pipeline the metadata describe; --dialect's by default.",
+)
 @dialect_option
-def export(
-    prototxt: Path, target: Path, weights: Path | None, size: int | None, opset: int, dialect: str | None
-) -> None:
+def export(prototxt: Path, target: Path, preprocessing: str | None, **options: Any) -> None:
     """Write a deploy net as ONNX, checked against onnxruntime on random inputs."""
     from caffe_compat.export import export as run
+    from caffe_compat.preprocessing import PREPROCESSING
 
-    click.echo(run(prototxt, weights, target, dialect=dialect, size=size, opset=opset))
+    chosen = PREPROCESSING[preprocessing] if preprocessing else None
+    click.echo(run(prototxt, options.pop("weights"), target, preprocessing=chosen, **options))
 
 
 @cli.command()
@@ -151,8 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.exit_code
     except SystemExit as stop:
         return int(stop.code or 0)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return 2
+    except click.ClickException as error:
+        click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
         return 2
     except (ValueError, OSError, KeyError, ImportError) as error:
         if debug:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 from caffe_compat.binaryproto import read_binaryproto, write_binaryproto
 from caffe_compat.caffemodel import read_caffemodel, read_layers, write_caffemodel
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
+from caffe_compat.files import atomic_path, read_npy, read_npz
 from caffe_compat.matfile import load_split, save_split
 from caffe_compat.prototxt import read_net, read_solver, upgrade_net, upgrade_solver, write
 from caffe_compat.schema import message_class
 from caffe_compat.solverstate import read_solverstate, write_solverstate
+from caffe_compat.text import layers_placed
 from caffe_compat.wire import parse_message
 
 _TORCH = {"pth", "safetensors", "pt"}
@@ -56,7 +58,7 @@ def convert(
             np.savez(file, **arrays)  # type: ignore[arg-type]
         return f"{target}: {len(arrays)} arrays named LAYER:BLOB"
     if pair == ("npz", "caffemodel"):
-        weights = _read_npz(source)
+        weights = read_weights_npz(source)
         write_caffemodel(target, weights)
         return f"{target}: {len(weights)} layers with blobs"
     if pair == ("solverstate", "solverstate"):
@@ -69,7 +71,7 @@ def convert(
             np.save(file, array)
         return f"{target}: {array.shape}"
     if pair == ("npy", "binaryproto"):
-        array = np.load(source, allow_pickle=False)
+        array = read_npy(source)
         write_binaryproto(target, array)
         return f"{target}: {array.shape}"
     if pair == ("mat", "mat"):
@@ -83,14 +85,20 @@ def convert(
     raise ValueError(f"no conversion from .{pair[0]} ({source}) to .{pair[1]} ({target})")
 
 
-def _read_npz(path: Path) -> dict[str, list[np.ndarray]]:
+def read_weights_npz(path: Path) -> dict[str, list[np.ndarray]]:
+    """Layer name -> blobs from an .npz whose arrays are named LAYER:0, LAYER:1, ..."""
     weights: dict[str, list[np.ndarray]] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in sorted(arrays.files, key=lambda k: (k.rpartition(":")[0], int(k.rpartition(":")[2] or -1))):
-            name, _, index = key.rpartition(":")
-            if not name or int(index) != len(weights.setdefault(name, [])):
-                raise CaffeFormatError(f'array "{key}": expected LAYER:0, LAYER:1, ...', file=path)
-            weights[name].append(arrays[key])
+    arrays = read_npz(path)
+    for key in arrays:
+        if not re.fullmatch(r".+:\d+", key):
+            raise CaffeFormatError(f'array "{key}": expected LAYER:0, LAYER:1, ...', file=path)
+        weights.setdefault(key.rpartition(":")[0], [])
+    for name, blobs in weights.items():
+        count = sum(key.rpartition(":")[0] == name for key in arrays)
+        missing = [i for i in range(count) if f"{name}:{i}" not in arrays]
+        if missing:
+            raise CaffeFormatError(f'layer "{name}" has {count} arrays, but no "{name}:{missing[0]}"', file=path)
+        blobs.extend(arrays[f"{name}:{i}"] for i in range(count))
     return weights
 
 
@@ -108,10 +116,11 @@ def upgrade(
             temporary.write_bytes(upgrade_net(net).SerializeToString())
         return f"{target}: {count} V0/V1 layers upgraded"
     message = read_any(source, dialect=dialect, rename=rename)
-    if message.DESCRIPTOR.name == "SolverParameter":
-        done, what = upgrade_solver(message), "solver"
-    else:
-        done, what = upgrade_net(message), f"{len(message.layers)} V0/V1 layers upgraded"
+    with layers_placed(source):
+        if message.DESCRIPTOR.name == "SolverParameter":
+            done, what = upgrade_solver(message), "solver"
+        else:
+            done, what = upgrade_net(message), f"{len(message.layers)} V0/V1 layers upgraded"
     with atomic_path(target) as temporary:
         temporary.write_text(write(done), encoding="utf-8")
     return f"{target}: {what}"

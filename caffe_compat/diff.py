@@ -14,6 +14,7 @@ import torch
 from rich.table import Table
 
 from caffe_compat.errors import CaffeFormatError
+from caffe_compat.files import read_npz
 from caffe_compat.net import CaffeNet, load_net
 from caffe_compat.seeded import seed_weights, seeded_images
 
@@ -105,7 +106,12 @@ def diff_net(
 
     Raises:
         CaffeFormatError: no such record, or one that does not fit the net.
+        ValueError: a device that is not there.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"cannot compute on device {device!r}: {str(error).splitlines()[0]}") from None
     path = Path(reference)
     record = _Samples(path, dtype) if path.is_dir() else _Whole(path, dtype)
     net = load_net(prototxt, weights, dialect=dialect, phase=phase)
@@ -168,8 +174,8 @@ class _Samples:
         suffix = suffixes[self.dtype]
         try:
             self.blobs = {b["name"]: b for b in json.loads((folder / f"manifest{suffix}.json").read_text())["blobs"]}
-            with np.load(folder / f"blobs{suffix}.npz", allow_pickle=False) as npz:
-                self.samples = {name: npz[blob["samples_key"]] for name, blob in self.blobs.items()}
+            npz = read_npz(folder / f"blobs{suffix}.npz")
+            self.samples = {name: npz[blob["samples_key"]] for name, blob in self.blobs.items()}
         except (OSError, ValueError, KeyError) as error:
             raise CaffeFormatError(f"not a recorded forward: {error}", file=folder) from error
         self.names = list(self.blobs)
@@ -206,11 +212,7 @@ class _Whole:
     seeded = False
 
     def __init__(self, path: Path, dtype: str | None) -> None:
-        try:
-            with np.load(path, allow_pickle=False) as npz:
-                self.blobs = {name: npz[name] for name in npz.files}
-        except (OSError, ValueError) as error:
-            raise CaffeFormatError(f"not an .npz of blobs: {error}", file=path) from error
+        self.blobs = read_npz(path)
         self.file = path
         self.names = list(self.blobs)
         kinds = {array.dtype for array in self.blobs.values()}

@@ -10,6 +10,7 @@ from caffe_compat.draw_layout import Box, boxes_of, place
 from caffe_compat.errors import UnsupportedLayerError
 from caffe_compat.files import atomic_path
 from caffe_compat.prototxt import filter_net, net_inputs, read_net, upgrade_net
+from caffe_compat.text import layers_placed
 
 _WIDTH, _HEIGHT, _GAP = 2.7, 0.62, 0.34  # inches: box and gap, so that 7 pt text fits
 _COLOURS = {
@@ -52,8 +53,9 @@ def draw_net(
     from matplotlib.figure import Figure
 
     message = read_net(source, dialect=dialect, rename=rename) if isinstance(source, str | Path) else source
-    net = filter_net(upgrade_net(message), phase=phase)
-    shapes = _shapes(message, phase)
+    with layers_placed(source):
+        net = filter_net(upgrade_net(message), phase=phase)
+        shapes = _shapes(message, phase)
     boxes = boxes_of(net)
     lines = place(boxes)
     places = [box.x for box in boxes] + [x for line in lines for x, _ in line]

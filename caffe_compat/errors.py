@@ -46,14 +46,19 @@ class UnsupportedLayerError(ValueError):
         layer: name of the layer in the net.
         type: its type string.
         dialects: the dialects whose Caffe has such a layer; empty when none of them does.
+        hint: what can be done about it.
     """
 
-    def __init__(self, layer: str, type: str, dialects: Sequence[str] = (), *, hint: str = "") -> None:
+    def __init__(self, layer: str, type: str, dialects: Sequence[str] = (), *, hint: str = "", place: str = "") -> None:
         self.layer = layer
         self.type = type
         self.dialects = tuple(dialects)
+        self.hint = hint
         known = f"dialects that know it: {', '.join(self.dialects)}" if self.dialects else "no dialect here knows it"
-        super().__init__(f'layer "{layer}": type "{type}" is not supported ({known})' + (f"; {hint}" if hint else ""))
+        place = f"{place}: " if place else ""
+        super().__init__(
+            f'{place}layer "{layer}": type "{type}" is not supported ({known})' + (f"; {hint}" if hint else "")
+        )
 
 
 class DialectError(ValueError):

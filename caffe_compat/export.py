@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ class ExportReport:
     inputs: dict[str, tuple[str | int, ...]]
     outputs: list[str]
     batch_sizes: list[int]
+    preprocessing: Preprocessing | None = None
     max_error: dict[str, float] = field(default_factory=dict)
     relative_error: dict[str, float] = field(default_factory=dict)
 
@@ -39,7 +42,12 @@ class ExportReport:
             for name in self.outputs
         ]
         sizes = ", ".join(map(str, self.batch_sizes))
-        return f"{self.path}: opset {self.opset}; onnxruntime at batch sizes {sizes}: " + "; ".join(rows)
+        images = (
+            f"preprocessing: {self.preprocessing.source}"
+            if self.preprocessing
+            else "no preprocessing recorded (a net read as bvlc does not say whose images it takes)"
+        )
+        return f"{self.path}: opset {self.opset}; onnxruntime at batch sizes {sizes}: {'; '.join(rows)}; {images}"
 
 
 class _Positional(nn.Module):
@@ -73,10 +81,11 @@ def export_onnx(
     Args:
         outputs: blob names; default the net's outputs.
         size: height and width of 4-axis inputs, where they shall differ from the prototxt's.
-        preprocessing: kept as JSON in the file's metadata under "preprocessing"; default the dialect's.
+        preprocessing: kept as JSON in the file's metadata under "preprocessing", with the size that the file takes;
+            default that of the net's fork. A net read as bvlc says nothing of its images: then none is kept.
 
     Raises:
-        ValueError: a TRAIN-phase or float64 net, an opset below 19, a name that is no blob, a net whose own outputs
+        ValueError: a TRAIN-phase or float64 net, one with a loss, one that ONNX cannot hold, an opset below 19, a name that is no blob, a net whose own outputs
             are not finite (BatchNorm without weights divides by nearly 0).
         CaffeFormatError: onnxruntime computes something else; nothing is written.
         ImportError: without the extra `onnx`.
@@ -86,6 +95,9 @@ def export_onnx(
         raise ValueError(f"only TEST nets are exported; this one was built for phase {net.phase}")
     if opset < MIN_OPSET:
         raise ValueError(f"opset must be at least {MIN_OPSET}, got {opset}")
+    loss = next((layer for layer in net.plan.layers if layer.is_loss), None)
+    if loss is not None:
+        raise ValueError(f"{loss} is a loss: export the deploy net, without losses")
     outputs = list(outputs or net.plan.outputs)
     unknown = [name for name in outputs if name not in net.plan.shapes]
     if unknown:
@@ -98,26 +110,43 @@ def export_onnx(
 
     module = _Positional(net, list(shapes), outputs).eval()
     batch = torch.export.Dim("batch", min=1)
-    program = torch.onnx.export(
-        module,
-        example,
-        dynamo=True,
-        opset_version=opset,
-        input_names=list(shapes),
-        output_names=outputs,
-        dynamic_shapes={"inputs": tuple({0: batch} for _ in shapes)},
-        verbose=False,
-    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch about its own internals
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                opset_version=opset,
+                input_names=list(shapes),
+                output_names=outputs,
+                dynamic_shapes={"inputs": tuple({0: batch} for _ in shapes)},
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ValueError(f"torch cannot express this net in ONNX: {error.__cause__ or error}") from error
     assert program is not None
     model = program.model_proto
-    if preprocessing is None:
-        preprocessing = PREPROCESSING.get(net.dialect, PREPROCESSING["rll_cvpr19"])
-    facts = {METADATA_KEY: preprocessing.to_json(), "dialect": net.dialect, "net": net.message.name}
+    preprocessing = preprocessing or PREPROCESSING.get(net.dialect)
+    sides = {s[2] for s in shapes.values() if len(s) == 4 and s[2] > 1}
+    if preprocessing is not None and len(sides) == 1:
+        side = sides.pop()
+        # Where images are not cropped after the resize (OSM), the resize leads to the net's size.
+        resized = side if preprocessing.resize_size == preprocessing.size else preprocessing.resize_size
+        preprocessing = dataclasses.replace(preprocessing, size=side, resize_size=resized)
+    facts = {"dialect": net.dialect, "net": net.message.name}
+    if preprocessing is not None:
+        facts[METADATA_KEY] = preprocessing.to_json()
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model, full_check=True)
 
     report = ExportReport(
-        Path(path), _opset(model), {n: ("batch", *s[1:]) for n, s in shapes.items()}, outputs, list(batch_sizes)
+        Path(path),
+        _opset(model),
+        {n: ("batch", *s[1:]) for n, s in shapes.items()},
+        outputs,
+        list(batch_sizes),
+        preprocessing,
     )
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     for count in batch_sizes:

@@ -10,12 +10,14 @@ from typing import Any
 from rich.table import Table
 
 from caffe_compat.binaryproto import read_binaryproto
-from caffe_compat.caffemodel import read_layers
-from caffe_compat.convert import kind_of, read_any
+from caffe_compat.caffemodel import LayerWeights, read_layers
+from caffe_compat.convert import kind_of, read_any, read_weights_npz
+from caffe_compat.files import read_npy
 from caffe_compat.matfile import load_splits
 from caffe_compat.prototxt import write
 from caffe_compat.schema import dialect_of
 from caffe_compat.solverstate import read_solverstate
+from caffe_compat.text import layers_placed
 
 
 def describe(
@@ -24,7 +26,14 @@ def describe(
     """Printable parts (text and rich tables) that describe a file; its kind is told by the suffix."""
     kind = kind_of(path)
     if kind == "caffemodel":
-        yield from _weights(path)
+        yield from _weights(read_layers(path))
+    elif kind == "npz":
+        yield from _weights([LayerWeights(name, "", blobs) for name, blobs in read_weights_npz(path).items()])
+    elif kind == "npy":
+        array = read_npy(path)
+        yield f"array {_shape(array.shape)} {array.dtype}"
+    elif kind in ("pth", "pt", "safetensors"):
+        yield from _bn_inception(path)
     elif kind == "solverstate":
         state = read_solverstate(path)
         shapes = ", ".join(_shape(h.shape) for h in state.history)
@@ -46,7 +55,8 @@ def describe(
             yield f"solver, dialect {dialect_of(message)}"
             yield write(message)
         else:
-            yield from _net(message, phase)
+            with layers_placed(path):
+                yield from _net(message, phase)
 
 
 def _net(message: Any, phase: str) -> Iterator[Any]:
@@ -101,8 +111,16 @@ def layer_costs(net: Any) -> tuple[list[int], list[int]]:
     return parameters, macs
 
 
-def _weights(path: Path) -> Iterator[Any]:
-    layers = read_layers(path)
+def _bn_inception(path: Path) -> Iterator[Any]:
+    from caffe_compat.bn_inception import read_weights
+
+    state, preprocessing, report = read_weights(path)
+    yield str(report)
+    yield from _weights([LayerWeights(name, "", [value.numpy()]) for name, value in state.items()])
+    yield f"preprocessing: {preprocessing.to_json()}"
+
+
+def _weights(layers: list[LayerWeights]) -> Iterator[Any]:
     table = Table()
     for name in ("layer", "type", "blobs", "dtype"):
         table.add_column(name, overflow="fold")

@@ -18,6 +18,7 @@ from caffe_compat.net_plan import Plan, Step, make_plan
 from caffe_compat.net_weights import LoadReport, copy_weights
 from caffe_compat.prototxt import filter_net, read_net, upgrade_net
 from caffe_compat.schema import dialect_of
+from caffe_compat.text import layers_placed
 
 
 class LearnableBlob(NamedTuple):
@@ -65,7 +66,8 @@ def load_net(
         message = prototxt
         if dialect not in (None, dialect_of(message)):
             raise DialectError(f"the message was parsed as {dialect_of(message)}, not as {dialect}")
-    net = CaffeNet(message, phase=phase, level=level, stages=stages, generator=generator)
+    with layers_placed(prototxt):
+        net = CaffeNet(message, phase=phase, level=level, stages=stages, generator=generator)
     if weights is not None:
         report = net.load_caffemodel(weights)
         if report.only_in_file or report.only_in_net:

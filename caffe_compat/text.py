@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from caffe_compat.errors import CaffeFormatError
+from caffe_compat.errors import CaffeFormatError, UnsupportedLayerError
 from caffe_compat.schema import DIALECTS, check_dialect, message_class
 from caffe_compat.schema.tables import tables
 
@@ -40,6 +41,32 @@ def load_text(source: str | Path) -> tuple[str, str]:
         )
     # Comments in any encoding are common; bytes that are not UTF-8 only matter inside a value, where they raise.
     return data.decode("utf-8-sig", errors="surrogateescape"), str(path)
+
+
+@contextmanager
+def layers_placed(source: str | Path | Any) -> Iterator[None]:
+    """Give errors that name a layer the file and the line where `source` (path or prototxt text) says its name."""
+    try:
+        yield
+    except (CaffeFormatError, UnsupportedLayerError) as error:
+        if not isinstance(source, str | Path) or getattr(error, "file", None) is not None:
+            raise
+        text, file = load_text(source)
+        if isinstance(error, UnsupportedLayerError):
+            line = _line_of_layer(text, error.layer)
+            place = f"{file}:{line}" if line else file
+            raise UnsupportedLayerError(
+                error.layer, error.type, error.dialects, hint=error.hint, place=place
+            ) from error
+        named = re.match(r'layer "(.*?)"', error.message)
+        line = _line_of_layer(text, named[1]) if named else None
+        raise CaffeFormatError(error.message, file=file, line=line) from error
+
+
+def _line_of_layer(text: str, name: str) -> int | None:
+    """Line of `name: "NAME"` in a layer; None where two layers (of two phases, say) or none carry the name."""
+    found = list(re.finditer(rf"""\blayers?\s*:?\s*{{[^{{}}]*?\bname\s*:\s*(["']){re.escape(name)}\1""", text))
+    return text.count("\n", 0, found[0].end()) + 1 if len(found) == 1 else None
 
 
 def rename_fields(text: str, rename: Mapping[str, str | None]) -> str:

@@ -69,6 +69,12 @@ class Slice(Layer):
 class Reshape(Layer):
     """Replace `num_axes` axes from `axis` on by `shape`; dim 0 keeps the bottom's size there, one -1 is inferred."""
 
+    def setup(self) -> None:
+        param = self.message.reshape_param
+        # CaffeMex's own field; no released file sets it and no recorded layer shows what it does.
+        if "default_insert" in param.DESCRIPTOR.fields_by_name and param.HasField("default_insert"):
+            raise ValueError(f"{self}: default_insert is not supported; write all of shape out instead")
+
     def target(self, shape: Shape) -> Shape:
         param = self.message.reshape_param
         # axis -1 inserts after the last axis, hence the extra place.

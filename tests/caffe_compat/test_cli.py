@@ -94,6 +94,13 @@ def test_info_of_means_and_lists(tiny, run, tmp_path):
     assert code == 0 and "3 images, 2 classes, with boxes" in out
 
 
+def test_info_of_arrays(tiny, run, tmp_path):
+    run("convert", tiny / "rll_tpami" / "init.caffemodel", tmp_path / "a.npz")
+    assert "conv2b 6x3x3x3 float32 162" in words(run("info", tmp_path / "a.npz")[1])
+    np.save(tmp_path / "a.npy", np.zeros((3, 2)))
+    assert run("info", tmp_path / "a.npy")[1] == "array 3x2 float64\n"
+
+
 def test_conversions_there_and_back(tiny, run, tmp_path):
     source = tiny / "rll_cvpr19" / "tiny_h5_iter_3.caffemodel.h5"
     weights = read_caffemodel(source)
@@ -192,7 +199,26 @@ def test_draw_without_shapes_and_of_nothing(tmp_path):
         ),
         (["info", "{tmp}/cut.caffemodel"], "error: {tmp}/cut.caffemodel: byte "),
         (["info", "{tiny}/rll_tpami/deploy.prototxt"], "one of: rll_cvpr19, rll_tpami, osm_aaai19"),
-        (["info", "{tmp}/unknown.prototxt"], 'layer "w": type "Warp" is not supported'),
+        (
+            ["info", "{tmp}/unknown.prototxt"],
+            'error: {tmp}/unknown.prototxt:2: layer "w": type "Warp" is not supported',
+        ),
+        (["info", "{tmp}/unfit.prototxt"], 'error: {tmp}/unfit.prototxt:3: layer "r" (ReLU): unknown bottom "z"'),
+        (["info", "{tmp}/junk.npz"], "error: {tmp}/junk.npz: not an .npz of arrays"),
+        (["info", "{tmp}/junk.pth"], "error: {tmp}/junk.pth: not a PyTorch weights file"),
+        (["info", "{tmp}/junk.safetensors"], "error: {tmp}/junk.safetensors: not a safetensors file"),
+        (["convert", "{tmp}/junk.npz", "{tmp}/x.caffemodel"], "error: {tmp}/junk.npz: not an .npz of arrays"),
+        (["convert", "{tmp}/junk.npy", "{tmp}/x.binaryproto"], "error: {tmp}/junk.npy: not an .npy array"),
+        (["convert", "{tiny}/rll_tpami/init.caffemodel", "{tmp}/no/x.npz"], "x.npz: there is no folder {tmp}/no"),
+        (["convert", "{tiny}/rll_tpami/init.caffemodel", "{tmp}/x.pth"], "not the weights of a BN-Inception"),
+        (
+            ["diff", "{tiny}/rll_tpami/deploy.prototxt", "--reference", "{tmp}/junk.npz", "--dialect", "rll_tpami"],
+            "error: {tmp}/junk.npz: not an .npz of arrays",
+        ),
+        (
+            ["diff", "{tiny}/rll_tpami/deploy.prototxt", "--reference", "{tmp}", "--device", "moon"],
+            "cannot compute on device 'moon'",
+        ),
         (["convert", "{tmp}/cut.caffemodel", "{tmp}/x.mat"], "no conversion from .caffemodel"),
         (["draw", "{tiny}/rll_tpami/train.prototxt", "{tmp}/x.bmpx"], "unknown picture format"),
         (["info", "{tmp}/nowhere"], "does not exist"),
@@ -202,16 +228,18 @@ def test_draw_without_shapes_and_of_nothing(tmp_path):
 )
 def test_errors_are_one_line_with_exit_code_2(tiny, run, tmp_path, arguments, message):
     (tmp_path / "bad.prototxt").write_text('name: "n"\nfoo: 1\n')
-    (tmp_path / "unknown.prototxt").write_text(
-        'input: "x" input_dim: 1 input_dim: 1 input_dim: 1 input_dim: 1 layer { name: "w" type: "Warp" bottom: "x" }'
-    )
+    data = 'input: "x" input_dim: 1 input_dim: 1 input_dim: 1 input_dim: 1'
+    (tmp_path / "unknown.prototxt").write_text(data + '\nlayer { name: "w" type: "Warp" bottom: "x" }')
+    (tmp_path / "unfit.prototxt").write_text(data + '\nlayer {\n  name: "r" type: "ReLU" bottom: "z" top: "y" }')
+    for suffix in ("npz", "npy", "pth", "safetensors"):
+        (tmp_path / f"junk.{suffix}").write_bytes(b"junk")
     (tmp_path / "cut.caffemodel").write_bytes((tiny / "rll_tpami" / "init.caffemodel").read_bytes()[:1001])
     places = {"tmp": tmp_path, "tiny": tiny}
     before = sorted(tmp_path.iterdir())
     code, out, err = run(*[a.format(**places) for a in arguments])
     assert code == 2 and out == ""
     assert message.format(**places) in err and "Traceback" not in err
-    assert not err.startswith("error") or err.count("\n") == 1
+    assert err.startswith("error: ") and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,9 +59,21 @@ def test_tiny_net(tiny: Path, tiny_onnx: tuple[Path, Any]) -> None:
 
 def test_metadata(tiny_onnx: tuple[Path, Any]) -> None:
     facts = {p.key: p.value for p in onnx.load(tiny_onnx[0]).metadata_props}
-    assert Preprocessing.from_json(facts["preprocessing"]) == PREPROCESSING["rll_cvpr19"]
+    # The fork's pipeline, cropped to the size that this file takes.
+    assert Preprocessing.from_json(facts["preprocessing"]) == replace(PREPROCESSING["rll_cvpr19"], size=19)
     assert facts["dialect"] == "rll_cvpr19"
     assert facts["net"] == "Tiny"
+
+
+def test_stock_nets_name_their_preprocessing_or_have_none(tmp_path: Path) -> None:
+    net = load_net(
+        'input: "x" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8'
+        ' layer { name: "r" type: "ReLU" bottom: "x" top: "y" }'
+    )
+    assert export_onnx(net, tmp_path / "a.onnx").preprocessing is None
+    assert "preprocessing" not in {p.key for p in onnx.load(tmp_path / "a.onnx").metadata_props}
+    named = export_onnx(net, tmp_path / "b.onnx", preprocessing=PREPROCESSING["osm_aaai19"])
+    assert named.preprocessing == replace(PREPROCESSING["osm_aaai19"], size=8, resize_size=8)  # no crop there
 
 
 def test_a_graph_that_computes_something_else_is_not_written(
@@ -100,6 +113,9 @@ def test_refusals(tiny: Path, tmp_path: Path) -> None:
         export_onnx(net, tmp_path / "x.onnx", opset=11)
     with pytest.raises(ValueError, match=r"net\.float\(\)"):
         export_onnx(net.double(), tmp_path / "x.onnx")
+    with pytest.raises(ValueError, match=r'layer "loss" .* is a loss'):
+        export_onnx(load_net(folder / "train.prototxt", dialect="rll_cvpr19"), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
     train = load_net(folder / "train.prototxt", phase="TRAIN", dialect="rll_cvpr19")
     with pytest.raises(ValueError, match="phase TRAIN"):
         export_onnx(train, tmp_path / "x.onnx")

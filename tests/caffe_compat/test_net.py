@@ -317,3 +317,25 @@ def test_weights_by_name():
         net.load_caffemodel({"conv": [weight]})
     with pytest.warns(UserWarning, match="in the net only"):
         build(INPUT + CONV + layer("sc", "Scale", "conv", "sc"), weights={"conv": [weight, bias]})
+
+
+def test_the_line_of_a_layer_is_named_where_it_is_certain(tmp_path):
+    file = tmp_path / "x.prototxt"
+    data = 'input: "x" input_dim: 1 input_dim: 1 input_dim: 1 input_dim: 1\n'
+    bad = 'layer {\n name: "a" type: "ReLU" bottom: "nothing" top: "y" }\n'
+    file.write_text(data + "# a comment\n" + bad)
+    with pytest.raises(CaffeFormatError, match=f'^{file}:4: layer "a"') as caught:
+        load_net(file)
+    assert (caught.value.file, caught.value.line) == (str(file), 4)
+    # Two layers of that name, for two phases: the text does not say which one failed.
+    file.write_text(data + bad + 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" include { phase: TRAIN } }')
+    with pytest.raises(CaffeFormatError, match=f'^{file}: layer "a"'):
+        load_net(file)
+    with pytest.raises(CaffeFormatError, match=r'^<text>:3: layer "a"'):
+        load_net(data + bad)
+
+
+def test_a_reshape_field_of_unknown_effect_is_refused():
+    text = 'input: "x" input_dim: 2 input_dim: 3 input_dim: 4 input_dim: 4 layer { name: "r" type: "Reshape" bottom: "x" top: "y" reshape_param { default_insert: 2 shape { dim: 2 dim: -1 } } }'
+    with pytest.raises(CaffeFormatError, match="default_insert is not supported"):
+        load_net(text, dialect="rll_tpami")
