@@ -19,7 +19,7 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.runner.evidence import Row, open_link, recorded
 
 # recipe dialect and data set -> recorded TEST forward of its headline net, recorded training run in float64
-_FORWARDS = {("rll_cvpr19", "sop"): "nets/rll_cvpr19_sop_test_concat"}
+_FORWARDS = {("rll_cvpr19", data): "nets/rll_cvpr19_sop_test_concat" for data in ("sop", "cub")}  # one and the same net
 _RUNS = {("rll_cvpr19", "sop"): "train/rll_cvpr19_sop_m12_f64"}
 _STEPS = 3  # parameters are recorded after 1, 3 and 10
 
@@ -73,7 +73,9 @@ def loss(recipe: Recipe) -> Row:
 
 
 def _loss_error(name: str, case: dict[str, Any], arrays: Any, dialect: str, layer_type: str) -> float:
-    keys = [key for i in range(4) if (key := f"{name}:input:bottom_{i}") in arrays]  # embeddings, labels, perhaps weights
+    keys = [
+        key for i in range(4) if (key := f"{name}:input:bottom_{i}") in arrays
+    ]  # embeddings, labels, perhaps weights
     bottoms = [torch.from_numpy(arrays[key]).double() for key in keys]
     bottoms[0].requires_grad_()
     message = prototxt.parse(case["layer_param"], "LayerParameter", dialect)

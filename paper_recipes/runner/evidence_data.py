@@ -50,12 +50,16 @@ def images(recipe: Recipe) -> Row:
     reference = "authors' .m pipeline" if recipe.torch is None else "authors' torchvision transforms"
     fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
     name = recipe.images["pipeline"]
-    if name not in ("RllSop", "RllV03") or fields.keys() - {"crop"}:
+    if name == "RllV04":
+        return _crop_sizes(pipelines.RllV04(**fields), reference)
+    if name not in ("RllSop", "RllV03"):
         return open_link("images", reference, "no recording of this pipeline in golden/data")
     pipeline = getattr(pipelines, name)
     folder = golden.DATA / "matlab_images"
     with np.load(folder / "process_ori_image_aug_v02_rgb_near_white.npz") as z:
-        got = pipeline(**fields, square=0).test(z["image"]).transpose(2, 1, 0)  # MATLAB's (width, height, channel)
+        got = (
+            pipeline(**{**fields, "square": 0}).test(z["image"]).transpose(2, 1, 0)
+        )  # MATLAB's (width, height, channel)
         errors = [
             np.abs(got[:8, :8] - z["out_corner"]).max(),
             np.abs(got[-8:, -8:] - z["out_last"]).max(),
@@ -73,8 +77,24 @@ def images(recipe: Recipe) -> Row:
                 abs(out[1, 0, 1] - out[1, 0, 0] - z["col_step"][i]),
             ]
         count = len(z["rand_queue"])
-    compared = f"{name}: a bordered picture, {count} recorded crops and flips, grey levels"
+    # The recordings are of v02; v03 is the same script with the crop size as an argument.
+    compared = f"{name}: a bordered picture, {count} crops and flips recorded of v02, grey levels"
     return recorded("images", reference, compared, float(max(errors)), 0.0)
+
+
+def _crop_sizes(pipeline: pipelines.RllV04, reference: str) -> Row:
+    """Height and width of the random crop from recorded random numbers, and the test crop's size and place."""
+    with np.load(golden.DATA / "matlab_images" / "train_aug_geometry_v04_rll_tpami.npz") as z:
+        errors = []
+        for draws, height, width in zip(z["rand_queue"], z["height"], z["width"]):
+            got = pipeline.draw_size(_Recorded(draws))
+            errors += [abs(got[0] - float(height)), abs(got[1] - float(width))]
+        rows, columns = np.mgrid[0:256, 0:256]
+        test = pipeline.test(np.stack([rows, columns, np.zeros_like(rows)], axis=2).astype(np.uint8))
+        place = [*test.shape[1:], test[2, 0, 0] + 124, test[1, 0, 0] + 118]
+        errors += [abs(float(a) - float(b)) for a, b in zip(place, z["test_center"])]
+        count = len(z["height"])
+    return recorded("images", reference, f"RllV04: {count} recorded crop sizes, the test crop", max(errors), 0.0)
 
 
 def sampler(recipe: Recipe) -> Row:
