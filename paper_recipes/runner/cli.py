@@ -147,6 +147,31 @@ def run(recipe: Recipe, **options: Any) -> None:
 
 @cli.command()
 @click.argument("recipe", type=RECIPE)
+@click.option(
+    "--model", type=click.Path(path_type=Path), required=True, help="Trained model: .caffemodel, checkpoint, .pth."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set. [default: the embedded letters]")
+@click.option("--protocol", metavar="RULES", help="Another recipe's rules by its name, or self, query-gallery, reid.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for embeddings and scores.")
+@click.option("--device", default=None, help="cpu, cuda, cuda:1, ... [default: cuda if there is one]")
+@click.option("--smoke", is_flag=True, help="A handful of embedded letters: does every step of the path run?")
+@click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
+def evaluate(recipe: Recipe, **options: Any) -> None:
+    """Score a trained model by its paper's protocol, without training.
+
+    Takes the authors' .caffemodel, checkpoints of `run`, and .pth or .safetensors files of PyTorch recipes. On the
+    official data the exit code is 1 if the published values are not met. Embeddings are saved as .npy.
+    """
+    from paper_recipes.runner import score_model
+
+    if (rules := options["protocol"]) is not None and rules not in score_model.PROTOCOLS:
+        options["protocol"] = RECIPE.convert(rules, None, None).name
+    sys.exit(score_model.score_model(recipe, score_model.Options(**options)))
+
+
+@cli.command()
+@click.argument("recipe", type=RECIPE)
 def chain(recipe: Recipe) -> None:
     """Compute the chain of evidence: each link of the recipe against its reference."""
     from paper_recipes.runner import describe, evidence

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from paper_recipes import differences
 from paper_recipes.recipe import Caffe, Recipe
+from paper_recipes.runner.verdict import Verdict
 
 
 def show(recipe: Recipe) -> None:
@@ -87,6 +88,22 @@ def _loss_layers(caffe: Caffe) -> list[str]:
     return [f"{layer['type']} { ({k: v for k, v in layer.items() if k not in plumbing}) }" for layer in layers[:1]] + [
         f"and {len(layers) - 1} more on the other heads" for _ in layers[1:2]
     ]
+
+
+def scores(metrics: dict[str, dict[str, float]]) -> None:
+    """Metrics of each embedding, percent."""
+    table = Table("embedding", *next(iter(metrics.values())))
+    for name, values in metrics.items():
+        table.add_row(name, *(f"{value:.2f}" for value in values.values()))
+    Console().print(table)
+
+
+def verdict(result: Verdict) -> None:
+    table = Table("metric", "expected", "got", "verdict", "provenance", title="Verdict", title_justify="left")
+    for row in result.rows:
+        table.add_row(row.metric, f"{row.expected} ± {row.tolerance}", row.shown(), row.verdict, row.provenance)
+    Console().print(table)
+    Console().print("reproduced" if result.passed else "not reproduced")
 
 
 def evidence(rows: list[dict[str, str]]) -> None:

@@ -115,13 +115,18 @@ class CaffeEngine:
     def load_tensors(self, tensors: dict[str, torch.Tensor], iteration: int) -> None:
         """Continue after `iteration` steps; `tensors` come from `tensors()` of an engine of the same recipe."""
         solver = self.solver
-        for name, blobs in solver.net.params.items():
-            for i, blob in enumerate(blobs):
-                blob.copy_(tensors[f"blob/{name}/{i}"])
+        self.load_weights(tensors)
         count = sum(name.startswith("history/") for name in tensors)
         solver.optimizer.load_history([tensors[f"history/{i}"] for i in range(count)])
         solver.rate.current_step = int(tensors["current_step"])
         solver.iter = iteration
+
+    @torch.no_grad()
+    def load_weights(self, tensors: dict[str, torch.Tensor]) -> None:
+        """The training net's blobs alone, for evaluation."""
+        for name, blobs in self.solver.net.params.items():
+            for i, blob in enumerate(blobs):
+                blob.copy_(tensors[f"blob/{name}/{i}"])
 
 
 def _embedding_layers(net: dict[str, Any], blob: str) -> list[str]:

@@ -74,7 +74,19 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
     train, test, gallery = splits["train"], splits.get("test", splits.get("query")), splits.get("gallery")
     assert test is not None
     train, test, gallery = (_without_unused_boxes(recipe, split) for split in (train, test, gallery))
+    test, gallery = _roles(recipe, test, gallery)
     return Data(train, test, _describe(recipe.dataset, root, train, test, gallery), gallery)
+
+
+def _roles(recipe: Recipe, test: Split, gallery: Split | None) -> tuple[Split, Split | None]:
+    """Queries and gallery for the recipe's protocol, which may not be the data set's own."""
+    protocol = recipe.evaluation.protocol
+    if protocol == "query-gallery" and gallery is None:
+        return embedded.query_and_gallery(test, recipe.evaluation)
+    if (protocol == "self") != (gallery is None):
+        parts = "queries and a gallery" if gallery is not None else "one test set"
+        raise DataError(f"{recipe.dataset} has {parts}: protocol {protocol!r} does not apply")
+    return test, gallery
 
 
 def _open_own(recipe: Recipe, root: Path, official: DatasetError) -> Data:
