@@ -1,4 +1,4 @@
-"""The command line: `python -m paper_recipes list | show | run | chain | report`.
+"""The command line: `python -m paper_recipes list | show | run | evaluate | prepare | chain | report | compare`.
 
 torch is imported by the verbs that compute, not by those that only look something up.
 """
@@ -188,6 +188,43 @@ def report(run_directory: Path) -> None:
     from paper_recipes.runner import run as runner
 
     click.echo(runner.report(run_directory))
+
+
+@cli.command()
+@click.argument("dataset")
+@click.option(
+    "--archive", "archive_files", type=click.Path(path_type=Path), multiple=True, help="An official archive; repeat."
+)
+@click.option(
+    "--root", type=click.Path(path_type=Path), required=True, help="Folder of the data set, to make or to read."
+)
+@click.option("--check", is_flag=True, help="Only look: counts, images and, where prepared here, the lists' hashes.")
+@click.option("--password", help="Of In-shop's archive; its authors send it on request.")
+@click.option("--mat", is_flag=True, help="Also write each split as a .mat in the authors' form.")
+def prepare(dataset: str, **options: Any) -> None:
+    """Make a data set's folder from its official archives, verified against the published counts.
+
+    An interrupted call goes on where it stopped.
+    """
+    from paper_recipes.runner import archives
+
+    archives.prepare(dataset, **options)
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--format", "style", type=click.Choice(["markdown", "csv", "latex"]), default="markdown", show_default=True
+)
+@click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Recall over K as a picture.")
+def compare(runs: tuple[Path, ...], style: str, picture: Path | None) -> None:
+    """Put runs beside each other and beside the values that their recipes are held to."""
+    from paper_recipes.runner import compare as comparison
+
+    rows = comparison.lines(list(runs))
+    click.echo(comparison.as_text(rows, style), nl=False)
+    if picture is not None:
+        comparison.plot(rows, picture)
 
 
 def main() -> None:

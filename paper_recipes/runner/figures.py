@@ -60,6 +60,21 @@ def recall_curve(
     _save(fig, path)
 
 
+def recall_over_k(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
+    """Recall@K of several runs, K on a logarithmic axis; (label, points, dashed) each."""
+    fig, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for index, (label, points, dashed) in enumerate(curves):
+        ks, values = zip(*points)
+        style = "--" if dashed else "-"
+        axes.plot(ks, values, style, color=f"C{index % 10}", marker="o", markersize=4, label=label)
+    axes.set(xscale="log", xlabel="K", ylabel="recall@K [%]", title="Runs and published values")
+    ticks = sorted({k for _, points, _ in curves for k, _ in points})
+    axes.set_xticks(ticks, [str(k) for k in ticks])
+    axes.minorticks_off()
+    axes.legend(fontsize=7, frameon=False)
+    _save(fig, path)
+
+
 def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]) -> None:
     """Queries in the first column, their nearest neighbours behind them; green frame = same class, red = another."""
     columns = 1 + max(len(row["neighbours"]) for row in rows)

@@ -39,6 +39,12 @@ class Verdict:
         return all(row.verdict in ("as published", "suspiciously high") for row in self.rows)
 
 
+def best_of(recipe: Recipe, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+    """The evaluation with the highest headline metric, as the authors chose their checkpoint."""
+    first = recipe.expected[0]
+    return max(evaluations, key=lambda row: row["metrics"].get(first.test_net, {}).get(first.metric, -math.inf))
+
+
 def verify(recipe: Recipe, evaluations: list[dict[str, Any]]) -> Verdict | None:
     """Compare the best checkpoint, chosen as the authors chose theirs (headline metric on the test set).
 
@@ -46,8 +52,7 @@ def verify(recipe: Recipe, evaluations: list[dict[str, Any]]) -> Verdict | None:
     """
     if not evaluations or not recipe.expected:
         return None
-    first = recipe.expected[0]
-    best = max(evaluations, key=lambda row: row["metrics"].get(first.test_net, {}).get(first.metric, -math.inf))
+    best = best_of(recipe, evaluations)
     rows = tuple(
         Row(
             metric=f"{expected.test_net} {expected.metric}",
