@@ -93,12 +93,12 @@ def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...]) 
         cost="20,000 steps of 180 images",
         expected=expected,
         embedded=Embedded(
-            classes_per_batch=10,
+            classes_per_batch=6,  # many small steps teach more in ten minutes than few large ones
             images_per_class=3,
-            iterations=100,
+            iterations=240,
             train_classes=600,
             test_classes=60,
-            evaluate_every=25,
+            evaluate_every=120,
         ),
         deviations=(
             "random numbers are ours: MATLAB's rng(123) stream is not replayed draw for draw",

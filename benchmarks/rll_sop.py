@@ -1,0 +1,86 @@
+"""The main job on this machine: a training step split into its parts, feature extraction, peak memory."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from paper_recipes.registry import get
+from paper_recipes.runner import loading, plan, prepare
+from paper_recipes.runner.engine import CaffeEngine
+from paper_recipes.runner.run import _pipeline, _sampler
+from ports import determinism
+
+
+def run(quick: bool = False) -> list[dict[str, Any]]:
+    recipe = get("rll-sop")
+    determinism.configure(recipe.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scale = plan.embedded(recipe, full_batch=device.type == "cuda", smoke=quick)
+    data = prepare.open_embedded(scale, recipe.seed)
+    engine = CaffeEngine(recipe.caffe, device=device, seed=recipe.seed)
+    steps = 2 if quick else 6
+    sampler = _sampler(scale, data, recipe.seed)
+    batches = loading.train_batches(
+        data.train, sampler, _pipeline(recipe), seed=recipe.seed, first=0, last=steps + 1, device=device, workers=0
+    )
+    parts: dict[str, list[float]] = {name: [] for name in ("loading", "forward", "backward", "update", "step")}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        _wait(device)
+        start = time.perf_counter()
+        result = work()
+        _wait(device)
+        parts[name].append(time.perf_counter() - start)
+        return result
+
+    size = scale.sampler.batch_size
+    for _ in range(steps + 1):
+        batch = timed("loading", lambda: next(batches))
+        net, solver = engine.solver.net, engine.solver
+        inputs = {"data": engine._on_device(batch.images), "label": batch.labels.to(device)}
+        solver.optimizer.zero_grad(set_to_none=True)
+        timed("forward", lambda: net(**inputs))  # noqa: B023 - called at once
+        timed("backward", lambda: net.loss().backward())  # noqa: B023
+        for group in solver.optimizer.param_groups:
+            group["lr"] = 0.01
+        timed("update", solver.optimizer.step)
+        parts["step"].append(sum(parts[name][-1] for name in ("loading", "forward", "backward", "update")))
+    rows = []
+    for name, seconds in parts.items():
+        median = statistics.median(seconds[1:])  # the first step pays for kernels' set-up
+        share = median / statistics.median(parts["step"][1:])
+        rows.append(
+            {"name": f"step of {size} images: {name}", "ours": median, "unit": "s", "note": f"{share:.0%} of the step"}
+        )
+    rows.append(_extraction(engine, data, recipe, device, 8 if quick else 192))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rows.append({"name": "peak resident memory", "ours": peak, "unit": "GiB", "note": "whole process"})
+    if device.type == "cuda":
+        rows.append({"name": "peak GPU memory", "ours": torch.cuda.max_memory_allocated() / 2**30, "unit": "GiB"})
+    return rows
+
+
+def _extraction(engine: CaffeEngine, data: prepare.Data, recipe: Any, device: torch.device, count: int) -> dict[str, Any]:
+    """Images per second of the test path: decode, crop, resize, network."""
+    split = data.test.subset(range(min(count, len(data.test))))
+    engine.begin_embedding()
+    size = recipe.evaluation.batch_size
+    for warm in (True, False):
+        start = time.perf_counter()
+        some = split.subset(range(min(8, len(split)))) if warm else split
+        for images in loading.test_batches(some, _pipeline(recipe), batch_size=size, device=device):
+            engine.embed(images)
+        _wait(device)
+        seconds = time.perf_counter() - start
+    return {"name": "feature extraction", "ours": len(split) / seconds, "unit": "images/s", "note": f"batch {size}"}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
