@@ -89,15 +89,65 @@ def similarity(batch: PairBatch) -> Tensor:
     return inner_products(batch.embeddings, batch.partners)
 
 
+class _Distance(torch.autograd.Function):
+    """Squared distances from the Gram matrix, or with `floor` their roots; keeps one (N, M) buffer at most."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor | None, floor: float | None) -> Tensor:
+        norms = x.square().sum(1)
+        partner_norms = norms if y is None else y.square().sum(1)
+        product = x @ (x if y is None else y).T
+        result = (norms[:, None] + partner_norms[None, :]).sub_(product, alpha=2).clamp_(min=floor or 0)
+        if floor is not None:
+            result = result.sqrt_()
+            # Where the floor was taken the distance is a constant; the factor is for the rounding of the root.
+            ctx.least = math.sqrt(floor) * (1 + 1e-6)
+        ctx.rooted = floor is not None
+        ctx.save_for_backward(x, y, result if floor is not None else None)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, y, distances = ctx.saved_tensors
+        (gradient,) = gradients
+        if ctx.rooted:
+            force = torch.where(distances > ctx.least, gradient, 0.0).div_(distances)
+        else:
+            force = gradient * 2
+        with autocast_off(x):
+            if y is None:
+                force = force + force.T
+                return (force.sum(1, keepdim=True) * x).addmm_(force, x, alpha=-1), None, None
+            grad_x = grad_y = None
+            if ctx.needs_input_grad[0]:
+                grad_x = (force.sum(1, keepdim=True) * x).addmm_(force, y, alpha=-1)
+            if ctx.needs_input_grad[1]:
+                grad_y = (force.sum(0)[:, None] * y).addmm_(force.T, x, alpha=-1)
+            return grad_x, grad_y, None
+
+
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
     """(N, M) squared Euclidean distances from the Gram matrix, not below 0."""
-    product = inner_products(x, y)
-    return (x.square().sum(1)[:, None] + y.square().sum(1)[None, :]).sub(product, alpha=2).clamp_min(0)
+    return _Distance.apply(x, None if x is y else y, None)
 
 
 def distance(x: Tensor, y: Tensor, *, floor: float = 1e-12) -> Tensor:
     """(N, M) Euclidean distances; below sqrt(floor) the value is sqrt(floor) and the gradient zero, never infinite."""
-    return squared_distance(x, y).clamp_min(floor).sqrt()
+    return _Distance.apply(x, None if x is y else y, floor)
+
+
+class _Softplus(torch.autograd.Function):
+    """Keeps its argument alone; torch's logsigmoid of a negated copy keeps three buffers of that size."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        ctx.save_for_backward(values)
+        return values.abs().neg_().exp_().log1p_().add_(values.clamp_min(0))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (values,) = ctx.saved_tensors
+        return values.sigmoid().mul_(gradients[0])
 
 
 def row_min(values: Tensor, mask: Tensor) -> Tensor:
@@ -138,4 +188,4 @@ def log_sum_exp(values: Tensor, mask: Tensor, *, scale: float, base: float = 0.0
 
 def softplus(values: Tensor) -> Tensor:
     """log(1 + e^values) without torch.nn.functional.softplus' linear branch, which is off by 2e-9 from 20 on."""
-    return -nn.functional.logsigmoid(-values)
+    return _Softplus.apply(values)

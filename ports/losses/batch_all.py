@@ -10,6 +10,7 @@ from torch import Tensor
 from ports.losses._inputs import PairBatch
 from ports.losses._mixing import released_rows
 from ports.losses._pairs import PairLoss, check_variant, distance
+from ports.losses._pairwise import row_blocks
 
 
 def all_triplets(d: Tensor, positive: Tensor, negative: Tensor, margin: float) -> tuple[Tensor, Tensor]:
@@ -19,16 +20,21 @@ def all_triplets(d: Tensor, positive: Tensor, negative: Tensor, margin: float) -
     term, and that comes from two sorts: O(N^2 log N) time and O(N^2) memory.
     """
     value = d.detach()
-    bound = value + margin
-    negatives = value.masked_fill(~negative, math.inf).sort(1).values
-    positives = bound.masked_fill(~positive, -math.inf).sort(1).values
-    # Strict comparisons on both sides: a term that is exactly zero has no gradient.
-    negatives_below = torch.searchsorted(negatives, bound).masked_fill(~positive, 0)
-    positives_above = (value.shape[1] - torch.searchsorted(positives, value, right=True)).masked_fill(~negative, 0)
+    count, violating = torch.empty_like(value), torch.empty_like(value[:, 0])
+    # The sorts' buffers are several times the matrix: a block of rows at a time.
+    for start, stop in row_blocks(*value.shape, value.device):
+        rows, is_positive, is_negative = value[start:stop], positive[start:stop], negative[start:stop]
+        bound = rows + margin
+        negatives = rows.masked_fill(~is_negative, math.inf).sort(1).values
+        positives = bound.masked_fill(~is_positive, -math.inf).sort(1).values
+        # Strict comparisons on both sides: a term that is exactly zero has no gradient.
+        below = torch.searchsorted(negatives, bound).masked_fill_(~is_positive, 0)
+        above = (rows.shape[1] - torch.searchsorted(positives, rows, right=True)).masked_fill_(~is_negative, 0)
+        count[start:stop] = below - above
+        violating[start:stop] = below.sum(1)
     # Both counts have the same row total, so a constant may be taken off: less cancellation in float32.
     centre = value.mean(1, keepdim=True)
-    total = (negatives_below * (d - centre + margin)).sum(1) - (positives_above * (d - centre)).sum(1)
-    return total, negatives_below.sum(1)
+    return (count * (d - centre)).sum(1) + margin * violating, violating
 
 
 class BatchAllLoss(PairLoss):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ports.losses._inputs import PairBatch
@@ -9,6 +10,12 @@ from ports.losses._pairs import PairLoss, check_variant, row_mean, row_sum, simi
 from ports.miners import multi_similarity_pairs
 
 _DEFAULTS = {"as_released": (40.0, 0.0, 0.5), "paper": (2.0, 0.5, 0.0)}  # alpha, beta, margin
+
+
+def _deviance(sim: Tensor, positive: Tensor, scale_p: float, scale_n: float, base: float) -> Tensor:
+    """(N, M) log(1 + e^{scale (s - base)}), each pair with the scale of its kind: one buffer for both kinds."""
+    scale = torch.where(positive, *sim.new_tensor([scale_p, scale_n]))
+    return softplus((sim - base).mul_(scale))
 
 
 class BinomialDevianceLoss(PairLoss):
@@ -55,17 +62,17 @@ class BinomialDevianceLoss(PairLoss):
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
         sim = similarity(batch)
         if self.variant == "paper":
-            attract = row_sum(softplus(-self.alpha * (sim - self.beta)), batch.positive).sum()
-            repel = row_sum(softplus(self.alpha * self.cost * (sim - self.beta)), batch.negative).sum()
+            each = _deviance(sim, batch.positive, -self.alpha, self.alpha * self.cost, self.beta)
+            attract, repel = row_sum(each, batch.positive).sum(), row_sum(each, batch.negative).sum()
             return attract / batch.positive.sum().clamp_min(1) + repel / batch.negative.sum().clamp_min(1)
         positive, negative = same & (sim.detach() < self.cutoff), batch.negative
         if self.hard_mining:
             positive, negative = multi_similarity_pairs(sim, positive, negative, 0.1)
             used = positive.any(1) & negative.any(1)
-            attract = 2 / self.beta * row_mean(softplus(-self.beta * (sim - 0.5)), positive)
-            repel = 2 / self.alpha * row_mean(softplus(self.alpha * (sim - 0.5)), negative)
+            each = _deviance(sim, positive, -self.beta, self.alpha, 0.5)
+            attract, repel = 2 / self.beta * row_mean(each, positive), 2 / self.alpha * row_mean(each, negative)
         else:
             used = negative.any(1)
-            attract = row_mean(softplus(-2 * (sim - self.margin)), positive)
-            repel = row_mean(softplus(self.alpha * (sim - self.margin)), negative)
+            each = _deviance(sim, positive, -2, self.alpha, self.margin)
+            attract, repel = row_mean(each, positive), row_mean(each, negative)
         return (attract + repel).masked_fill(~used, 0).sum() / sim.shape[0]

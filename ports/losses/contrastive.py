@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -41,9 +42,9 @@ class ContrastiveLoss(PairLoss):
         if self.variant == "paper":
             d = distance(batch.embeddings, batch.partners)
             pairs = (batch.positive.sum() + batch.negative.sum()).clamp_min(1)
-            attract = row_sum(d.square(), batch.positive).sum()
-            repel = row_sum((self.margin - d).clamp_min(0).square(), batch.negative).sum()
-            return (attract + repel) / (2 * pairs)
+            # How far each pair is from where it should be; other cells 0.
+            gap = torch.where(batch.positive, d, (self.margin - d).clamp_min(0) * batch.negative)
+            return gap.square().sum() / (2 * pairs)
         unit = normalize(batch.embeddings)
         d = distance(unit, unit if batch.itself else normalize(batch.partners))
         attract = d.masked_fill(~batch.positive, 0)

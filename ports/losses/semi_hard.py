@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ports.losses._inputs import PairBatch
 from ports.losses._mixing import released_rows
-from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, row_sum, similarity, squared_distance
+from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity, squared_distance
+from ports.losses._pairwise import row_blocks
 from ports.miners import semi_hard_pairs
 
 
@@ -51,15 +52,27 @@ class SemiHardLoss(PairLoss):
     def _paper(self, batch: PairBatch) -> Tensor:
         d = squared_distance(batch.embeddings, batch.partners)
         value = d.detach()
-        # Each active positive chooses one negative. The loss is linear in the distances, so it needs only the numbers of
-        # choices, which come from sorting: a negative is chosen by the positives between its predecessor and itself.
-        negatives, order = value.masked_fill(~batch.negative, math.inf).sort(1)
+        # +1 for an active positive, minus the number of positives that chose it for a negative.
+        count, active = torch.empty_like(value), value.new_zeros(())
+        # The sorts' buffers are several times the matrix: a block of rows at a time.
+        for start, stop in row_blocks(*value.shape, value.device):
+            block = slice(start, stop)
+            is_active, chosen_by = self._choices(value[block], batch.positive[block], batch.negative[block])
+            count[block] = is_active.to(chosen_by.dtype) - chosen_by
+            active = active + is_active.sum()
+        return ((count * d).sum() + self.margin * active) / batch.positive.sum().clamp_min(1)
+
+    def _choices(self, value: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, M) whether a positive has a semi-hard negative, and how many positives chose a negative.
+
+        The loss is linear in the distances, so it needs only these numbers, which come from sorting: a negative is chosen
+        by the positives between its predecessor and itself.
+        """
+        negatives, order = value.masked_fill(~negative, math.inf).sort(1)
         next_farther = torch.searchsorted(negatives, value, right=True).clamp_max(value.shape[1] - 1)
         chosen = negatives.gather(1, next_farther)
-        active = batch.positive & (chosen > value) & (chosen < value + self.margin)
+        active = positive & (chosen > value) & (chosen < value + self.margin)
         positives = value.masked_fill(~active, math.inf).sort(1).values
         before = torch.cat([negatives.new_full((len(negatives), 1), -math.inf), negatives[:, :-1]], 1)
         chosen_by = torch.searchsorted(positives, negatives) - torch.searchsorted(positives, before)
-        count = chosen_by.gather(1, order.argsort(1)).masked_fill(~batch.negative, 0)
-        total = row_sum(d + self.margin, active) - (count * d).sum(1)
-        return total.sum() / batch.positive.sum().clamp_min(1)
+        return active, chosen_by.gather(1, order.argsort(1)).masked_fill_(~negative, 0)
