@@ -46,5 +46,5 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(score_model.ModelError, match=r"bad\.safetensors: cannot read it"):
         score_model.load(None, registry.get("ms-cub"), tmp_path / "bad.safetensors")
     torch.save({}, tmp_path / "x.pth")
-    with pytest.raises(score_model.ModelError, match="takes a .caffemodel"):
+    with pytest.raises(score_model.ModelError, match=r"takes a \.caffemodel"):
         score_model.load(None, registry.get("rll-sop"), tmp_path / "x.pth")
