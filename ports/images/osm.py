@@ -13,21 +13,37 @@ from ports.images.draws import Rng, integer, matlab_crop
 from ports.images.rll import caffe_input
 from ports.matlab import imresize
 
-__all__ = ["OsmResize", "OsmTracklet", "crop_box"]
+__all__ = ["OsmResize", "OsmTracklet", "corners", "crop_box"]
+
+
+def corners(boxes: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Boxes x, y, width, height as a `Split` holds them, (4,) or (N, 4) -> x1, y1, x2, y2, both ends included.
+
+    x2 = x + width: exact for CARS196, whose reader takes the width as x2 - x1. For CUB's bounding_boxes.txt it is MATLAB's
+    reading of such a rectangle (imcrop); how the release cut CUB's boxes is not recorded.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64)
+    return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
 
 
 def crop_box(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
     """Cut an annotated box [x1 y1 x2 y2], 1-based and inclusive (CARS196's devkit), out of (H, W, 3).
 
+    A box that reaches one pixel over an edge (a 0-based corner, or a width counted to the far side) ends at the edge, as
+    imcrop would have it; the release's own indexing stops with an error there.
+
     Raises:
-        ValueError: the box is no whole-numbered box inside the image (MATLAB's index error).
+        ValueError: the box is not whole-numbered, is empty, or leaves the image by more than that pixel.
     """
     x1, y1, x2, y2 = (float(v) for v in box)
     height, width = image.shape[:2]
     whole = all(v.is_integer() for v in (x1, y1, x2, y2))
-    if not (whole and 1 <= x1 <= x2 <= width and 1 <= y1 <= y2 <= height):
+    if not (whole and 0 <= x1 <= x2 <= width + 1 and 0 <= y1 <= y2 <= height + 1):
         raise ValueError(f"box {[x1, y1, x2, y2]} is not a whole-numbered 1-based box inside {width}x{height} pixels")
-    return image[int(y1) - 1 : int(y2), int(x1) - 1 : int(x2)]
+    cut = image[max(int(y1), 1) - 1 : int(y2), max(int(x1), 1) - 1 : int(x2)]
+    if cut.size == 0:
+        raise ValueError(f"box {[x1, y1, x2, y2]} holds no pixel of an image of {width}x{height}")
+    return cut
 
 
 @dataclass(frozen=True)

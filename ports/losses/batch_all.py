@@ -22,7 +22,7 @@ def all_triplets(d: Tensor, positive: Tensor, negative: Tensor, margin: float) -
     value = d.detach()
     count, violating = torch.empty_like(value), torch.empty_like(value[:, 0])
     # The sorts' buffers are several times the matrix: a block of rows at a time.
-    for start, stop in row_blocks(*value.shape, value.device):
+    for start, stop in row_blocks(value.shape[0], value.shape[1], value.device):
         rows, is_positive, is_negative = value[start:stop], positive[start:stop], negative[start:stop]
         bound = rows + margin
         negatives = rows.masked_fill(~is_negative, math.inf).sort(1).values

@@ -14,7 +14,8 @@ _DEFAULTS = {"as_released": (40.0, 0.0, 0.5), "paper": (2.0, 0.5, 0.0)}  # alpha
 
 def _deviance(sim: Tensor, positive: Tensor, scale_p: float, scale_n: float, base: float) -> Tensor:
     """(N, M) log(1 + e^{scale (s - base)}), each pair with the scale of its kind: one buffer for both kinds."""
-    scale = torch.where(positive, *sim.new_tensor([scale_p, scale_n]))
+    scales = sim.new_tensor([scale_p, scale_n])  # Python numbers would become float32 here
+    scale = torch.where(positive, scales[0], scales[1])
     return softplus((sim - base).mul_(scale))
 
 

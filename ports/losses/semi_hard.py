@@ -55,7 +55,7 @@ class SemiHardLoss(PairLoss):
         # +1 for an active positive, minus the number of positives that chose it for a negative.
         count, active = torch.empty_like(value), value.new_zeros(())
         # The sorts' buffers are several times the matrix: a block of rows at a time.
-        for start, stop in row_blocks(*value.shape, value.device):
+        for start, stop in row_blocks(value.shape[0], value.shape[1], value.device):
             block = slice(start, stop)
             is_active, chosen_by = self._choices(value[block], batch.positive[block], batch.negative[block])
             count[block] = is_active.to(chosen_by.dtype) - chosen_by

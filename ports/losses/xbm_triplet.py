@@ -13,7 +13,7 @@ class XbmTripletLoss(PairLoss):
     """1/N sum_i [ sum_{P'} (1 - s) + sum_{N'} s ], P' = {s < largest negative + margin}, N' = {s > t - margin}.
 
     t = max(`floor`, largest positive of the anchor). Only "as_released" exists: research-xbm, losses/triplet_loss.py,
-    whose constant `floor` the recorded runs only show to be at least 0.34; 0.6 is the commonly cited value.
+    whose text has 0.6 as the constant `floor` (the recorded runs alone only show that it is at least 0.34).
     The original removes the anchor by subtracting the identity from the first N columns of a uint8 mask, whatever those
     columns hold. With the batch as its own partners that is right. With a memory (`ref_emb`) a column i that is NOT of
     anchor i's class wraps around to 255 and becomes a wrong positive (while staying a negative), and a right positive

@@ -10,7 +10,7 @@ import pytest
 
 from ports.images import OsmResize, OsmTracklet, RllSop, RllV03, RllV04
 from ports.images.draws import matlab_crop
-from ports.images.osm import crop_box
+from ports.images.osm import corners, crop_box
 from ports.images.rll import CAFFE_MEAN, caffe_input, dark_box
 from ports.matlab import RandStream, flip, imcrop, imresize, padarray, rgb2gray
 
@@ -198,7 +198,16 @@ def test_osm_resize_and_box():
     assert np.array_equal(OsmTracklet().train(image, np.random.default_rng(0)), OsmResize().test(image))
 
 
-@pytest.mark.parametrize("box", [[0, 1, 5, 5], [1, 1, 91, 5], [5, 5, 4, 6], [1.5, 1, 5, 5]])
+def test_boxes_of_a_split_become_corners():
+    image = np.random.default_rng(8).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    boxes = np.array([[5.0, 10.0, 75.0, 30.0], [1.0, 1.0, 90.0, 60.0], [0.0, 0.0, 20.0, 20.0]])
+    for box, corner in zip(boxes, corners(boxes)):
+        assert np.array_equal(corners(box), corner)
+        # imcrop is the independent reading; one pixel beyond the edge it clips as we do.
+        assert np.array_equal(crop_box(image, corner), imcrop(image, box))
+
+
+@pytest.mark.parametrize("box", [[-1, 1, 5, 5], [1, 1, 92, 5], [1, 1, 5, 62], [5, 5, 4, 6], [1.5, 1, 5, 5]])
 def test_osm_box_outside_is_refused(box):
     with pytest.raises(ValueError, match="not a whole-numbered"):
         crop_box(np.zeros((60, 90, 3), np.uint8), box)
