@@ -16,6 +16,7 @@ every format, but a .caffemodel made from the PyTorch weights does not fit the a
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,8 +204,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Preprocessing | No
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], Preprocessing, LoadReport]:
     """State dict in today's PyTorch names, preprocessing and report of a weights file; the suffix names the format.
 
-    .caffemodel and .caffemodel.h5 (preprocessing: the authors' RLL), .pth/.pt/.pth.tar (PyTorch lineage), .safetensors
-    (its metadata; PyTorch lineage where it says nothing). Raises CaffeFormatError, FileNotFoundError.
+    .caffemodel and .caffemodel.h5 (preprocessing: the authors' RLL), .pth/.pt/.pth.tar and .safetensors (what
+    we wrote into them; PyTorch lineage where they say nothing). Raises CaffeFormatError, FileNotFoundError.
     """
     path = Path(path)
     if not path.is_file():
@@ -217,8 +218,13 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], Preprocessing, Lo
         state, report = _normalised(tensors, str(path))
         return state, preprocessing or PREPROCESSING["pytorch"], report
     if path.name.endswith((".pth", ".pt", ".pth.tar")):
-        state, report = _normalised(_read_pth(path), str(path))
-        return state, PREPROCESSING["pytorch"], report
+        content = _read_pth(path)
+        state, report = _normalised(content, str(path))
+        described = getattr(content, METADATA_KEY, None)
+        try:
+            return state, Preprocessing.from_json(described) if described else PREPROCESSING["pytorch"], report
+        except ValueError as error:
+            raise CaffeFormatError(str(error), file=path) from None
     raise CaffeFormatError("unknown suffix; expected .caffemodel, .caffemodel.h5, .pth, .pt or .safetensors", file=path)
 
 
@@ -288,8 +294,12 @@ def save_bn_inception(
             state = {
                 k: v.reshape(1, -1) if "_bn." in k else v for k, v in state.items() if "num_batches_tracked" not in k
             }
+        # An attribute of the dict, not a key: load_state_dict does not see it, and weights_only reads it.
+        described = OrderedDict(state)
+        if preprocessing:
+            described.__dict__[METADATA_KEY] = preprocessing.to_json()
         with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+            torch.save(described, temporary)
     else:
         raise ValueError(f"{path}: unknown suffix; expected .caffemodel, .safetensors, .pth or .pt")
 

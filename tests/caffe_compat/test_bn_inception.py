@@ -287,3 +287,14 @@ def test_the_authors_narrower_net_makes_the_round_trip(tmp_path, name):
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(loaded(x), module(x), rtol=1e-5, atol=1e-5)
+
+
+def test_preprocessing_survives_a_pth(tmp_path):
+    module = load_bn_inception().requires_grad_(False)
+    save_bn_inception(module, tmp_path / "a.caffemodel")
+    convert(tmp_path / "a.caffemodel", tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "a.safetensors")
+    for name in ("a.caffemodel", "a.pth", "a.safetensors"):
+        assert load_bn_inception(tmp_path / name).preprocessing == PREPROCESSING["rll_cvpr19"], name
+    # It is no key of the dict, so that any program reads the file.
+    assert set(torch.load(tmp_path / "a.pth", weights_only=True)) == set(module.state_dict())
