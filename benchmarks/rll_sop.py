@@ -66,7 +66,9 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def _extraction(engine: CaffeEngine, data: prepare.Data, recipe: Any, device: torch.device, count: int) -> dict[str, Any]:
+def _extraction(
+    engine: CaffeEngine, data: prepare.Data, recipe: Any, device: torch.device, count: int
+) -> dict[str, Any]:
     """Images per second of the test path: decode, crop, resize, network."""
     split = data.test.subset(range(min(count, len(data.test))))
     engine.begin_embedding()

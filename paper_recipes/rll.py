@@ -98,7 +98,7 @@ def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...]) 
             iterations=240,
             train_classes=600,
             test_classes=60,
-            evaluate_every=120,
+            evaluate_every=240,
         ),
         deviations=(
             "random numbers are ours: MATLAB's rng(123) stream is not replayed draw for draw",

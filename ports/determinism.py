@@ -51,7 +51,7 @@ def configure(seed: int, *, strict: bool = True, threads: int | None = None) -> 
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(strict)
     # Filling fresh memory with NaN helps to find reads of it; it costs a tenth of a step and changes no result.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not strict
     torch.backends.cudnn.deterministic = strict
     torch.backends.cuda.matmul.allow_tf32 = not strict

@@ -61,6 +61,12 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error}") from error
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left of a checkpoint it was writing."""
+    for path in folder.glob(".iteration_*.safetensors.*"):
+        path.unlink(missing_ok=True)
+
+
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; temporary files of an interrupted write have other names."""
     found = sorted(folder.glob("iteration_*.safetensors"))

@@ -44,8 +44,8 @@ def query_and_gallery(test: Split, evaluation: Evaluation) -> tuple[Split, Split
     # A letter's query is what its first camera saw; other cameras are the gallery. (Where the protocol drops what the
     # query's camera saw, as Market-1501 and MARS do, those pictures could stay in the gallery: the result is the same.)
     first = {label: test.cameras[test.labels == label].min() for label in np.unique(test.labels).tolist()}
-    asks = np.array([first[label] == camera for label, camera in zip(test.labels.tolist(), test.cameras)])
-    return test.subset(asks, "letters/query"), test.subset(~asks, "letters/gallery")
+    asked = np.array([first[label] == camera for label, camera in zip(test.labels.tolist(), test.cameras)])
+    return test.subset(asked, "letters/query"), test.subset(~asked, "letters/gallery")
 
 
 def with_boxes(split: Split) -> Split:

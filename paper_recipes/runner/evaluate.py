@@ -114,12 +114,23 @@ def _tracklets(values: np.ndarray, split: Split) -> tuple[np.ndarray, Split]:
     return np.add.reduceat(values[order], starts, axis=0) / counts, split.subset(first)
 
 
-def raw_pixels(split: Split, pipeline: Any, *, batch_size: int, device: torch.device, side: int = 32) -> np.ndarray:
-    """The baseline a network must beat: the test crops as grey `side` x `side` pictures, mean picture subtracted, unit norm."""
-    pictures = [
-        torch.nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), side).flatten(1).numpy()
-        for images in loading.test_batches(split, pipeline, batch_size=batch_size, device=device)
-    ]
-    pixels = np.concatenate(pictures)
-    pixels -= pixels.mean(0)
-    return pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-12)
+class WithRawPixels:
+    """An engine that also embeds as raw pixels, the baseline a network must beat: the test crops as small grey pictures."""
+
+    NAME = "raw pixels"
+
+    def __init__(self, engine: Any, side: int = 32) -> None:
+        self.engine, self.side = engine, side
+
+    def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        grey = torch.nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), self.side).flatten(1)
+        return {**self.engine.embed(images), self.NAME: grey.cpu()}
+
+    @classmethod
+    def take(cls, embeddings: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+        """Remove the raw pixels from `embeddings` and return them alone: mean picture subtracted, unit norm."""
+        if embeddings is None:
+            return None
+        pixels = embeddings.pop(cls.NAME)
+        pixels = pixels - pixels.mean(0)
+        return {cls.NAME: pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-12)}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import golden
+from golden.checker import check
 from paper_recipes.recipe import Recipe, Torch
 from paper_recipes.runner.evidence import Row, open_link, recorded
 from paper_recipes.runner.networks import made
@@ -47,7 +48,7 @@ def loss(recipe: Recipe) -> Row:
     name = next((name for known, name in _SETS if known == description), None)
     if name is None:
         return open_link("loss", reference, f"no recording of {description['class']} with these arguments")
-    report = golden.check(made(_classes(description), description), name, properties=False, diagnosis=False)
+    report = check(made(_classes(description), description), name, properties=False, diagnosis=False)
     worst = max(max(row.loss_error, row.gradient_error) for row in report.rows)
     compared = f"{name}: {len(report.rows)} batches, value and gradient, float64, in units of the tolerance"
     return recorded("loss", reference, compared, worst, 1.0)

@@ -68,7 +68,6 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
     if done:
         say(f"resuming after iteration {done} of {run.plan.iterations}")
     if done == 0 and 0 in run.plan.evaluations:
-        _baseline(run, say)
         _evaluate(run, 0, say)
     stop = _StopSignals()
     batches = loading.train_batches(
@@ -105,6 +104,7 @@ def _start(run: Run) -> int:
 
 def _resume(run: Run) -> int:
     """Load the latest checkpoint; returns its iteration (0 where there is none yet)."""
+    checkpoints.sweep(run.checkpoints)
     path = checkpoints.latest(run.checkpoints)
     if path is None:
         return _start(run)
@@ -140,11 +140,15 @@ def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
 def _evaluate(run: Run, iteration: int, say: Callable[[str], None]) -> None:
     started = time.perf_counter()
     run.engine.begin_embedding(_calibration(run) if iteration == 0 else ())
+    first = iteration == 0
     queries, gallery = evaluate.embed_data(
-        run.engine, run.data, run.pipeline,
+        evaluate.WithRawPixels(run.engine) if first else run.engine, run.data, run.pipeline,
         batch_size=run.recipe.evaluation.batch_size, device=run.device, workers=run.workers,
     )  # fmt: skip
     extracted = time.perf_counter() - started
+    if first:
+        take = evaluate.WithRawPixels.take
+        _baseline(run, take(queries) or {}, take(gallery), say)
     scores = evaluate.score(queries, gallery, run.data, run.recipe.evaluation)
     neighbours.write(run.out / "neighbours.json", queries, gallery, run.data, run.engine.headline, iteration)
     _append(run.out / "evaluations.jsonl", {"iteration": iteration, **scores.as_json()})
@@ -170,15 +174,11 @@ def _calibration(run: Run) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield images, torch.zeros(len(images))
 
 
-def _baseline(run: Run, say: Callable[[str], None]) -> None:
+def _baseline(
+    run: Run, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, say: Callable[[str], None]
+) -> None:
     """Raw pixels: what a network must beat to have learnt anything."""
-    size = run.recipe.evaluation.batch_size
-    pixels = [
-        {"raw pixels": evaluate.raw_pixels(split, run.pipeline, batch_size=size, device=run.device)}
-        for split in (run.data.test, run.data.gallery)
-        if split is not None
-    ]
-    scores = evaluate.score(pixels[0], pixels[1] if len(pixels) > 1 else None, run.data, run.recipe.evaluation)
+    scores = evaluate.score(queries, gallery, run.data, run.recipe.evaluation)
     write_json(run.out / "raw_pixels.json", scores.as_json())
     say("raw pixels: " + "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics["raw pixels"].items()))
 
