@@ -13,7 +13,6 @@ import pytest
 from paper_recipes import registry
 from paper_recipes.runner import run, train
 
-
 PATHS = (
     "rll-tpami-inshop",  # queries and a gallery
     "rll-tpami-market1501",  # person re-identification with cameras
