@@ -13,7 +13,7 @@ import torch
 from paper_recipes.registry import get
 from paper_recipes.runner import loading, plan, prepare
 from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.run import _pipeline, _sampler
+from paper_recipes.runner.run import make_engine, make_pipeline, make_sampler
 from ports import determinism
 
 
@@ -22,12 +22,12 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     determinism.configure(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scale = plan.embedded(recipe, full_batch=device.type == "cuda", smoke=quick)
-    data = prepare.open_embedded(scale, recipe.seed)
-    engine = CaffeEngine(recipe.caffe, device=device, seed=recipe.seed)
+    data = prepare.open_embedded(recipe, scale, recipe.seed)
+    engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed, weights=None)
     steps = 2 if quick else 6
-    sampler = _sampler(scale, data, recipe.seed)
+    sampler = make_sampler(scale, data, recipe.seed)
     batches = loading.train_batches(
-        data.train, sampler, _pipeline(recipe), seed=recipe.seed, first=0, last=steps + 1, device=device, workers=0
+        data.train, sampler, make_pipeline(recipe), seed=recipe.seed, first=0, last=steps + 1, device=device, workers=0
     )
     parts: dict[str, list[float]] = {name: [] for name in ("loading", "forward", "backward", "update", "step")}
 
@@ -76,7 +76,7 @@ def _extraction(
     for warm in (True, False):
         start = time.perf_counter()
         some = split.subset(range(min(8, len(split)))) if warm else split
-        for images in loading.test_batches(some, _pipeline(recipe), batch_size=size, device=device):
+        for images in loading.test_batches(some, make_pipeline(recipe), batch_size=size, device=device):
             engine.embed(images)
         _wait(device)
         seconds = time.perf_counter() - start
