@@ -24,7 +24,7 @@ class _RecipeName(click.ParamType):
         try:
             return registry.get(value.removeprefix("reproduce-"))  # a tox environment's name will do
         except UnknownRecipeError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error), ctx, param) from error
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
         return [click.shell_completion.CompletionItem(n) for n in registry.RECIPES if n.startswith(incomplete)]
