@@ -17,6 +17,7 @@ PATHS = (
     "rll-tpami-inshop",  # queries and a gallery
     "rll-tpami-market1501",  # person re-identification with cameras
     "osm-mars",  # tracklets, four classifiers, two metric losses
+    "ms-cub",  # orthogonal head, Adam with frozen BatchNorm statistics
     "xbm-inshop",  # cross-batch memory
     "cls-cub",  # classifier warm-up, binary features
     "dm-semi-hard-cub",
