@@ -191,6 +191,28 @@ def report(run_directory: Path) -> None:
 
 
 @cli.command()
+@click.argument("recipe", type=RECIPE)
+@click.argument("run_directory", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the curves (.png).")
+def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> None:
+    """Show the authors' logged recall over the iterations, alone or beside a full run's.
+
+    With a run the exit code is 1 if a checkpoint differs by more than the recipe's tolerance, or is missing.
+    """
+    from paper_recipes.runner import curves as logs
+
+    if not logs.logged(recipe.name):
+        known = ", ".join(logs.names())
+        raise click.UsageError(f"no log of the authors is known for {recipe.name}; there is one for {known}")
+    evaluations = None if run_directory is None else logs.of_run(recipe, run_directory)
+    found = logs.compare(recipe, evaluations or [])
+    click.echo(logs.log_as_markdown(recipe.name) if evaluations is None else logs.as_markdown(found))
+    if picture is not None:
+        logs.draw(recipe, evaluations, picture)
+    sys.exit(0 if evaluations is None or all(curve.holds for curve in found) else 1)
+
+
+@cli.command()
 @click.argument("dataset")
 @click.option(
     "--archive", "archive_files", type=click.Path(path_type=Path), multiple=True, help="An official archive; repeat."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -14,6 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
+
+if TYPE_CHECKING:
+    from paper_recipes.runner.curves import Curve
 
 RIGHT, WRONG, QUERY = "#2a9d4a", "#d1495b", "#30343f"
 COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")
@@ -57,6 +60,42 @@ def recall_curve(
     where = "unseen letters (embedded form)" if form == "embedded" else "the test set"
     axes.set(xlabel="iteration", ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
+    _save(fig, path)
+
+
+def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:
+    """A panel per test net: the authors' logged values dashed, the run's solid, rings where they differ too much."""
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    size = (7.0 if columns == 1 else 3.1 * columns, 3.8 if rows == 1 else 2.7 * rows)
+    fig, grid = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=len(panels) > 1, sharey=len(panels) > 1
+    )
+    for axes, (name, curves) in zip(grid.flat, panels.items()):
+        for colour, curve in zip(COLOURS, curves):
+            theirs = [(row.iteration, row.theirs) for row in curve.rows]
+            axes.plot(
+                *zip(*theirs), "--", color=colour, marker="s", markersize=3, label=f"{curve.metric}, authors' log"
+            )
+            ours = [(row.iteration, row.ours) for row in curve.rows if row.verdict != "missing"]
+            if ours:
+                axes.plot(*zip(*ours), color=colour, marker="o", markersize=4, label=f"{curve.metric}, this run")
+            off = [(row.iteration, row.ours) for row in curve.off if row.verdict != "missing"]
+            if off:
+                label = f"beyond ±{curve.rows[0].tolerance:g} points"
+                axes.plot(*zip(*off), "o", markersize=9, markerfacecolor="none", markeredgecolor=WRONG, label=label)
+        axes.set_title(name, fontsize=9)
+        axes.grid(color="#eeeeee")
+        axes.tick_params(labelsize=7)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    handles: dict[str, Any] = {}
+    for axes in grid.flat:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    fig.supxlabel("iteration", fontsize=9)
+    fig.supylabel("percent of the queries", fontsize=9)
+    fig.suptitle(title, fontsize=9)
     _save(fig, path)
 
 

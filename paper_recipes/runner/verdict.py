@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner.curves import Curve
+from paper_recipes.runner.curves import compare as compare_curves
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Row:
 class Verdict:
     iteration: int
     rows: tuple[Row, ...]
+    curves: tuple[Curve, ...] = ()  # beside the authors' logs, where there are any; told, not judged
 
     @property
     def passed(self) -> bool:
@@ -63,4 +66,4 @@ def verify(recipe: Recipe, evaluations: list[dict[str, Any]]) -> Verdict | None:
         )
         for expected in recipe.expected
     )
-    return Verdict(best["iteration"], rows)
+    return Verdict(best["iteration"], rows, compare_curves(recipe, evaluations))
