@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import os
-from pathlib import Path
-
+import loss_records
 import numpy as np
 import pytest
 import torch
+from loss_records import ATOL, RTOL, arrays_of
 
 from caffe_compat import prototxt
 from caffe_compat.layers import LAYERS
 
-REPO = Path(__file__).resolve().parents[2]
-COPY = REPO / "golden" / "data" / "losses_caffe"
-REFERENCE = Path(os.environ.get("DML_PORTS_REFERENCE", REPO.parent / "shared" / "reference")) / "layers"
-CASES = {k: v for k, v in json.loads((COPY / "cases.json").read_text()).items() if "/CAAChain/" not in k}
-
-# As in tests/ports/test_losses_caffe.py, where they are derived.
-RTOL = {"float64": 1e-10, "float32": 1e-5}
-ATOL = {"float64": 1e-12, "float32": 0.0}
+CASES = {name: case for name, case in loss_records.CASES.items() if "/CAAChain/" not in name}
 both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-@functools.cache
-def stored() -> dict[str, np.ndarray]:
-    with np.load(COPY / "cases.npz") as npz:
-        return dict(npz)
-
-
-def arrays_of(name: str, dtype: str) -> dict[str, np.ndarray]:
-    if CASES[name]["stored"]:
-        mine = (f"{name}:input:", f"{name}:{dtype}:")
-        return {key.rsplit(":", 1)[1]: array for key, array in stored().items() if key.startswith(mine)}
-    if not REFERENCE.is_dir():
-        pytest.skip(f"too large for the repository's copy, and there is no {REFERENCE}")
-    with np.load(REFERENCE / CASES[name]["files"][dtype]) as npz:
-        return dict(npz)
 
 
 def build(name: str, arrays: dict[str, np.ndarray]):
