@@ -74,27 +74,30 @@ def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:
     for axes, (name, curves) in zip(grid.flat, panels.items()):
         for colour, curve in zip(COLOURS, curves):
             theirs = [(row.iteration, row.theirs) for row in curve.rows]
-            axes.plot(
-                *zip(*theirs), "--", color=colour, marker="s", markersize=3, label=f"{curve.metric}, authors' log"
-            )
-            ours = [(row.iteration, row.ours) for row in curve.rows if row.verdict != "missing"]
-            if ours:
-                axes.plot(*zip(*ours), color=colour, marker="o", markersize=4, label=f"{curve.metric}, this run")
+            style = {"linestyle": "--", "marker": "s", "markersize": 4, "markerfacecolor": "none", "alpha": 0.7}
+            axes.plot(*zip(*theirs), color=colour, label=f"{curve.metric}, authors' log", **style)
+            ours = [(row.iteration, np.nan if row.verdict == "missing" else row.ours) for row in curve.rows]
+            if curve.worst is not None:  # NaN leaves a gap
+                axes.plot(*zip(*ours), color=colour, marker="o", markersize=3, label=f"{curve.metric}, this run")
             off = [(row.iteration, row.ours) for row in curve.off if row.verdict != "missing"]
             if off:
-                label = f"beyond ±{curve.rows[0].tolerance:g} points"
-                axes.plot(*zip(*off), "o", markersize=9, markerfacecolor="none", markeredgecolor=WRONG, label=label)
+                ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": WRONG}
+                axes.plot(*zip(*off), linestyle="", label=f"beyond ±{curve.rows[0].tolerance:g} points", **ring)
         axes.set_title(name, fontsize=9)
         axes.grid(color="#eeeeee")
         axes.tick_params(labelsize=7)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
+        axes.locator_params(axis="x", nbins=6)
+    for index, axes in enumerate(grid.flat):
+        axes.set_visible(index < len(panels))
+        if index + columns >= len(panels):  # nothing is drawn below it
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("iteration", fontsize=8)
     handles: dict[str, Any] = {}
     for axes in grid.flat:
         handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
     fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    fig.supxlabel("iteration", fontsize=9)
-    fig.supylabel("percent of the queries", fontsize=9)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("percent", fontsize=8)
     fig.suptitle(title, fontsize=9)
     _save(fig, path)
 

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from golden import published
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner import figures, train
+from paper_recipes.runner import curves, figures, train
 from paper_recipes.runner.describe import network_rows
 from paper_recipes.runner.files import write_atomically
 from paper_recipes.runner.verdict import Verdict, verify
@@ -36,6 +36,15 @@ _DATASETS = {
 }
 # what a paper calls its own method in those rows (the others are what it compares with)
 _OWN = ("RLL", "OSM", "MS", "XBM", "NormSoftmax")
+
+_CURVES = (
+    "Every checkpoint that the authors logged, in percent. The verdict above obeys the expected values alone: while the "
+    "learning rate is high, runs that end alike may part by more than the band."
+)
+_NOT_THIS_RUN = (
+    "**Not this run.** The authors' logged recall over the iterations of the full recipe, on the real test set; a run with "
+    "`--data` and `--weights` is compared with it checkpoint by checkpoint."
+)
 
 
 def write(out: Path, evidence: list[dict[str, str]]) -> Path:
@@ -87,6 +96,11 @@ def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: lis
         raw_r1 = raw["metrics"]["raw pixels"]["R@1"] if raw else None
         figures.recall_curve(out / "recall.png", evaluations, raw_r1, lines, record["form"])
         drawn.append("recall.png")
+    if curves.logged(recipe.name):
+        full = record["form"] == "full"
+        name = "curves.png" if full else "authors_curves.png"
+        curves.draw(recipe, evaluations if full else None, out / name)
+        drawn.append(name)
     grid = out / "neighbours.json"
     if grid.exists():
         names = {int(label): name for label, name in record["data"].get("class_names", {}).items()}
@@ -118,13 +132,22 @@ def _sections(
             f"({recipe.weights})."
         )
     parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
+    verdict = verify(recipe, evaluations) if record["form"] == "full" else None
     if evaluations:
         parts += ["## Result", _result_table(record, evaluations, _raw_pixels(out))]
-        verdict = verify(recipe, evaluations) if record["form"] == "full" else None
         if verdict is not None:
             parts.append(_verdict_text(verdict))
     if "recall.png" in pictures:
         parts.append("![Recall@1 over the iterations](recall.png)")
+    if verdict is not None and "curves.png" in pictures:
+        parts += ["## Beside the authors' logs", _CURVES, curves.as_markdown(verdict.curves)]
+        parts.append("![Recall over the iterations, the authors' and this run's](curves.png)")
+    if "authors_curves.png" in pictures:
+        parts += [
+            "## What a full run is compared with",
+            f"> {_NOT_THIS_RUN}",
+            "![The authors' logs](authors_curves.png)",
+        ]
     if "losses.png" in pictures:
         parts += ["## Losses", "![Losses over the iterations](losses.png)"]
     if "retrieval.png" in pictures:

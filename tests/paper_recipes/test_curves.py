@@ -161,3 +161,28 @@ def test_what_cannot_be_compared_is_said(tmp_path, name, form, recipe, words):
     extra = [run_folder(tmp_path / "run", recipe, [], form)] if recipe else []
     done = call(name, *extra, cwd=tmp_path)
     assert done.returncode == 2 and words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["full", "embedded"])
+def test_the_report(tmp_path, monkeypatch, form):
+    """A full run's report has the table and both curves; an embedded one's the authors' curve alone, marked."""
+    from paper_recipes.runner import report
+
+    evaluations = run_of("osm-lpw", shift=-4.0, only=(60000,))
+    out = run_folder(tmp_path / "run", "osm-lpw", evaluations, form)
+    monkeypatch.setattr(report, "_settings_table", lambda recipe, record: "")
+    monkeypatch.setattr(report, "_environment_table", lambda record: "")
+    for row in evaluations:
+        row["queries"] = 756
+    (out / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
+    facts = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**facts, "status": "finished", "data": {}}))
+    report.write(out, [{"link": "loss gradient", "verdict": "verified"}])
+    text = (out / "report.md").read_text()
+    if form == "full":
+        assert "| M | R@1 | 4 | -4.0 at 60000 | too low at 60000 |" in text and (out / "curves.png").exists()
+        assert "| 60000 | 65.4 | 69.4 | -4.0 | too low |" in text and "Not this run" not in text
+    else:
+        assert "**Not this run.**" in text and "![The authors' logs](authors_curves.png)" in text
+        assert (out / "authors_curves.png").exists() and "worst difference" not in text
+        assert not (out / "curves.png").exists()
