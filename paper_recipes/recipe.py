@@ -144,6 +144,7 @@ class Recipe:
     boxes: bool = field(default=False, metadata=_LATER)  # the annotated box is cut out of each picture first
     # setting -> "stated | inferred | ours: where from", for settings that were never published as a whole
     provenance: dict[str, str] = field(default_factory=dict)
+    derived_from: str = ""  # the frozen recipe's name, for a recipe made by `paper_recipes.derive`
 
     def __post_init__(self) -> None:
         if (self.caffe is None) == (self.torch is None):
@@ -164,7 +165,7 @@ class Recipe:
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
         data = _facts(self)
-        for prose in ("title", "source", "cost", "expected", "deviations", "provenance"):
+        for prose in ("title", "source", "cost", "expected", "deviations", "provenance", "derived_from"):
             del data[prose]
         return json.loads(json.dumps(data))
 

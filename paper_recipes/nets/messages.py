@@ -10,5 +10,11 @@ from caffe_compat import schema
 
 
 def to_message(net: dict[str, Any], message: str, dialect: str) -> Any:
-    """The dict as a `message` ("NetParameter" or "SolverParameter"); raises ParseError on a field the dialect lacks."""
-    return json_format.ParseDict(net, schema.message_class(dialect, message)())
+    """The dict as a `message` ("NetParameter" or "SolverParameter").
+
+    Raises ValueError for a field that the dialect lacks or a value that the field does not take.
+    """
+    try:
+        return json_format.ParseDict(net, schema.message_class(dialect, message)())
+    except json_format.ParseError as error:
+        raise ValueError(f"no {message} of {dialect}: {error}") from error

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from paper_recipes import registry
+from paper_recipes.derive import SettingError
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import UnknownRecipeError
 
@@ -23,7 +24,7 @@ class _RecipeName(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> Recipe:
         try:
             return registry.get(value.removeprefix("reproduce-"))  # a tox environment's name will do
-        except UnknownRecipeError as error:
+        except (UnknownRecipeError, SettingError) as error:
             raise click.BadParameter(str(error), ctx, param) from error
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[Any]:
@@ -31,6 +32,16 @@ class _RecipeName(click.ParamType):
 
 
 RECIPE = _RecipeName()
+SET = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Derive a recipe of its own name; `show NAME --keys` lists keys.",
+)
+JUDGE = click.option(
+    "--judge", is_flag=True, help="Hold a derived recipe to its parent's published values all the same."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -72,8 +83,19 @@ def list_recipes() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Everything that affects the result, as JSON.")
 @click.option("--net", "net_name", metavar="NAME", help="Print one network as prototxt: train, solver, or a test net.")
 @click.option("--diff", "other", type=RECIPE, metavar="OTHER", help="Only what differs between this recipe and OTHER.")
-def show(recipe: Recipe, as_json: bool, net_name: str | None, other: Recipe | None) -> None:
+@click.option("--keys", is_flag=True, help="What --set can change, and its value here.")
+@SET
+def show(
+    recipe: Recipe, as_json: bool, net_name: str | None, other: Recipe | None, keys: bool, settings: tuple[str, ...]
+) -> None:
     """Show every setting of a recipe, where it comes from and what it is held to."""
+    recipe = registry.derived(recipe, settings)
+    if keys:
+        from paper_recipes import derive
+
+        for key, value in derive.keys(recipe).items():
+            click.echo(f"{key}={derive.shown(value)}")
+        return
     if net_name is not None:
         click.echo(_net_text(recipe, net_name), nl=False)
         return
@@ -133,7 +155,9 @@ def _net_text(recipe: Recipe, name: str) -> str:
 @click.option("--smoke", is_flag=True, help="Embedded form at its smallest: does every step of the path run?")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
-def run(recipe: Recipe, **options: Any) -> None:
+@SET
+@JUDGE
+def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) -> None:
     """Run a recipe: train, evaluate, write checkpoints and a report.
 
     Without --data it runs its embedded form: the same code at small scale on letters drawn from fonts, no download.
@@ -142,7 +166,7 @@ def run(recipe: Recipe, **options: Any) -> None:
     """
     from paper_recipes.runner import run as runner
 
-    sys.exit(runner.run(recipe, runner.Options(**options)))
+    sys.exit(runner.run(registry.derived(recipe, settings, judge=judge), runner.Options(**options)))
 
 
 @cli.command()
@@ -157,7 +181,9 @@ def run(recipe: Recipe, **options: Any) -> None:
 @click.option("--smoke", is_flag=True, help="A handful of embedded letters: does every step of the path run?")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
-def evaluate(recipe: Recipe, **options: Any) -> None:
+@SET
+@JUDGE
+def evaluate(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) -> None:
     """Score a trained model by its paper's protocol, without training.
 
     Takes the authors' .caffemodel, checkpoints of `run`, and .pth or .safetensors files of PyTorch recipes. On the
@@ -167,6 +193,7 @@ def evaluate(recipe: Recipe, **options: Any) -> None:
 
     if (rules := options["protocol"]) is not None and rules not in score_model.PROTOCOLS:
         options["protocol"] = RECIPE.convert(rules, None, None).name
+    recipe = registry.derived(recipe, settings, judge=judge)
     sys.exit(score_model.score_model(recipe, score_model.Options(**options)))
 
 

@@ -19,6 +19,7 @@ def show(recipe: Recipe) -> None:
     sampler = recipe.sampler
     rows = {
         "name": recipe.name,
+        **({"derived": recipe.deviations[0]} if recipe.derived_from else {}),
         "fingerprint": recipe.fingerprint(),
         "paper": recipe.source.paper,
         "source": f"{recipe.source.repository}@{recipe.source.commit[:10]} {recipe.source.folder}",
@@ -43,7 +44,7 @@ def show(recipe: Recipe) -> None:
     )
     for e in recipe.expected:
         held.add_row(e.test_net, e.metric, f"{e.value}", f"±{e.tolerance}", e.status, e.provenance)
-    console.print(held)
+    console.print(held if recipe.expected else "Held to no published value.")
     for setting, origin in recipe.provenance.items():
         console.print(f"{setting}: {origin}")
     for line in recipe.deviations:

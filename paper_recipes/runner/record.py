@@ -45,6 +45,7 @@ def run_record(
     """The record of a run that starts now. `form` is "embedded" or "full"."""
     return {
         "recipe": recipe.name,
+        **({"derived_from": recipe.derived_from, "judged": bool(recipe.expected)} if recipe.derived_from else {}),
         "form": form,
         "fingerprint": recipe.fingerprint(),
         "seed": seed,

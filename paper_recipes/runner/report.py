@@ -50,7 +50,7 @@ _NOT_THIS_RUN = (
 def write(out: Path, evidence: list[dict[str, str]]) -> Path:
     """Write the report of the run in `out`; returns the path of report.html."""
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    recipe = registry.get(record["recipe"])
+    recipe = registry.of_record(record)
     steps, evaluations = train.read(out, "steps"), train.read(out, "evaluations")
     pictures = _draw(out, recipe, record, steps, evaluations)
     text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures)) + "\n"

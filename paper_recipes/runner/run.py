@@ -12,6 +12,7 @@ import click
 import numpy as np
 import torch
 
+from paper_recipes import derive
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import evidence, plan, prepare, record, train, verdict
 from paper_recipes.runner import report as reports
@@ -54,7 +55,7 @@ def run(recipe: Recipe, options: Options) -> int:
         scale = plan.own(recipe, data.train, options.iterations) if data.own else plan.full(recipe)
         click.echo(_banner(recipe, scale.form))
     form, what = scale.form, _banner(recipe, scale.form)
-    out = options.out or Path("runs") / f"{recipe.name}-{form}"
+    out = options.out or Path("runs") / f"{recipe.name}-{form}".replace("/", "_")
     out.mkdir(parents=True, exist_ok=True)
     engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=options.weights)
     current = train.Run(
@@ -104,7 +105,7 @@ def report(out: Path) -> Path:
 
     if not (out / "run.json").exists():
         raise RunError(f"{out} is not a run directory: there is no run.json")
-    recipe = registry.get(json.loads((out / "run.json").read_text(encoding="utf-8"))["recipe"])
+    recipe = registry.of_record(json.loads((out / "run.json").read_text(encoding="utf-8")))
     return reports.write(out, evidence.chain(recipe))
 
 
@@ -146,9 +147,14 @@ def _banner(recipe: Recipe, form: str) -> str:
             "data goes; there is no published value to compare with."
         )
     if form == "full":
-        return f"{recipe.name}: the frozen recipe, fingerprint {recipe.fingerprint()[:16]}"
+        kind = "the frozen recipe" if not recipe.derived_from else f"in full, {recipe.deviations[0]}"
+        return f"{recipe.name}: {kind}, fingerprint {recipe.fingerprint()[:16]}"
+    derived = f" {recipe.deviations[0]}." if recipe.derived_from else ""
+    unused = derive.not_embedded(recipe)
+    if unused:
+        derived += f" The embedded form has its own scale: set embedded.* instead of {', '.join(unused)}."
     return (
-        f"{recipe.name}: EMBEDDED form, small scale on letters from fonts; not a reproduction of the paper's number. "
+        f"{recipe.name}:{derived} EMBEDDED form, small scale on letters from fonts; not a reproduction of the paper's number. "
         f"The full recipe needs --data (official {recipe.dataset.upper()} folder) and --weights ({recipe.weights})."
     )
 

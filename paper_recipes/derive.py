@@ -1,0 +1,238 @@
+"""Recipes derived from a frozen one: `rll-sop` with `margin=1.0` is `rll-sop+margin=1.0`, a recipe of that name.
+
+The name says everything, so a run record, a checkpoint or a comparison finds the derived recipe again by its name alone.
+It has a fingerprint of its own and is held to no published value.
+
+A key is the path of a setting (`sampler.images_per_class`, `torch.phases.1.lr`, `caffe.solver.base_lr`). Parts may be left
+out as long as one setting fits: `torch.loss.alpha` is `loss.alpha` or `alpha`. Parameters of a Caffe net's loss layers stand
+under `caffe.loss` for all of them at once and under the layer's name for one: `loss.margin` and
+`WSiamese/loss_image1.margin`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from paper_recipes.recipe import Recipe
+
+Path = tuple[Any, ...]  # field names, dict keys, list indices from the recipe down to one value
+
+# What a recipe is, rather than a setting of it: another class or file has other settings.
+_FIXED = {
+    *("name", "title", "source", "weights", "cost", "expected", "deviations", "provenance", "derived_from"),
+    *("class", "pipeline", "rule", "embedding", "in_dim", "embedding_dim", "num_classes"),
+    *("dialect", "train_net", "test_nets", "embedding_blob", "classes", "net", "type"),
+}
+# Messages of Caffe layers that hold settings of a method; the others say how the network is built.
+_PARAMETERS = ("contrastive_loss_param", "contrastive_loss_param_v2", "softmax_t_p_param", "softmax_t_n_param")
+_PARAMETERS += ("gaussian_param", "dropout_param", "loss_weight")
+# A net for tracklets slices its batch into as many as its file says.
+_SLICED = ("classes_per_batch", "tracklets_per_class")
+_CHOICES = {
+    "trains": ("all", "head"),
+    "protocol": ("self", "query-gallery", "reid"),
+    "ties": ("matlab", "optimistic"),
+    "dataset": ("sop", "cub", "cars196", "inshop", "market1501", "mars", "lpw"),
+}
+
+
+class SettingError(ValueError):
+    """A key that names no setting, or a value of another type; the message says which and what would fit."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    key: str
+    value: Any
+    paths: tuple[Path, ...]  # several where one key sets all loss layers
+    number: bool = False  # a Caffe message's: an int written there may be a float
+
+
+def derive(recipe: Recipe, settings: list[str]) -> Recipe:
+    """`recipe` with settings "key=value" applied, the last one winning. Raises SettingError."""
+    known = {setting.key: setting for setting in _settings(recipe)}
+    values: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise SettingError(f"--set {text}: expected key=value")
+        setting = _find(recipe, known, key)
+        values[setting.key] = _read(setting, value, text)
+    if not values:
+        return recipe
+    changed, lines = recipe, []
+    order = sorted(values, key=lambda key: ("/" in key, key))  # one layer's value stands over that for all of them
+    for key in order:
+        for path in known[key].paths:
+            changed = _with(changed, path, values[key])
+        lines.append(f"{key} {shown(known[key].value)} -> {shown(values[key])}")
+    suffix = "".join(f"+{_short(known, key)}={shown(values[key])}" for key in order)
+    return dataclasses.replace(
+        changed,
+        name=recipe.name + suffix,
+        title=f"{recipe.title}; derived: {', '.join(lines)}",
+        expected=(),
+        deviations=(f"derived from {recipe.name}: {', '.join(lines)}", *recipe.deviations),
+        derived_from=recipe.name,
+    )
+
+
+def keys(recipe: Recipe) -> dict[str, Any]:
+    """Every key that `derive` knows for this recipe, with the recipe's value."""
+    return {setting.key: setting.value for setting in _settings(recipe)}
+
+
+def not_embedded(recipe: Recipe) -> list[str]:
+    """Settings that a derived recipe changed and that its embedded form replaces by its own scale."""
+    changed = recipe.name.split("+")[1:] if recipe.derived_from else []
+    scale = ("iterations", "snapshot_every", "evaluation.iterations", "classes_per_batch", "images_per_class")
+    names = [part.split("=")[0] for part in changed]
+    return [name for name in names if name.endswith(scale) and not name.startswith(("embedded.", "torch."))]
+
+
+def shown(value: Any) -> str:
+    """As it stands in names and may be given again: 1.0, true, 5000,10000."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(shown, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _settings(recipe: Recipe) -> Iterator[Setting]:
+    for setting in _walk(recipe, (), ()):
+        if setting.key == "torch.head.out_dim":  # losses and memories know the dimension too
+            others = [part for part in ("loss", "memory") if "embedding_dim" in (getattr(recipe.torch, part) or {})]
+            paths = (*setting.paths, *(("torch", part, "embedding_dim") for part in others))
+            setting = dataclasses.replace(setting, paths=paths)
+        if recipe.sampler.rule != "TrackletSampler" or not setting.key.endswith(_SLICED):
+            yield setting
+    if recipe.caffe is None:
+        return
+    together: dict[str, list[tuple[Any, Path]]] = {}
+    for index, layer in enumerate(recipe.caffe.train_net["layer"]):
+        for message in _PARAMETERS:
+            if message not in layer:
+                continue
+            start: Path = ("caffe", "train_net", "layer", index, message)
+            found = list(_walk(layer[message], (message,), start))
+            for setting in found:
+                yield dataclasses.replace(setting, key=f"{layer['name']}.{setting.key}", number=True)
+                if "loss_weight" in layer:
+                    together.setdefault(setting.key, []).append((setting.value, setting.paths[0]))
+    for key, places in together.items():
+        # Where the layers differ, no single value is theirs.
+        if len({shown(value) for value, _ in places}) == 1:
+            yield Setting(f"caffe.loss.{key}", places[0][0], tuple(path for _, path in places), number=True)
+
+
+def _walk(value: Any, names: tuple[str, ...], path: Path) -> Iterator[Setting]:
+    """The leaves below `value`; phases count from 1 in keys, as `show` prints them."""
+    if dataclasses.is_dataclass(value):
+        items: list[tuple[str, Any, Any]] = [
+            (f.name, f.name, getattr(value, f.name)) for f in dataclasses.fields(value)
+        ]
+    elif isinstance(value, dict):
+        items = [(str(key), key, item) for key, item in value.items()]
+    elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        items = [(str(index + 1), index, item) for index, item in enumerate(value)]
+    elif value is not None:
+        number = path[:2] == ("caffe", "solver")
+        yield Setting(".".join(names), value, (path,), number)
+        return
+    else:
+        return
+    for name, key, item in items:
+        if name not in _FIXED:
+            yield from _walk(item, (*names, name), (*path, key))
+
+
+def _find(recipe: Recipe, known: dict[str, Setting], key: str) -> Setting:
+    if key in known:
+        return known[key]
+    fitting = [name for name in known if _abbreviates(key, name)]
+    # One loss layer's parameter is meant only where its layer is named; all of them come first.
+    general = [name for name in fitting if "/" not in name]
+    if len(general or fitting) == 1:
+        return known[(general or fitting)[0]]
+    if fitting:
+        raise SettingError(f"--set {key}: {recipe.name} has several such settings: {', '.join(general or fitting)}")
+    tail = key.rsplit(".", 1)[-1]
+    names = [name for name in known if ("/" in name) == ("/" in key)]
+    close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
+    close += [name for name in names if difflib.get_close_matches(tail, [name.rsplit(".", 1)[-1]], cutoff=0.7)]
+    nearest = list(dict.fromkeys(close))[:5]
+    hint = f"Nearest: {', '.join(nearest)}. " if nearest else ""
+    raise SettingError(
+        f"--set {key}: {recipe.name} has no such setting. {hint}All of them: python -m paper_recipes show {recipe.name} --keys"
+    )
+
+
+def _abbreviates(key: str, name: str) -> bool:
+    """The same last part, and the other parts of `key` in the order of `name`."""
+    parts = iter(name.split("."))
+    return name.split(".")[-1] == key.split(".")[-1] and all(part in parts for part in key.split("."))
+
+
+def _short(known: dict[str, Setting], key: str) -> str:
+    """The last part where it is the only one of that name, else the whole key."""
+    tail = key.rsplit(".", 1)[-1]
+    general = [name for name in known if "/" not in name and name.rsplit(".", 1)[-1] == tail]
+    return tail if general == [key] and tail not in known else key
+
+
+def _read(setting: Setting, text: str, argument: str) -> Any:
+    value = _typed(setting.value, text, setting.number, f"--set {argument}: {setting.key} takes")
+    allowed = _CHOICES.get(setting.key.rsplit(".", 1)[-1])
+    if allowed and value not in allowed:
+        raise SettingError(f"--set {argument}: {setting.key} is one of {', '.join(allowed)}")
+    whole = isinstance(setting.value, int) and not isinstance(setting.value, bool) and not setting.number
+    if whole and setting.value > 0 >= value and setting.key != "seed":
+        raise SettingError(f"--set {argument}: {setting.key} must be at least 1")
+    return value
+
+
+def _typed(old: Any, text: str, number: bool, what: str) -> Any:
+    if isinstance(old, bool):
+        if text.lower() not in ("true", "false"):
+            raise SettingError(f"{what} true or false (now {shown(old)}), not {text!r}")
+        return text.lower() == "true"
+    if isinstance(old, str):
+        return text
+    if isinstance(old, (list, tuple)):
+        kind = old[0] if old else 0
+        items = [
+            _typed(kind, item, number, f"{what} a list (now {shown(old) or 'empty'}),")
+            for item in text.split(",")
+            if item
+        ]
+        return type(old)(items)
+    if isinstance(old, int):
+        try:
+            return int(text)
+        except ValueError:
+            if not number:
+                raise SettingError(f"{what} a whole number (now {shown(old)}), not {text!r}") from None
+    try:
+        value = float(text)
+    except ValueError:
+        raise SettingError(f"{what} a number (now {shown(old)}), not {text!r}") from None
+    if not math.isfinite(value):
+        raise SettingError(f"{what} a finite number, not {text!r}")
+    return value
+
+
+def _with(value: Any, path: Path, new: Any) -> Any:
+    """A copy of `value` in which the leaf at `path` is `new`."""
+    if not path:
+        return new
+    key, rest = path[0], path[1:]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(value, **{key: _with(getattr(value, key), rest, new)})
+    if isinstance(value, dict):
+        return {**value, key: _with(value[key], rest, new)}
+    return type(value)(_with(item, rest, new) if index == key else item for index, item in enumerate(value))
