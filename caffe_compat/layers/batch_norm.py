@@ -20,6 +20,8 @@ class BatchNorm(Layer):
     """
 
     output_is_free = True
+    #: computes batch statistics; training over several processes puts one of its own here, for the statistics of all.
+    batch_norm = staticmethod(torch.batch_norm)
     mean_sum: Tensor
     variance_sum: Tensor
     weight_sum: Tensor
@@ -86,7 +88,7 @@ class BatchNorm(Layer):
             return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.eps, cudnn)
         if x.numel() > self.channels:
             # momentum 1 makes batch_norm store this batch's statistics instead of a running average.
-            return torch.batch_norm(x, gamma, beta, mean, variance, True, 1.0, self.eps, cudnn)
+            return self.batch_norm(x, gamma, beta, mean, variance, True, 1.0, self.eps, cudnn)
         # One value per channel: exactly 0, and 0 / (m - 1) has no variance. torch would return rounding noise.
         if mean is not None:
             mean.copy_(x.detach().reshape(-1))

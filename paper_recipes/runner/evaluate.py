@@ -32,16 +32,24 @@ class Scores:
 
 
 def embed(
-    engine: Any, split: Split, pipeline: Any, *, batch_size: int, device: torch.device, workers: int | None = None
+    engine: Any,
+    split: Split,
+    pipeline: Any,
+    *,
+    batch_size: int,
+    device: torch.device,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """Raw embeddings of a whole split by test net, (len(split), D) float32. Call `engine.begin_embedding` before."""
     parts: dict[str, list[np.ndarray]] = {}
     batches = loading.test_batches(split, pipeline, batch_size=batch_size, device=device, workers=workers)
-    with tqdm(total=len(split), unit="img", desc=f"embedding {split.name}", leave=False) as progress:
+    bar = tqdm(total=len(split), unit="img", desc=f"embedding {split.name}", leave=False, disable=not progress)
+    with bar:
         for images in batches:
             for name, values in engine.embed(images).items():
                 parts.setdefault(name, []).append(values.numpy())
-            progress.update(len(images))
+            bar.update(len(images))
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
@@ -55,16 +63,21 @@ def embed_data(
 
 
 def score(
-    queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, data: Data, evaluation: Evaluation
+    queries: dict[str, np.ndarray],
+    gallery: dict[str, np.ndarray] | None,
+    data: Data,
+    evaluation: Evaluation,
+    *,
+    recall: Any = recall_at_k,
 ) -> Scores:
-    """The paper's metrics of each set of embeddings, by its protocol."""
+    """The paper's metrics of each set of embeddings, by its protocol. `recall`: `recall_at_k` or one that shares the work."""
     scores = Scores({}, {}, len(data.test))
     for name, values in queries.items():
         other = None if gallery is None else gallery[name]
         if evaluation.protocol == "reid":
             _reid(scores, name, values, other, data, evaluation)
             continue
-        rule = {"recall_at_k": partial(recall_at_k, ties=evaluation.ties)}.get(evaluation.rule)
+        rule = {"recall_at_k": partial(recall, ties=evaluation.ties)}.get(evaluation.rule)
         _recall(scores, name, rule or getattr(originals, evaluation.rule), values, other, data, evaluation.ks)
         if evaluation.binary:
             rule = partial(hamming_recall_at_k, ties="matlab")
