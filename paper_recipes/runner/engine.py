@@ -39,14 +39,7 @@ class CaffeEngine:
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         self.headline = next(iter(caffe.test_nets))
-        # One forward of the headline net yields every head: the other test nets' embeddings are columns of its own.
-        self._columns: dict[str, Any] = {self.headline: slice(None)}
-        if len(caffe.test_nets) > 1:
-            columns = _columns(caffe.test_nets[self.headline], caffe.embedding_blob)
-            self._columns = {
-                name: torch.cat([columns[layer] for layer in _embedding_layers(test_net, caffe.embedding_blob)])
-                for name, test_net in caffe.test_nets.items()
-            }
+        self._columns = columns(caffe)
         self.test_net = caffe_compat.load_net(
             to_message(caffe.test_nets[self.headline], "NetParameter", caffe.dialect),
             phase="TEST",
@@ -127,6 +120,19 @@ class CaffeEngine:
         for name, blobs in self.solver.net.params.items():
             for i, blob in enumerate(blobs):
                 blob.copy_(tensors[f"blob/{name}/{i}"])
+
+
+def columns(caffe: Caffe) -> dict[str, Any]:
+    """Test net -> which columns of the headline net's embedding are its own: one forward yields every head."""
+    headline = next(iter(caffe.test_nets))
+    if len(caffe.test_nets) == 1:
+        return {headline: slice(None)}
+    of_layer = _columns(caffe.test_nets[headline], caffe.embedding_blob)
+    return {headline: slice(None)} | {
+        name: torch.cat([of_layer[layer] for layer in _embedding_layers(net, caffe.embedding_blob)])
+        for name, net in caffe.test_nets.items()
+        if name != headline
+    }
 
 
 def _embedding_layers(net: dict[str, Any], blob: str) -> list[str]:
