@@ -1,19 +1,15 @@
-"""Links around the network: weights, images, sampler, evaluation."""
+"""Links before the network: weights, and the MATLAB image pipelines."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
-
 import numpy as np
 
 import golden
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.evidence import Row, open_link, recorded
+from paper_recipes.runner.evidence import Row, open_link, recorded, rule_checked
 from ports import images as pipelines
-from ports import samplers
 from ports.matlab import imresize
-from ports.metrics.retrieval import recall_at_k
 
 
 def weights(recipe: Recipe) -> Row:
@@ -47,13 +43,15 @@ class _Recorded:
 
 def images(recipe: Recipe) -> Row:
     """The authors' pipeline on a recorded picture, and the crops and flips it makes of recorded random numbers."""
-    reference = "authors' .m pipeline" if recipe.torch is None else "authors' torchvision transforms"
+    reference = "authors' .m pipeline"
     fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
     name = recipe.images["pipeline"]
     if name == "RllV04":
         return _crop_sizes(pipelines.RllV04(**fields), reference)
+    if name in ("OsmResize", "OsmTracklet"):
+        return _stretched(getattr(pipelines, name)(**fields), boxes=recipe.boxes)
     if name not in ("RllSop", "RllV03"):
-        return open_link("images", reference, "no recording of this pipeline in golden/data")
+        return open_link("images", reference, f"no check of {name}: bring outputs of the authors' script")
     pipeline = getattr(pipelines, name)
     folder = golden.DATA / "matlab_images"
     with np.load(folder / "process_ori_image_aug_v02_rgb_near_white.npz") as z:
@@ -97,52 +95,29 @@ def _crop_sizes(pipeline: pipelines.RllV04, reference: str) -> Row:
     return recorded("images", reference, f"RllV04: {count} recorded crop sizes, the test crop", max(errors), 0.0)
 
 
-def sampler(recipe: Recipe) -> Row:
-    """MATLAB's own draws are not recorded; what can be checked is the rule, over two epochs on an uneven data set."""
-    rule, reference = recipe.sampler, f"authors' {'.m' if recipe.torch is None else 'Python'} sampler, read"
-    if rule.rule != "ClassEpochSampler":
-        return open_link("sampler", reference, "no check of this rule yet")
-    classes = 2 * rule.classes_per_batch + 7
-    sizes = np.arange(classes) % 5 + 1  # classes of 1 to 5 images: some shorter than K
-    labels = np.repeat(np.arange(classes), sizes)
-    options = {**rule.options, "repeat_first_slice": False}
-    draws = samplers.ClassEpochSampler(
-        labels, ids=rule.classes_per_batch, images=rule.images_per_class, seed=0, **options
-    )
-    broken = 0
-    for _ in range(2):
-        epoch = [draws.next_batch() for _ in range(classes // rule.classes_per_batch)]
-        drawn = [labels[batch[:: rule.images_per_class]] for batch in epoch]
-        broken += len(np.unique(np.concatenate(drawn))) != sum(map(len, drawn))  # a class twice in an epoch
-        broken += sum(_broken_blocks(batch, labels, sizes, rule.images_per_class) for batch in epoch)
-    compared = "classes without replacement, K images each, short classes repeat: broken rules in 2 epochs"
-    row = recorded("sampler", reference, compared, float(broken), 0.0)
-    return row if row.verdict == "WRONG" else Row(*(*list(vars(row).values())[:-1], "rule verified"))
+def _stretched(pipeline: pipelines.OsmResize | pipelines.OsmTracklet, *, boxes: bool) -> Row:
+    """OSM+CAA's process_image.m: imresize to a square, B,G,R minus the mean; with boxes the box is cut out first.
 
-
-def _broken_blocks(batch: list[int], labels: np.ndarray, sizes: np.ndarray, images_per_class: int) -> int:
-    """Blocks of K that mix classes, or repeat an image without need (mod(randperm(K), n) + 1 uses every image)."""
-    broken = 0
-    for block in np.asarray(batch).reshape(-1, images_per_class):
-        label = labels[block[0]]
-        broken += bool((labels[block] != label).any())
-        broken += len(set(block)) != min(images_per_class, sizes[label])
-    return broken
-
-
-def evaluation(recipe: Recipe) -> Row:
-    """Recall@K on every recorded run of the authors' evaluation function, ties and singletons included."""
-    reference = "authors' compute_recall_at_K.m"
-    if recipe.evaluation.ties != "matlab" or recipe.evaluation.protocol == "reid":
-        return open_link("evaluation", reference, "no recording of this protocol in golden/data")
-    wrong, cases = 0, sorted((golden.DATA / "metrics" / "matlab").glob("recall_at_K_*.npz"))
-    for path in cases:
-        with np.load(path) as z:
-            wrong += _wrong_counts(z)
-    return recorded("evaluation", reference, f"hit counts of {len(cases)} recorded runs: how many differ", wrong, 0.0)
-
-
-def _wrong_counts(z: Any) -> int:
-    ks = [int(k) for k in z["K"]]
-    hits = recall_at_k(z["features"], z["class_ids"], ks, ties="matlab").hits
-    return sum(hits[k] != round(float(recall) * len(z["class_ids"])) for k, recall in zip(ks, z["recall"]))
+    Its outputs were not recorded. A picture of the net's own size is not resized (imresize is the link above), so all that
+    is left of the rule can be read off: the order of channels and axes, the mean, and the box's first and last pixel.
+    """
+    side = pipeline.size
+    rows, columns = np.mgrid[0 : side + 20, 0 : side + 30]
+    picture = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=2).astype(np.uint8)
+    first_row, first_column = (8, 12) if boxes else (1, 1)
+    cut = picture[first_row - 1 :, first_column - 1 :][:side, :side]
+    if boxes:
+        assert isinstance(pipeline, pipelines.OsmResize)
+        corners = [
+            first_column,
+            first_row,
+            first_column + side - 1,
+            first_row + side - 1,
+        ]  # 1-based, both ends included
+        got = pipeline.test(picture, corners)
+    else:
+        got = pipeline.test(np.ascontiguousarray(cut))
+    want = cut[..., ::-1].transpose(2, 0, 1).astype(np.float64) - np.array([104, 117, 123])[:, None, None]
+    what = "a picture cut to its box" if boxes else "a picture of the net's size"
+    compared = f"{type(pipeline).__name__}: {what}, channels, axes, mean; outputs of process_image.m are not recorded"
+    return rule_checked("images", "authors' .m pipeline, read", compared, float(np.abs(got - want).max()), 0.0)

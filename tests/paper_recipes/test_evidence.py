@@ -1,0 +1,214 @@
+"""The chain of evidence: what each recipe can be held to, and that a wrong link is called wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import golden
+from paper_recipes import registry
+from paper_recipes.runner import (
+    evidence,
+    evidence_caffe,
+    evidence_data,
+    evidence_metrics,
+    evidence_samplers,
+    evidence_torch,
+)
+from ports import samplers
+from ports.metrics import reid
+
+RECORDED, RULE = evidence.HOLDS
+LINKS = ["weights", "images", "sampler", "network", "loss", "solver", "evaluation"]
+
+
+SOME = ["rll-sop", "rll-tpami-inshop", "osm-cub-bbox", "osm-mars", "ms-cub", "xbm-sop", "cls-cub", "dm-nca-cub"]
+
+
+@pytest.fixture(scope="module", params=["some", pytest.param("all", marks=pytest.mark.slow)])
+def chains(request):
+    """Recipes' rows by link, the solver's (which trains for three steps) left out: one of each path, or all."""
+    rows = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence_caffe, "solver", lambda recipe: evidence.open_link("solver", "-", "not asked here"))
+        for recipe in map(registry.get, SOME if request.param == "some" else registry.RECIPES):
+            rows[recipe.name] = {row["link"].removesuffix(" gradient"): row for row in evidence.chain(recipe)}
+    return rows
+
+
+def test_no_link_is_wrong_and_none_is_missing(chains):
+    for name, rows in chains.items():
+        assert [link for link in rows if link != "images: resize"] == LINKS, name
+        assert evidence.holds(list(rows.values())), (name, rows)
+
+
+def test_every_caffe_link_is_held_to_something(chains):
+    """Open links of the Caffe recipes: the ImageNet weights alone."""
+    for recipe in map(registry.get, chains):
+        if recipe.caffe is not None:
+            rows = {link: row for link, row in chains[recipe.name].items() if link not in ("weights", "solver")}
+            assert {row["verdict"] for row in rows.values()} <= set(evidence.HOLDS), recipe.name
+
+
+# Links that stay open, and the word that says why or what to bring.
+OPEN = {
+    "xbm-sop": {"network": "bring features", "loss": "golden record"},
+    "xbm-inshop": {"network": "bring features", "loss": "golden record"},
+    "cls-cub": {"network": "nothing ported"},
+    "cls-cars196": {"network": "nothing ported"},
+    "cls-sop": {"network": "nothing ported"},
+    "cls-inshop": {"network": "nothing ported"},
+    "dm-batch-hard-cub": {"loss": "no released file"},
+    "dm-batch-hard-cars196": {"loss": "no released file"},
+    "dm-nca-cub": {"loss": "cannot run"},
+    "dm-nca-cars196": {"loss": "cannot run"},
+}
+
+
+def test_open_links_say_what_would_close_them(chains):
+    for recipe in map(registry.get, chains):
+        if recipe.torch is None:
+            continue
+        found = {
+            link: row["verdict"]
+            for link, row in chains[recipe.name].items()
+            if row["verdict"] not in evidence.HOLDS and link not in ("weights", "solver")
+        }
+        expected = OPEN.get(recipe.name, {})
+        assert set(found) == set(expected), recipe.name
+        assert all(expected[link] in verdict for link, verdict in found.items()), found
+        assert "bring" in chains[recipe.name]["weights"]["verdict"]
+        assert chains[recipe.name]["solver"]["verdict"].startswith("nothing ported")
+
+
+def test_which_nets_are_recorded_whole(chains):
+    caffe = [name for name in chains if registry.get(name).caffe is not None]
+    partly = {name for name in caffe if chains[name]["network"]["verdict"] == RULE}
+    assert partly == {"rll-tpami-inshop"}  # heads of 128 values: their four blobs were never recorded
+    assert "245 blobs" in chains["rll-tpami-inshop"]["network"]["compared"]
+    assert "4 have no recording" in chains["rll-tpami-inshop"]["network"]["compared"]
+
+
+def test_every_caffe_recipe_has_a_run_to_be_held_to():
+    caffe = {r.name for r in registry.RECIPES.values() if r.caffe is not None}
+    known = set(evidence_caffe._RUNS) | set(evidence_caffe._SAME) | set(evidence_caffe._SIBLINGS)
+    assert known == caffe
+    for name in evidence_caffe._RUNS.values():
+        assert (golden.DATA / "train" / name / "trace.npz").is_file()
+    for name, other in evidence_caffe._SAME.items():  # boxes apart, the two compute the same
+        one, two = registry.get(name), registry.get(other)
+        assert one.the_caffe() == two.the_caffe() and one.sampler == two.sampler
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*evidence_caffe._RUNS, "osm-lpw"])
+def test_recorded_runs_are_followed(name):
+    row = evidence_caffe.solver(registry.get(name))
+    assert row.verdict == (RULE if name == "osm-lpw" else RECORDED)
+    assert row.worst is not None and 0 < row.worst < 1e-10
+    assert ("of osm-mars" in row.compared) == (name == "osm-lpw")
+
+
+def changed(name: str, **fields):
+    return dataclasses.replace(registry.get(name), **fields)
+
+
+@pytest.mark.slow
+def test_a_solver_with_another_weight_decay_is_wrong():
+    """lr x (1e-5 more) of decay moves weights by 5e-9 of themselves a step: five times the tolerance already in the first."""
+    recipe = registry.get("osm-cub")
+    spoiled = dataclasses.replace(recipe.caffe, solver={**recipe.caffe.solver, "weight_decay": 3.1e-4})
+    row = evidence_caffe.solver(dataclasses.replace(recipe, caffe=spoiled))
+    assert row.verdict == "WRONG" and not evidence.holds([row.as_cells()])
+
+
+def test_a_net_with_one_wrong_pooling_is_wrong():
+    recipe = registry.get("osm-cub")
+    net = recipe.caffe.test_nets["M"]
+    layers = [
+        {**layer, "pooling_param": {**layer["pooling_param"], "pool": "MAX"}}
+        if layer["name"] == "inception_4a/pool"
+        else layer
+        for layer in net["layer"]
+    ]
+    wrong = dataclasses.replace(recipe.caffe, test_nets={"M": {**net, "layer": layers}})
+    assert evidence_caffe.network(changed("osm-cub", caffe=wrong)).verdict == "WRONG"
+
+
+def test_a_net_of_unknown_blobs_is_open():
+    recipe = registry.get("osm-cub")
+    one = recipe.caffe.test_nets["M"]["layer"][0]
+    renamed = {**one, "name": "mine", "top": ["mine"]}
+    tiny = {**recipe.caffe.test_nets["M"], "layer": [renamed], "input_dim": [1, 3, 64, 64]}
+    row = evidence_caffe.network(changed("osm-cub", caffe=dataclasses.replace(recipe.caffe, test_nets={"M": tiny})))
+    assert row.verdict == "no recording: bring blobs of this net from the authors' Caffe" and row.worst is None
+
+
+def test_wrong_images_are_wrong(monkeypatch):
+    from ports.images import osm
+
+    monkeypatch.setattr(
+        osm, "crop_box", lambda image, box: image[int(box[1]) : int(box[3]) + 1, int(box[0]) : int(box[2]) + 1]
+    )
+    assert evidence_data.images(registry.get("osm-cub")).verdict == RULE  # no boxes there
+    assert evidence_data.images(registry.get("osm-cub-bbox")).verdict == "WRONG"  # 0-based corners
+    rgb = changed("ms-cub", images={"pipeline": "MultiSimilarity", "crop": 227, "bgr": False})
+    assert evidence_torch.images(rgb).verdict == "WRONG"
+
+
+def test_wrong_samplers_are_wrong(monkeypatch):
+    class Adjacent(samplers.TrackletSampler):
+        """a a b b c c instead of a b c a b c."""
+
+        def _round(self):
+            for batch in super()._round():
+                blocks = np.asarray(batch).reshape(2, -1, self.frames)
+                yield blocks.transpose(1, 0, 2).reshape(-1).tolist()
+
+    class WithRepeats(samplers.RandomIdentitySampler):
+        """Images drawn with replacement, as `random.choices` would."""
+
+        def _round(self):
+            classes = self.rng.permutation(len(self.classes))[: self.groups]
+            yield [int(i) for c in classes for i in self.rng.choice(self._members[c], self.images)]
+
+    monkeypatch.setattr(samplers, "TrackletSampler", Adjacent)
+    monkeypatch.setattr(samplers, "RandomIdentitySampler", WithRepeats)
+    monkeypatch.setattr(samplers, "MsRandomIdentity", samplers.ClassBalanced)
+    for name in ("osm-mars", "osm-cub"):
+        assert evidence_samplers.sampler(registry.get(name)).verdict == "WRONG"
+    unknown = dataclasses.replace(registry.get("osm-cub").sampler, rule="MyOwn")
+    assert "no check of MyOwn" in evidence_samplers.sampler(changed("osm-cub", sampler=unknown)).verdict
+
+
+def test_wrong_metrics_are_wrong(monkeypatch):
+    """MATLAB's ties instead of the query's; a step-shaped average precision; another bit rule."""
+    strict = dataclasses.replace(registry.get("xbm-sop").evaluation, ties="matlab")
+    assert (
+        evidence_metrics.evaluation(changed("xbm-sop", evaluation=strict)).verdict == RECORDED
+    )  # another rule's records
+    step = lambda places, count=None: float((np.arange(1, len(places) + 1) / (np.asarray(places) + 1)).mean())  # noqa: E731
+    monkeypatch.setattr(reid, "trapezoid_ap", step)
+    assert evidence_metrics.evaluation(registry.get("osm-mars")).verdict == "WRONG"
+    monkeypatch.setattr(
+        evidence_metrics, "hamming_recall_at_k", lambda x, *a, **k: evidence_metrics.recall_at_k(x, *a, **k)
+    )
+    assert evidence_metrics.evaluation(registry.get("cls-cub")).verdict == "WRONG"
+
+
+def test_a_wrong_loss_and_head_are_wrong(monkeypatch):
+    from ports import losses
+
+    real = losses.NormSoftmaxLoss
+    monkeypatch.setattr(losses, "NormSoftmaxLoss", lambda *sizes: real(*sizes, variant="paper"))
+    assert evidence_torch.loss(registry.get("cls-cub")).verdict == "WRONG"
+    recipe = registry.get("ms-cub")
+    averaged = dataclasses.replace(recipe.torch, backbone={**recipe.torch.backbone, "pool": "avg"})
+    assert evidence_torch.network(changed("ms-cub", torch=averaged)).verdict == "WRONG"
+
+
+def test_nan_is_wrong_not_small():
+    assert evidence.recorded("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
+    assert evidence.rule_checked("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
