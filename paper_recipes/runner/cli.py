@@ -172,10 +172,16 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
 @cli.command()
 @click.argument("recipe", type=RECIPE)
 @click.option(
-    "--model", type=click.Path(path_type=Path), required=True, help="Trained model: .caffemodel, checkpoint, .pth."
+    "--model",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Trained model: .caffemodel, checkpoint, .pth, .safetensors, .onnx.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set. [default: the embedded letters]")
 @click.option("--protocol", metavar="RULES", help="Another recipe's rules by its name, or self, query-gallery, reid.")
+@click.option(
+    "--clustering", is_flag=True, help="Also NMI and F1 by k-means (scikit-learn; hours on SOP's 11,316 classes)."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for embeddings and scores.")
 @click.option("--device", default=None, help="cpu, cuda, cuda:1, ... [default: cuda if there is one]")
 @click.option("--smoke", is_flag=True, help="A handful of embedded letters: does every step of the path run?")
@@ -186,8 +192,8 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
 def evaluate(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) -> None:
     """Score a trained model by its paper's protocol, without training.
 
-    Takes the authors' .caffemodel, checkpoints of `run`, and .pth or .safetensors files of PyTorch recipes. On the
-    official data the exit code is 1 if the published values are not met. Embeddings are saved as .npy.
+    Takes the authors' .caffemodel, checkpoints of `run`, .pth or .safetensors files of PyTorch recipes, and .onnx files. On
+    the official data the exit code is 1 if the published values are not met. Embeddings are saved as .npy.
     """
     from paper_recipes.runner import score_model
 
@@ -288,7 +294,7 @@ def main() -> None:
     except click.Abort:
         click.echo("stopped", err=True)
         sys.exit(130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
         click.echo(f"error: {error}", err=True)

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
-from caffe_compat.caffemodel import read_caffemodel
 from paper_recipes import registry
 from paper_recipes.recipe import Evaluation, Recipe
-from paper_recipes.runner import checkpoint, describe, evaluate, networks, plan, prepare, verdict
-from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.engine_torch import TorchEngine
+from paper_recipes.runner import clustering, describe, evaluate, models, plan, prepare, verdict
 from paper_recipes.runner.files import sha256, write_atomically, write_json
 from paper_recipes.runner.run import make_engine, make_pipeline
 from ports import determinism
 
 PROTOCOLS = ("self", "query-gallery", "reid")
-
-
-class ModelError(ValueError):
-    """A model file that does not belong to the recipe: which file and why."""
 
 
 @dataclass
@@ -38,16 +29,16 @@ class Options:
     workers: int | None = None
     threads: int | None = None
     smoke: bool = False
+    clustering: bool = False
 
 
 def score_model(recipe: Recipe, options: Options) -> int:
     """Exit code: 0 done, 1 the published values are not met (official data and the paper's own protocol only)."""
-    if not options.model.is_file():
-        raise ModelError(f"--model {options.model}: no such file")
+    models.check(recipe, options.model)
     determinism.configure(recipe.seed, threads=options.threads)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     judged = options.protocol is None
-    recipe = replace(recipe, evaluation=_evaluation(recipe, options.protocol))
+    trained, recipe = recipe, replace(recipe, evaluation=_evaluation(recipe, options.protocol))
     if options.data is None:
         scale = plan.embedded(recipe, smoke=options.smoke)
         data = prepare.open_embedded(recipe, scale, recipe.seed)
@@ -58,23 +49,46 @@ def score_model(recipe: Recipe, options: Options) -> int:
     click.echo(
         f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}"
     )
-    engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
-    click.echo(load(engine, recipe, options.model))
+    if options.model.suffix == ".onnx":
+        engine, line = models.onnx_engine(recipe, options.model, device)
+    else:
+        engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
+        line = models.load(engine, trained, options.model)
+    click.echo(line)
     engine.begin_embedding()
     queries, gallery = evaluate.embed_data(
         engine, data, make_pipeline(recipe),
         batch_size=recipe.evaluation.batch_size, device=device, workers=options.workers,
     )  # fmt: skip
     scores = evaluate.score(queries, gallery, data, recipe.evaluation)
-    out = options.out or Path("runs") / f"{recipe.name}-evaluate-{options.model.stem}"
+    clusters = clustering.score(recipe, queries, gallery, data) if options.clustering else None
+    out = options.out or Path("runs") / f"{recipe.name}-evaluate-{options.model.stem}".replace("/", "_")
     _save(out, queries, gallery, data)
-    record = {"recipe": recipe.name, "model": str(options.model), "sha256": sha256(options.model)}
-    write_json(out / "scores.json", {**record, "data": data.description, **scores.as_json()})
+    facts = {
+        "recipe": recipe.name,
+        "fingerprint": trained.fingerprint(),
+        "form": "own" if data.own else scale.form,
+        "protocol": options.protocol,  # None: the paper's own
+        "model": str(options.model),
+        "sha256": sha256(options.model),
+        "loaded": line,
+        "data": data.description,
+        **scores.as_json(),
+        **({} if clusters is None else {"clustering": clusters}),
+    }
+    write_json(out / "scores.json", facts)
     describe.scores(scores.metrics)
+    if clusters is not None:
+        clustering.show(recipe, clusters, {name: values.shape[1] for name, values in queries.items()})
     click.echo(f"{scores.queries:,} queries; embeddings and exact counts in {out}")
     result = verdict.verify(recipe, [{"iteration": 0, **scores.as_json()}]) if judged else None
     if result is None:
-        click.echo("no verdict: published values belong to the official data and the paper's own protocol")
+        none = judged and not recipe.expected
+        click.echo(
+            f"no verdict: {recipe.name} is held to no published value"
+            if none
+            else "no verdict: published values belong to the official data and the paper's own protocol"
+        )
         return 0
     describe.verdict(result)
     return 0 if result.passed else 1
@@ -87,49 +101,6 @@ def _evaluation(recipe: Recipe, protocol: str | None) -> Evaluation:
     if protocol in PROTOCOLS:
         return replace(recipe.evaluation, protocol=protocol)
     return registry.get(protocol).evaluation
-
-
-def load(engine: Any, recipe: Recipe, path: Path) -> str:
-    """Put the model into the engine; says what was loaded. Raises ModelError, WeightsError or CheckpointError."""
-    if _is_own_checkpoint(path):
-        saved = checkpoint.load(path)
-        trained = {other.fingerprint(): name for name, other in registry.RECIPES.items()}
-        ours = registry.RECIPES[recipe.name].fingerprint() if recipe.name in registry.RECIPES else None
-        if saved.state["fingerprint"] != ours:
-            whose = trained.get(saved.state["fingerprint"], "a recipe that is not in this version")
-            raise ModelError(f"{path}: a checkpoint of {whose}, not of {recipe.name} as it is now")
-        engine.load_weights(saved.tensors)
-        return f"checkpoint of iteration {saved.state['iteration']:,} ({saved.state['form']} form)"
-    if isinstance(engine, TorchEngine):
-        if path.suffix not in (".pth", ".pt", ".safetensors"):
-            raise ModelError(f"{path}: {recipe.name} takes .pth, .pt or .safetensors")
-        line = networks.load_model(engine.net, path)
-        engine.load_weights({f"net/{name}": value for name, value in engine.net.state_dict().items()})
-        return line
-    return _load_caffemodel(engine, recipe, path)
-
-
-def _load_caffemodel(engine: CaffeEngine, recipe: Recipe, path: Path) -> str:
-    if path.suffix not in (".caffemodel", ".h5"):
-        raise ModelError(f"{path}: {recipe.name} takes a .caffemodel, .caffemodel.h5 or a checkpoint of ours")
-    found = read_caffemodel(path)
-    missing = [name for name in engine.test_net.params if name not in found]
-    if missing:
-        raise ModelError(
-            f"{path}: {len(missing)} layers of the test net are not in it, {missing[0]!r} first; "
-            f"it is no trained model of {recipe.name}"
-        )
-    return str(engine.solver.net.load_caffemodel(path))
-
-
-def _is_own_checkpoint(path: Path) -> bool:
-    if path.suffix != ".safetensors":
-        return False
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return checkpoint.FORMAT in (file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: cannot read it: {error}") from error
 
 
 def _save(out: Path, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, data: prepare.Data) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner import checkpoint, run, score_model, train
+from paper_recipes.runner import checkpoint, models, run, score_model, train
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +35,16 @@ def test_a_checkpoint_scores_as_its_run_did(trained, tmp_path):
     assert score_model.score_model(registry.get("ms-cub"), options) == 0
     assert "R@50" in json.loads((tmp_path / "scores.json").read_text())["metrics"]["embedding"]
     assert (tmp_path / "gallery_embedding.npy").exists()
-    with pytest.raises(score_model.ModelError, match="a checkpoint of ms-cub, not of dm-nca-cub as it is now"):
-        score_model.load(None, registry.get("dm-nca-cub"), model)
+    with pytest.raises(models.ModelError, match="a checkpoint of ms-cub, not of dm-nca-cub as it is now"):
+        models.load(None, registry.get("dm-nca-cub"), model)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(score_model.ModelError, match="no such file"):
+    with pytest.raises(models.ModelError, match="no such file"):
         score_model.score_model(registry.get("ms-cub"), score_model.Options(model=tmp_path / "no.pth"))
     (tmp_path / "bad.safetensors").write_bytes(b"1234567890")
-    with pytest.raises(score_model.ModelError, match=r"bad\.safetensors: cannot read it"):
-        score_model.load(None, registry.get("ms-cub"), tmp_path / "bad.safetensors")
+    with pytest.raises(models.ModelError, match=r"bad\.safetensors: cannot read it"):
+        models.load(None, registry.get("ms-cub"), tmp_path / "bad.safetensors")
     torch.save({}, tmp_path / "x.pth")
-    with pytest.raises(score_model.ModelError, match=r"takes a \.caffemodel"):
-        score_model.load(None, registry.get("rll-sop"), tmp_path / "x.pth")
+    with pytest.raises(models.ModelError, match=r"rll-sop is a Caffe recipe.*takes a \.caffemodel"):
+        models.load(None, registry.get("rll-sop"), tmp_path / "x.pth")
