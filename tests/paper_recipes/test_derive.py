@@ -135,5 +135,5 @@ def test_a_value_that_the_file_format_does_not_take_is_one_error():
     from paper_recipes.nets.messages import to_message
 
     recipe = registry.get("rll-sop+gamma=1e60")  # a float field
-    with pytest.raises(ValueError, match="no SolverParameter of rll_cvpr19: .*gamma"):
+    with pytest.raises(ValueError, match=r"no SolverParameter of rll_cvpr19: .*gamma"):
         to_message(recipe.caffe.solver, "SolverParameter", "rll_cvpr19")

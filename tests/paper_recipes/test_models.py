@@ -163,6 +163,6 @@ def test_a_trained_net_that_shares_trunk_and_middle_head_is_told_apart(tmp_path)
         models.ModelError, match="no 'loss1/classifier_1', which osm-cub trains, but 'loss1/fc/bn/sc/fc'"
     ):
         models.load(engine, recipe, tmp_path / "rll.caffemodel")
-    with pytest.raises(ValueError, match="pool5/7x7_s1/fc.*shape"):  # the same layers, 64 values a head
+    with pytest.raises(ValueError, match=r"pool5/7x7_s1/fc.*shape"):  # the same layers, 64 values a head
         tpami = registry.get("rll-tpami-sop")
         models.load(CaffeEngine(tpami.caffe, device=CPU, seed=1), tpami, tmp_path / "rll.caffemodel")
