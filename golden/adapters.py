@@ -12,6 +12,8 @@ from typing import Any
 Loss = Callable[..., Any]
 
 _SCORES = ("scores", "attention", "score", "weights")
+# A set's learnable argument -> what modules call that parameter.
+_PARAMETERS = {"weights": ("weight", "weights", "proxies", "W"), "beta": ("beta", "betas")}
 
 
 def normalised(loss: Loss) -> Loss:
@@ -37,6 +39,38 @@ def without_scores(loss: Loss) -> Loss:
 def with_miner(loss: Loss, miner: Callable[..., Any]) -> Loss:
     """pytorch-metric-learning's way: loss(embeddings, labels, miner(embeddings, labels))."""
     return lambda embeddings, labels: loss(embeddings, labels, miner(embeddings, labels))
+
+
+def with_triplets(loss: Loss) -> Loss:
+    """The third argument (T, 3) as the three index tensors `(anchors, positives, negatives)` that libraries take."""
+
+    def wrapped(embeddings: Any, labels: Any, triplets: Any, *rest: Any) -> Any:
+        return loss(embeddings, labels, tuple(triplets.unbind(1)), *rest)
+
+    return wrapped
+
+
+def with_parameter(loss: Loss, name: str) -> Loss:
+    """Put the last argument in the place of the module's parameter `name` (proxies, boundaries), whatever shape it has there."""
+    from torch.func import functional_call
+
+    return lambda *arguments: functional_call(loss, {name: arguments[-1]}, arguments[:-1])  # type: ignore[arg-type]
+
+
+def fitting(loss: Loss, signature: str) -> Loss:
+    """What `check` does by itself: scores by keyword, `indices_tuple` as index tensors, a module's own parameter replaced."""
+    parts = signature.split(", ")
+    if parts[-1] == "scores" and keyword_of_scores(loss):
+        return with_scores(loss)
+    fitted, last = loss, parts[-1].rstrip("*")
+    if parts[-1].endswith("*") and last in _PARAMETERS and hasattr(loss, "named_parameters"):
+        names = [name for name, _ in loss.named_parameters()]
+        chosen = next((name for name in _PARAMETERS[last] if name in names), names[0] if len(names) == 1 else None)
+        if chosen is not None:
+            fitted = with_parameter(loss, chosen)
+    if "triplets" in parts and "indices_tuple" in _parameters(loss):
+        fitted = with_triplets(fitted)
+    return fitted
 
 
 def pair_matrix(loss: Loss) -> Loss:
@@ -72,18 +106,24 @@ def item(loss: Loss, key: int | str) -> Loss:
 
 def keyword_of_scores(loss: Loss) -> str | None:
     """Name of the parameter that takes the scores of a set with scores; None if it is the third positional one."""
+    names = _parameters(loss)
+    return next((name for name in _SCORES if name in names), None)
+
+
+def _parameters(loss: Loss) -> list[str]:
+    """Names in the signature of a function or of a module's forward; none where it cannot be seen."""
     function = loss.forward if hasattr(loss, "forward") else loss
     try:
-        names = list(inspect.signature(function).parameters)
+        return list(inspect.signature(function).parameters)
     except (TypeError, ValueError):
-        return None
-    return next((name for name in _SCORES if name in names), None)
+        return []
 
 
 ADAPTERS: dict[str, Callable[[Loss], Loss]] = {
     "normalised": normalised,
     "with-scores": with_scores,
     "without-scores": without_scores,
+    "with-triplets": with_triplets,
     "pair-matrix": pair_matrix,
     "distance-matrix": distance_matrix,
     "labels-first": labels_first,

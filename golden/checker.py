@@ -70,7 +70,8 @@ def check(
     """Compare a loss with a golden set, value and gradient, case by case.
 
     loss : any callable or nn.Module `(embeddings (N, D), labels (N,)) -> scalar`; other sets have other arguments (see
-        `golden list`). Where a set brings scores, a parameter named `scores` or `attention` gets them.
+        `golden list`). Where a set brings scores, a parameter named `scores` or `attention` gets them; triplets go to
+        `indices_tuple` as three index tensors; class proxies or boundaries take the place of a module's own parameter.
     against : name of a golden set, or a folder that `golden record` wrote.
     dtype : float64 (default), float32, or "both".
     tolerance : rtol in place of the standard one (float64 1e-10, float32 1e-5; of the loss, and of the gradient's largest entry).
@@ -87,10 +88,7 @@ def check(
         raise TypeError(f"a loss must be callable, got {type(loss).__name__}")
     golden_set = resolve(against)
     called = name_of(loss)
-    if adapter is not None:
-        loss = adapter(loss)
-    elif golden_set.signature.endswith(", scores") and adapters.keyword_of_scores(loss):
-        loss = adapters.with_scores(loss)
+    loss = adapter(loss) if adapter is not None else adapters.fitting(loss, golden_set.signature)
     dtypes = golden_set.dtypes if dtype == "both" else (str(torch_dtype(dtype)).removeprefix("torch."),)
     picked = [c for c in golden_set.cases if cases is None or any(fnmatch.fnmatch(c.name, p) for p in cases)]
     runs = [(case, d) for d in dtypes for case in picked if d in case.expected]

@@ -89,19 +89,14 @@ def _explain(
     """Fill in deviations of the gradient (unless it is right already) and of the reported loss."""
     best: frozenset[str] = frozenset()
     if not same_gradient:
-        settings = search_settings(reference, golden_set.params, targets, MATCH)
-        if settings:
-            theirs = ", ".join(f"{k}={v}" for k, v in settings.items())
-            wanted = ", ".join(f"{k}={golden_set.params.get(k)}" for k in settings)
-            found.matched, found.settings = True, settings
-            found.lines.append(
-                f"the formula is right, the settings are not: matches with {theirs}; the set has {wanted}"
-            )
+        if _settings(found, reference, golden_set, targets, loss_too=True):
             return
         # A known factor explains the whole difference: only its cause is looked for.
         factor_known = bool(found.lines) and "right direction" in found.lines[-1]
         result = search(reference, golden_set.params, targets, MATCH, singles_only=factor_known)
         found.matched, best, found.error = result.error < MATCH, result.deviations, result.error
+        if not found.matched and _settings(found, reference, golden_set, targets, loss_too=False):
+            return
         unexplained = [t.case.name for t, error in zip(targets, result.errors) if error >= MATCH]
         if not found.matched and 2 * len(unexplained) < len(targets):
             found.lines.append(f"not explained: {', '.join(unexplained)}; the other batches:")
@@ -145,6 +140,22 @@ def _explain(
             found.lines.append("the reported loss differs as well, in a way that is not known" + _loss_factor(targets))
 
 
+def _settings(
+    found: Diagnosis, reference: Reference, golden_set: GoldenSet, targets: list[Target], *, loss_too: bool
+) -> bool:
+    """Whether other settings of the right formula explain everything; says so in `found`."""
+    settings = search_settings(reference, golden_set.params, targets, MATCH, loss_too=loss_too)
+    if settings:
+        theirs = ", ".join(f"{k}={v}" for k, v in settings.items())
+        wanted = ", ".join(f"{k}={golden_set.params.get(k)}" for k in settings)
+        found.matched, found.settings = True, settings
+        found.lines.append(
+            f"the formula is right, the settings are not: matches with {theirs}; the set has {wanted}"
+            + ("" if loss_too else ", and the reported loss differs")
+        )
+    return bool(settings)
+
+
 def _is_form(preset: frozenset[str], found: frozenset[str]) -> bool:
     """Settings as doubles, the base and small constants are below what every batch can tell."""
     tiny = {
@@ -163,15 +174,23 @@ def _run(
 
 
 def _value(reference: Reference, params: dict[str, Any], targets: list[Target], best: frozenset[str]) -> frozenset[str]:
-    """Deviations of the reported loss only, on top of those of the gradient."""
-    keys = [d.key for d in reference.deviations if d.changes == "loss"]
-    for extra in [frozenset[str](), *(frozenset({k}) for k in keys)]:
-        errors = [
-            abs(_run(reference, params, t.case, best | extra)[0] - t.loss) / max(abs(t.loss), 1e-9) for t in targets
-        ]
-        if max(errors) < MATCH:
+    """Deviations of the reported loss on top of those of the gradient, which they leave as it is (to `MATCH`)."""
+    order = {"loss": 0, "both": 1}
+    keys = sorted((d for d in reference.deviations if d.changes in order), key=lambda d: order[d.changes])
+    for extra in [frozenset[str](), *(frozenset({d.key}) for d in keys)]:
+        models = [_run(reference, params, t.case, best | extra) for t in targets]
+        errors = [abs(value - t.loss) / max(abs(t.loss), 1e-9) for (value, _), t in zip(models, targets)]
+        if max(errors) < MATCH and all(_same_gradient(gradient, t) for (_, gradient), t in zip(models, targets)):
             return extra
     return frozenset()
+
+
+def _same_gradient(gradient: np.ndarray, target: Target) -> bool:
+    """Whether a reference's flat gradient is the user's."""
+    theirs = flat(target.gradients)
+    return bool(
+        np.abs(gradient * target.seed - theirs).max(initial=0) <= MATCH * max(np.abs(theirs).max(initial=0), 1e-300)
+    )
 
 
 def _alone(reference: Reference, params: dict[str, Any], targets: list[Target], key: str) -> dict[str, float]:
@@ -183,7 +202,7 @@ def _alone(reference: Reference, params: dict[str, Any], targets: list[Target], 
     for target in targets:
         want = target.want
         whole = _run(reference, params, target.case, frozenset({key}))[1] * target.seed
-        got = flat(target.recorded.view((whole.reshape(target.case.arguments[0].array.shape),)))
+        got = flat(target.recorded.view(target.case.unflatten(whole)))
         sizes = np.linalg.norm(want), np.linalg.norm(got)
         difference = np.abs(got - want).max() / max(np.abs(want).max(), 1e-300)
         if min(sizes) > 0 and difference > 1e-12:

@@ -16,7 +16,7 @@ from golden.references import Reference, reference_for
 from golden.sets import GoldenSet, load_set
 
 #: Sets whose wrong ports are tried; each must be caught within the set.
-SETS = ("rll-cvpr19", "rll-tpami", "osm", "ms", "contrastive-deep-metric")
+SETS = ("rll-cvpr19", "rll-tpami", "osm", "ms", "contrastive-deep-metric", "margin-class-beta", "normsoftmax")
 # Deviations that are the set's own setting, or that make no difference at it: another set catches them.
 ELSEWHERE = {
     ("ms", "base_half"): "ms-paper",

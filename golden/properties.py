@@ -64,7 +64,13 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: Any = "cpu") -> list[Property]:
-    """All properties, in a fixed order. `like`: the arguments of one case, for their names and the dimension."""
+    """All properties, in a fixed order. `like`: the arguments of one case, for their names and the dimension.
+
+    None for losses that take no labels, or more than one batch.
+    """
+    more = [a.name for a in like[2:]]
+    if more and set(more) <= {"triplets", "weights", "beta"}:
+        loss, like = _with_the_rest(loss, like), like[:2]
     if not (
         like and like[0].differentiable and sum(a.differentiable for a in like) == 1 and any(a.is_label for a in like)
     ):
@@ -106,13 +112,11 @@ def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: An
 
     renamed = run(_with(arguments, lambda a: 7 * (3 - a.array) + 2 if a.is_label else a.array))
     good = not renamed.problem and _same(renamed.loss, plain.loss) and _close(renamed.gradients[0], plain.gradients[0])
-    found.append(
-        Property(
-            "names of the labels",
-            "ok" if good else "no",
-            renamed.problem or ("do not matter" if good else "change the result"),
-        )
-    )
+    words = renamed.problem or ("do not matter" if good else "change the result")
+    if "weights" in more:  # not a fault: each label has a proxy of its own
+        found.append(Property("names of the labels", "info", "rows of the proxies"))
+    else:
+        found.append(Property("names of the labels", "ok" if good else "no", words))
 
     found.append(_true_gradient(run, arguments, plain))
     found.append(_detached(loss, arguments, device))
@@ -132,6 +136,25 @@ def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: An
     )
     found.append(_cuda(run, arguments, plain, device))
     return found
+
+
+def _with_the_rest(loss: Callable[..., Any], like: Sequence[Argument], classes: int = 32) -> Callable[..., Any]:
+    """The loss as one of (embeddings, labels): all triplets of the batch, seeded proxies (32, D), the case's boundaries."""
+    dim = like[0].array.shape[1]
+    fixed = {a.name: a.array for a in like[2:]}
+    if "weights" in fixed:  # a case has rows for its own labels only
+        fixed["weights"] = np.random.RandomState(3).uniform(-1, 1, (classes, dim)) / np.sqrt(dim)
+
+    def plain(embeddings: Any, labels: Any) -> Any:
+        import torch
+
+        same = labels[:, None] == labels[None]
+        others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        triplets = (others[:, :, None] & ~same[:, None, :]).nonzero()
+        rest = [triplets if name == "triplets" else torch.tensor(array).to(embeddings) for name, array in fixed.items()]
+        return loss(embeddings, labels, *rest)
+
+    return plain
 
 
 def _true_gradient(run: Callable[..., Outcome], arguments: list[Argument], plain: Outcome) -> Property:

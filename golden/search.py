@@ -140,8 +140,12 @@ def search(
             {quick(c) for c in candidates if _allowed(reference, c)},
             key=lambda r: (r.error >= match, r.loss_error >= match, r.error, len(r.deviations)),
         )
-        if ranked and ranked[0].error < match:
-            result = ranked[0]
+        passing = [result for result in ranked if result.error < match]
+        for result in passing:
+            if full(result.deviations).error < match:
+                return _pruned(full, _refined(full, result, singles).deviations)
+        if passing:
+            result = passing[0]
             close = [full(c) for c in [result.deviations, *(result.deviations ^ s for s in singles)]]
             best = next((r for r in close if r.error < match), None)
             if best is not None:
@@ -174,9 +178,16 @@ def search(
 
 
 def search_settings(
-    reference: Reference, params: dict[str, Any], targets: list[Target], match: float
+    reference: Reference, params: dict[str, Any], targets: list[Target], match: float, *, loss_too: bool
 ) -> dict[str, Any]:
-    """Other settings with which the right formula gives the user's gradients; empty if none of the usual ones does."""
+    """Other settings with which the right formula gives the user's gradients (and reported losses, if `loss_too`); empty if
+    none of the usual ones does.
+    """
+
+    def explains(together: dict[str, Any], some: list[Target]) -> bool:
+        result = _Scorer(reference, together, some)(frozenset())
+        return result.error < match and (result.loss_error < match or not loss_too)
+
     informative = sorted(targets, key=lambda t: -len(np.unique(flat(t.gradients).round(12))))
     candidates = [dict(zip(reference.settings, values)) for values in product(*reference.settings.values())]
     # The nearest first: one changed setting before two.
@@ -185,7 +196,7 @@ def search_settings(
         changed = {k: v for k, v in candidate.items() if v != params.get(k)}
         together = {**params, **candidate}
         batches = (informative[:1], targets)  # one batch refutes most candidates
-        if changed and all(_Scorer(reference, together, some)(frozenset()).error < match for some in batches):
+        if changed and all(explains(together, some) for some in batches):
             return changed
     return {}
 

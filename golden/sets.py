@@ -34,7 +34,8 @@ class Argument:
 class Expected:
     """What the program computed in one dtype: its value, and d(seed * value) by each differentiable argument.
 
-    Of a large gradient only some `rows` and its product with a `probe` (D, 3) were kept: `gradients` are then these two.
+    Of a large gradient by the embeddings only some `rows` and its product with a `probe` (D, 3) were kept: `gradients` are
+    then these two, followed by those of the other arguments.
     """
 
     loss: float
@@ -47,7 +48,7 @@ class Expected:
         """Whole gradients as the record keeps them."""
         if self.rows is None or self.probe is None:
             return gradients
-        return gradients[0][self.rows], gradients[0] @ self.probe
+        return gradients[0][self.rows], gradients[0] @ self.probe, *gradients[1:]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ class Case:
     name: str
     arguments: tuple[Argument, ...]
     expected: dict[str, Expected]
+
+    def unflatten(self, gradients: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One flat vector as the gradients by the differentiable arguments."""
+        shapes = [a.array.shape for a in self.arguments if a.differentiable]
+        parts = np.split(gradients, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1])
+        return tuple(part.reshape(shape) for part, shape in zip(parts, shapes))
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ def load_set(name: str) -> GoldenSet:
 
 def _family(name: str) -> str:
     """Which plain reference of `golden.references` explains deviations from the set ("" for none)."""
-    for family in ("rll-cvpr19", "rll-tpami", "contrastive-deep-metric"):
+    for family in ("rll-cvpr19", "rll-tpami", "contrastive-deep-metric", "margin", "normsoftmax"):
         if name.startswith(family):
             return family
     return name if name == "osm" or name in ("ms", "ms-paper") or re.match(r"osm-[sm]\d", name) else ""
@@ -235,24 +242,26 @@ def _caffe_cases(name: str) -> list[Case]:
 def _python_cases(name: str) -> list[Case]:
     entry = _python_index()[name]
     parts = entry["signature"].split(", ")
+    slots = [part.rstrip("*") for part in parts if part.endswith("*")]
     cases = []
-    with np.load(_DATA / "python_sets" / "sets.npz", allow_pickle=False) as npz:
+    with np.load(_DATA / "python_sets" / entry.get("file", "sets.npz"), allow_pickle=False) as npz:
         for case, dtypes in entry["cases"].items():
             arguments = []
             for part in parts:
                 bare = part.rstrip("*")
-                array = npz[f"input:{case}:{bare}"]
-                array = array.astype(np.int64) if bare == "labels" else array
+                array = npz[f"input:{name}:{case}:{bare}" if bare == "triplets" else f"input:{case}:{bare}"]
+                array = array.astype(np.int64) if bare in ("labels", "triplets") else array
                 arguments.append(Argument(bare, array, part.endswith("*")))
             expected = {}
             for dtype in dtypes:
                 key = f"{name}:{case}:{dtype}"
                 loss = float(npz[f"{key}:loss"])
                 if f"{key}:grad_embeddings" in npz.files:
-                    expected[dtype] = Expected(loss, (npz[f"{key}:grad_embeddings"],))
-                else:
-                    kept = (npz[f"{key}:grad_embeddings_rows"], npz[f"{key}:grad_embeddings_probe"])
-                    probe = npz[f"probe:D{arguments[0].array.shape[1]}"]
-                    expected[dtype] = Expected(loss, kept, 1.0, npz[f"input:{case}:rows_idx"].astype(np.int64), probe)
+                    expected[dtype] = Expected(loss, tuple(npz[f"{key}:grad_{slot}"] for slot in slots))
+                    continue
+                kept = (npz[f"{key}:grad_embeddings_rows"], npz[f"{key}:grad_embeddings_probe"])
+                kept += tuple(npz[f"{key}:grad_{slot}"] for slot in slots[1:])
+                probe = npz[f"probe:D{arguments[0].array.shape[1]}"]
+                expected[dtype] = Expected(loss, kept, 1.0, npz[f"input:{case}:rows_idx"].astype(np.int64), probe)
             cases.append(Case(case, tuple(arguments), expected))
     return cases

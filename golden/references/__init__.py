@@ -1,4 +1,4 @@
-"""Plain float64 re-statements of four losses, with one switch for every deviation known from public ports.
+"""Plain float64 re-statements of six losses, with one switch for every deviation known from public ports.
 
 Written from the formulas for being read, not for speed (N x N x D differences). They serve `golden.diagnosis`, which looks for
 the switches that turn the right formula into the user's gradient, and the golden sets' own self-test, in which every switch must
@@ -57,6 +57,14 @@ def reference_for(family: str) -> Reference | None:
         return REFERENCE
     if family == "contrastive-deep-metric":
         from golden.references.contrastive import REFERENCE
+
+        return REFERENCE
+    if family == "margin":
+        from golden.references.margin import REFERENCE
+
+        return REFERENCE
+    if family == "normsoftmax":
+        from golden.references.norm_softmax import REFERENCE
 
         return REFERENCE
     return None

@@ -16,11 +16,13 @@ from golden.adapters import (
     normalised,
     pair_matrix,
     with_miner,
+    with_parameter,
     with_scores,
+    with_triplets,
     without_scores,
 )
 from golden.compare import Tolerance
-from ports.losses import OnlineSoftMiningLoss, RankedListLoss
+from ports.losses import MarginLoss, NormSoftmaxLoss, OnlineSoftMiningLoss, RankedListLoss
 
 SET = "contrastive-deep-metric"
 
@@ -133,6 +135,51 @@ def test_scores_go_to_the_parameter_of_that_name():
     assert not quick(loss, "osm", adapter=without_scores).passed
     with pytest.raises(TypeError, match="no parameter named"):
         with_scores(lambda a, b: a)
+
+
+def test_triplets_and_proxies_reach_modules_and_functions():
+    """Triplets as index tensors, proxies and boundaries in place of the module's own; a plain function gets them as they are."""
+    assert quick(MarginLoss(), "margin").passed and quick(MarginLoss(num_classes=100), "margin-class-beta").passed
+    assert quick(NormSoftmaxLoss(100, 2), "normsoftmax").passed
+
+    def softmax(x, y, w):
+        return torch.nn.functional.cross_entropy(x @ torch.nn.functional.normalize(w).T / 0.05, y)
+
+    assert quick(softmax, "normsoftmax").passed
+
+    def distance(a, b):
+        return ((a - b).square().sum(1) + 1e-8).sqrt()
+
+    def margin(x, y, triplets):
+        a, p, n = (x[triplets[:, k]] for k in range(3))
+        terms = [(distance(a, p) - 1.0).clamp(min=0), (1.4 - distance(a, n)).clamp(min=0)]
+        return sum(t.sum() for t in terms) / sum((t > 0).sum() for t in terms)
+
+    assert quick(margin, "margin").passed
+    assert quick(lambda x, y, t: MarginLoss()(x, y, t), "margin", adapter=with_triplets).passed
+    report = quick(NormSoftmaxLoss(100, 2), "normsoftmax", adapter=lambda loss: with_parameter(loss, "weight"))
+    assert report.passed
+
+
+def test_a_module_whose_proxies_are_not_trained_is_told():
+    report = quick(lambda x, y, w: torch.nn.functional.cross_entropy(x @ w.detach().T, y), "normsoftmax")
+    assert {row.why for row in report.rows} == {"no gradient reaches weights"}
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (MarginLoss(), "margin"),
+        (MarginLoss(num_classes=100), "margin-class-beta"),
+        (NormSoftmaxLoss(100, 2), "normsoftmax"),
+    ],
+)
+def test_properties_of_losses_with_more_arguments(loss, name):
+    report = golden.check(loss, name)
+    found = {p.name: p for p in report.properties}
+    assert report.passed and found["order of the batch"].verdict == "ok" and found["float32"].verdict == "ok"
+    assert not [p for p in report.properties if p.verdict == "no"], report.properties
+    assert found["gradient of the value"].words.startswith("yes")
 
 
 def test_miner_tuples():

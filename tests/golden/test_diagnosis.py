@@ -9,14 +9,19 @@ import pytest
 import torch
 
 import golden
+from golden.adapters import fitting
 from golden.mutants import wrong_port
 from golden.references import reference_for
 from golden.sets import load_set
-from ports.losses import MultiSimilarityLoss, OnlineSoftMiningLoss, RankedListLoss
+from ports.losses import MarginLoss, MultiSimilarityLoss, NormSoftmaxLoss, OnlineSoftMiningLoss, RankedListLoss
 
 
 def found(loss, name):
     return golden.diagnose(loss, name)
+
+
+def adapted(loss, name):
+    return fitting(loss, load_set(name).signature)
 
 
 def test_the_library_form_is_named_and_reproduced():
@@ -71,9 +76,9 @@ def test_each_deviation_of_rll_is_named(key):
         assert diagnosis.deviations == (key,), str(diagnosis)
 
 
-@pytest.mark.parametrize("family", ["osm", "ms", "contrastive-deep-metric"])
+@pytest.mark.parametrize("family", ["osm", "ms", "contrastive-deep-metric", "margin-class-beta", "normsoftmax"])
 def test_each_deviation_of_the_others_is_named(family):
-    golden_set, reference = load_set(family), reference_for(family)
+    golden_set, reference = load_set(family), reference_for(load_set(family).family)
     for deviation in reference.deviations:
         diagnosis = found(wrong_port(reference, golden_set.params, frozenset({deviation.key})), family)
         named = diagnosis.deviations == (deviation.key,) or bool(diagnosis.settings)
@@ -139,6 +144,31 @@ def test_a_radial_difference_is_named_without_a_reference():
 def test_only_the_loss_differs(samples):
     text = str(found(samples.LossOnly(), "contrastive-deep-metric"))
     assert "the gradient is right, only the reported loss differs: it is 3 times the recorded one" in text
+
+
+def test_todays_torch_in_the_margin_loss_is_named():
+    """The original's own line counts other terms under a torch later than its pinned one."""
+    diagnosis = found(adapted(MarginLoss(count="triplets"), "margin"), "margin")
+    assert diagnosis.deviations == ("count_triplets",) and "torch >= 1.2" in str(diagnosis)
+    assert found(adapted(MarginLoss(margin=0.3), "margin"), "margin").settings == {"margin": 0.3}
+
+
+def test_normalising_inside_is_named():
+    diagnosis = found(adapted(NormSoftmaxLoss(100, 2, variant="paper"), "normsoftmax"), "normsoftmax")
+    assert diagnosis.deviations == ("normalised_inside",)
+    assert diagnosis.form == "pytorch-metric-learning's NormalizedSoftmaxLoss"
+    loss = adapted(NormSoftmaxLoss(100, 2, temperature=0.1), "normsoftmax")
+    assert found(loss, "normsoftmax").settings == {"temperature": 0.1}
+
+
+def test_settings_must_explain_the_loss_before_deviations_are_tried():
+    """The gradient of a hinge knows only who is active: other settings may share it by chance."""
+    golden_set, reference = load_set("margin"), reference_for("margin")
+    loss = wrong_port(reference, golden_set.params, frozenset({"one_margin"}))
+    assert found(loss, "margin").deviations == ("one_margin",)
+    port = RankedListLoss(margin=1.0)  # but a loss that reports something else still learns of its settings
+    diagnosis = found(lambda x, y: port(x, y) + port(x, y).detach(), "rll-cvpr19")
+    assert diagnosis.settings == {"margin": 1.0} and "the reported loss differs" in str(diagnosis)
 
 
 def test_an_unknown_loss_is_called_unknown():
