@@ -282,6 +282,21 @@ def compare(runs: tuple[Path, ...], style: str, picture: Path | None) -> None:
         comparison.plot(rows, picture)
 
 
+@cli.command()
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds the runs.",
+)
+def leaderboard(runs: Path) -> None:
+    """What this installation has reproduced, verified anew from its run records; other runs are listed apart."""
+    from paper_recipes.runner import leaderboard as board
+
+    board.show(runs)
+
+
 def main() -> None:
     """Entry point: an error of the user's or of the data's is one line and exit code 2."""
     debug = "--debug" in sys.argv

@@ -1,0 +1,141 @@
+"""The leaderboard counts what a full, unchanged, whole run's own numbers say; every other record stands apart with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from paper_recipes import registry
+from paper_recipes.runner import leaderboard
+from paper_recipes.runner.cli import cli
+
+QUERIES = 100_000
+
+
+def evaluation(recipe, iteration: int, shift: float = 0.0) -> dict:
+    """The published values as hit counts of 100,000 queries, `shift` points off; hits are whole, so are thousandths."""
+    metrics: dict = {}
+    hits: dict = {}
+    for e in recipe.expected:
+        count = round((e.value + shift) * QUERIES / 100)
+        metrics.setdefault(e.test_net, {})[e.metric] = 100 * count / QUERIES
+        hits.setdefault(e.test_net, {})[e.metric] = count
+    return {"iteration": iteration, "metrics": metrics, "hits": hits, "queries": QUERIES}
+
+
+def write_run(folder: Path, name: str = "rll-sop", *, shift: float = 0.0, rows: list | None = None, **changes) -> Path:
+    recipe = registry.get(name)
+    record = {
+        "recipe": recipe.name,
+        "form": "full",
+        "fingerprint": recipe.fingerprint(),
+        "status": "finished",
+        "git_sha": "0123456789abcdef",
+        "data": {"name": recipe.dataset},
+    } | changes
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    rows = [evaluation(recipe, recipe.iterations, shift)] if rows is None else rows
+    (folder / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def only(root: Path) -> leaderboard.Entry:
+    (entry,) = leaderboard.entries(root)
+    return entry
+
+
+def test_a_run_of_the_published_values_counts(tmp_path):
+    write_run(tmp_path / "a", verdict="reproduced")
+    entry = only(tmp_path)
+    assert entry.verdict.passed and entry.reason == "" and entry.best == "concat R@1 79.80"
+
+
+def test_a_run_below_them_counts_as_not_reproduced(tmp_path):
+    write_run(tmp_path / "a", shift=-2.0)
+    entry = only(tmp_path)
+    assert entry.verdict is not None and not entry.verdict.passed
+
+
+def test_the_best_checkpoint_counts_as_in_the_run_itself(tmp_path):
+    recipe = registry.get("rll-sop")
+    write_run(tmp_path / "a", rows=[evaluation(recipe, 16000), evaluation(recipe, 20000, -1.0)])
+    assert only(tmp_path).verdict.iteration == 16000
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"form": "embedded"}, "embedded form"),
+        ({"form": "own"}, "own pictures"),
+        ({"comparable": False}, "run with --fast: not comparable"),
+        ({"fingerprint": "0" * 64}, "made with another version of the recipe"),
+        ({"data": {"name": "cub"}}, "on cub, the recipe is of sop"),
+        ({"status": "running"}, "not finished: running"),
+        ({"rows": []}, "no evaluation"),
+        ({"verdict": "not reproduced"}, "its record says 'not reproduced', its evaluations say 'reproduced'"),
+        ({"recipe": "rll-sopp"}, "no recipe of that name in this version"),
+        ({"recipe": "rll-sop+marrgin=1"}, "its files do not fit together: SettingError"),
+        ({"data": None}, "its files do not fit together: TypeError"),
+    ],
+)
+def test_what_does_not_count_says_why(tmp_path, changes, reason):
+    write_run(tmp_path / "a", **changes)
+    entry = only(tmp_path)
+    assert entry.verdict is None and entry.reason.startswith(reason)
+
+
+def test_derived_and_changed_recipes_do_not_count(tmp_path, monkeypatch):
+    derived = registry.get("rll-sop+margin=1.0")
+    rows = [evaluation(registry.get("rll-sop"), 20000)]
+    write_run(tmp_path / "a", "rll-sop+margin=1.0", rows=rows, fingerprint=derived.fingerprint())
+    assert only(tmp_path).reason == "derived from rll-sop"
+    monkeypatch.setattr(leaderboard.lock, "read", lambda: {"rll-sop": "0"})
+    write_run(tmp_path / "b")
+    assert leaderboard.entries(tmp_path)[1].reason == "the recipe is not as locked"
+
+
+def test_numbers_that_are_not_their_own_counts_do_not_count(tmp_path):
+    row = evaluation(registry.get("rll-sop"), 20000)
+    row["metrics"]["H"]["R@10"] += 0.5
+    write_run(tmp_path / "a", rows=[row])
+    assert only(tmp_path).reason == "H R@10 is 89.6, its 89100 hits of 100000 are 89.1"
+    write_run(tmp_path / "b", rows=[evaluation(registry.get("rll-sop"), 16000)])
+    assert leaderboard.entries(tmp_path)[1].reason == "evaluated last at iteration 16,000 of 20,000"
+
+
+def test_a_given_models_evaluation_counts_apart(tmp_path):
+    recipe = registry.get("rll-sop")
+    facts = {"recipe": "rll-sop", "form": "full", "fingerprint": recipe.fingerprint(), "data": {"name": "sop"}}
+    for name, protocol in (("a", None), ("b", "ms-sop")):
+        (tmp_path / name).mkdir()
+        row = {key: value for key, value in evaluation(recipe, 0).items() if key != "iteration"}
+        (tmp_path / name / "scores.json").write_text(json.dumps({**facts, "protocol": protocol, **row}))
+    own, foreign = leaderboard.entries(tmp_path)
+    assert own.how == "evaluate" and own.verdict.passed
+    assert foreign.reason == "by the rules of ms-sop"
+
+
+def test_a_torn_record_is_listed_and_stops_nothing(tmp_path):
+    write_run(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "run.json").write_text('{"recipe": "rll')
+    assert [bool(entry.verdict) for entry in leaderboard.entries(tmp_path)] == [True, False]
+
+
+def test_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", "ms-cub", form="embedded")
+    done = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)])
+    assert done.exit_code == 0
+    assert "reproduced: 6 of 6 values" in done.output and "embedded form" in done.output
+    assert (
+        "1 of 37 recipes reproduced by training, 0 by a given model's evaluation; 1 runs and evaluations do not"
+        in done.output
+    )
+    done = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path / "nowhere")])
+    assert isinstance(done.exception, ValueError) and "no such folder" in str(done.exception)
