@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def _tracklets(rule: Sampler) -> tuple[int, str]:
     persons = np.arange(40) // 3
     starts = np.cumsum([0, *lengths])
     draws = samplers.TrackletSampler(
-        [range(a, b) for a, b in zip(starts, starts[1:])], persons, per_batch=per_batch, frames=frames, seed=0
+        [range(a, b) for a, b in pairwise(starts)], persons, per_batch=per_batch, frames=frames, seed=0
     )
     broken = 0
     for batch in islice(draws, _BATCHES):

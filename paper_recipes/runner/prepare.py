@@ -6,6 +6,7 @@ The embedded set takes the way of the authors' lists: it is written as `.mat` sp
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 
 import caffe_compat
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner import embedded
+from paper_recipes.runner import embedded, embedded_archives
 from paper_recipes.runner.plan import Plan
 from ports import datasets, determinism
 from ports.datasets import folder, glyphs
+from ports.datasets.layout import LayoutError
 from ports.datasets.split import DatasetError, Split
 
 
@@ -27,7 +29,7 @@ class Data:
     test: Split  # the queries
     description: dict[str, Any]  # JSON types, goes into the run record
     gallery: Split | None = None  # None: every test image is searched for among the others
-    own: bool = False  # a user's own folder: nothing published to compare with
+    own: bool = False  # a user's own folder, or letters in an official layout: nothing published to compare with
 
 
 class DataError(ValueError):
@@ -62,20 +64,30 @@ def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
 
 
 def open_folder(recipe: Recipe, root: Path) -> Data:
-    """The recipe's own data set in its official layout under `root`, or any folder that holds one folder per class."""
+    """The recipe's own data set in its official layout under `root`, or any folder that holds one folder per class.
+
+    Raises DataError or DatasetError: no such folder, an official layout that is not whole, a folder of neither kind.
+    """
     if not root.is_dir():
         raise DataError(f"--data {root}: no such folder")
+    letters = embedded_archives.marker_of(root) is not None
     try:
-        splits = datasets.read(recipe.dataset, root)
-    except DatasetError as official:
+        splits = datasets.read(recipe.dataset, root, check_counts=not letters)
+    except LayoutError as official:  # any other error is about an official folder that is there
         if not only_folders(root):
             raise
+        if (entry := official_entry(recipe.dataset, root)) is not None:
+            raise DataError(
+                f"{official} (the folder {entry!r} there is one of the official {recipe.dataset.upper()}'s. To train on "
+                "these pictures as your own, divide the class folders into train/ and test/)"
+            ) from official
         return _open_own(recipe, root, official)
     train, test, gallery = splits["train"], splits.get("test", splits.get("query")), splits.get("gallery")
     assert test is not None
     train, test, gallery = (_without_unused_boxes(recipe, split) for split in (train, test, gallery))
     test, gallery = _roles(recipe, test, gallery)
-    return Data(train, test, _describe(recipe.dataset, root, train, test, gallery), gallery)
+    name = f"embedded letters as {recipe.dataset}" if letters else recipe.dataset
+    return Data(train, test, _describe(name, root, train, test, gallery), gallery, own=letters)
 
 
 def _roles(recipe: Recipe, test: Split, gallery: Split | None) -> tuple[Split, Split | None]:
@@ -105,6 +117,24 @@ def only_folders(root: Path) -> bool:
     """Only folders at the top (files whose names start with a dot aside): no lists, no tables, no archive."""
     entries = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
     return bool(entries) and all(entry.is_dir() for entry in entries)
+
+
+# Folders of the official layouts, by which a data set is known whose lists are missing.
+_OFFICIAL = {
+    "sop": r".+_final|Stanford_Online_Products",
+    "cub": r"\d{3}\.[A-Z].*|CUB_200_2011|images",
+    "cars196": r"car_ims|cars_train|cars_test|devkit",
+    "inshop": r"img|Img|Eval|WOMEN|MEN|id_\d{8}",
+    "market1501": r"bounding_box_(train|test)|Market-1501-v15.09.15",
+    "mars": r"bbox_(train|test)",
+    "lpw": r"scen[123]|pep_256x128",
+}
+
+
+def official_entry(dataset: str, root: Path) -> str | None:
+    """The name of a folder in `root` that the official layout of `dataset` has; None: it looks like a user's own."""
+    names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    return next((name for name in names if re.fullmatch(_OFFICIAL[dataset], name)), None)
 
 
 def _without_unused_boxes(recipe: Recipe, split: Any) -> Any:

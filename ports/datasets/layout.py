@@ -9,10 +9,14 @@ from ports.datasets.counts import check_counts as _check_counts
 from ports.datasets.split import DatasetError, Split
 
 
+class LayoutError(DatasetError):
+    """The folder holds nothing of the data set's layout, or only a part: which files were not found."""
+
+
 def find_root(root: str | Path, dataset: str, *needed: str) -> Path:
     """The folder that holds all of `needed` (names below it): `root` itself, or the only folder in it that does.
 
-    So both `--data SOP` and `--data folder/that/holds/SOP` work; anything else is an error that lists what was sought.
+    So both `--data SOP` and `--data folder/that/holds/SOP` work; anything else is a LayoutError that lists what was sought.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
@@ -25,7 +29,7 @@ def find_root(root: str | Path, dataset: str, *needed: str) -> Path:
     if complete:
         raise DatasetError(f"{root}: more than one folder looks like {dataset}: {', '.join(map(str, complete))}")
     missing = [name for name in needed if not (root / name).exists()]
-    raise DatasetError(f"{root}: not {dataset}: {', '.join(missing)} not found there")
+    raise LayoutError(f"{root}: not {dataset}: {', '.join(missing)} not found there")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
