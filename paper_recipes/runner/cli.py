@@ -155,6 +155,19 @@ def _net_text(recipe: Recipe, name: str) -> str:
 @click.option("--smoke", is_flag=True, help="Embedded form at its smallest: does every step of the path run?")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
+@click.option(
+    "--strict/--fast",
+    "strict",
+    default=True,
+    show_default=True,
+    help="--fast: TF32, channels-last, compiled; the run is marked as not comparable.",
+)
+@click.option(
+    "--replicas",
+    type=click.Choice(["caffe", "global"]),
+    help="What several processes under torchrun compute: a batch each, gradients averaged; or one batch in parts, one loss.",
+)
+@click.option("--sync-bn", is_flag=True, help="With --replicas global: BatchNorm over the whole batch, too.")
 @SET
 @JUDGE
 def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) -> None:
@@ -256,6 +269,7 @@ def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> 
 @click.option("--check", is_flag=True, help="Only look: counts, images and, where prepared here, the lists' hashes.")
 @click.option("--password", help="Of In-shop's archive; its authors send it on request.")
 @click.option("--mat", is_flag=True, help="Also write each split as a .mat in the authors' form.")
+@click.option("--embedded", is_flag=True, help="Write letters into --root as archives in this layout, to try the way.")
 def prepare(dataset: str, **options: Any) -> None:
     """Make a data set's folder from its official archives, verified against the published counts.
 

@@ -15,6 +15,8 @@ import torch
 import caffe_compat
 from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Caffe
+from paper_recipes.runner.replicas import Replicas
+from paper_recipes.runner.replicas_nets import join_solver
 from ports import determinism
 
 
@@ -26,10 +28,21 @@ class CaffeEngine:
     caffe: nets and solver
     seed: of the fillers, used where `weights` lacks a layer or is None
     weights: path of a .caffemodel to start from
+    replicas: the processes that train together
+    fast: compile the training net; its numbers are then not comparable
     """
 
-    def __init__(self, caffe: Caffe, *, device: torch.device, seed: int, weights: Path | None = None) -> None:
-        self.caffe, self.device = caffe, device
+    def __init__(
+        self,
+        caffe: Caffe,
+        *,
+        device: torch.device,
+        seed: int,
+        weights: Path | None = None,
+        replicas: Replicas | None = None,
+        fast: bool = False,
+    ) -> None:
+        self.caffe, self.device, self.replicas = caffe, device, replicas or Replicas()
         torch.manual_seed(determinism.torch_seed(seed, "init"))
         net = caffe_compat.load_net(
             to_message(caffe.train_net, "NetParameter", caffe.dialect), phase="TRAIN", dialect=caffe.dialect
@@ -38,6 +51,9 @@ class CaffeEngine:
         net.to(device=device, memory_format=torch.channels_last)  # same sums per pixel, a third less time
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
+        join_solver(self.solver, self.replicas)
+        if fast:
+            net.compile()
         self.headline = next(iter(caffe.test_nets))
         self._columns = columns(caffe)
         self.test_net = caffe_compat.load_net(
@@ -49,13 +65,19 @@ class CaffeEngine:
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """One iteration of the solver; the named losses it reports."""
-        return self.solver.step(self._inputs(images, labels))
+        losses = self.solver.step(self._inputs(images, labels))
+        self.replicas.take_root_(self._statistics)  # parallel.cpp: the root's blobs begin the next iteration
+        return self.replicas.mean_losses(losses)
+
+    @property
+    def _statistics(self) -> list[torch.Tensor]:
+        return [blob for layer in self.solver.net if layer.layer_type == "BatchNorm" for blob in layer.blobs]
 
     def _inputs(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         inputs = {"data": self._on_device(images), "label": labels.to(self.device)}
         names, sizes = self.caffe.train_net["input"], self.caffe.train_net["input_dim"]
         if "tracklet_label" in names:  # the batch is tracklet after tracklet, as many as the net says: one label each
-            tracklets = sizes[4 * names.index("tracklet_label")]
+            tracklets = self.replicas.share(sizes[4 * names.index("tracklet_label")])
             inputs["tracklet_label"] = inputs["label"].view(tracklets, -1)[:, 0]
         return inputs
 
@@ -76,11 +98,12 @@ class CaffeEngine:
         passes; the training net gets its empty ones back, so that training is not touched.
         """
         net = self.solver.net
-        statistics = [blob for layer in net if layer.layer_type == "BatchNorm" for blob in layer.blobs]
+        statistics = self._statistics
         fresh = not any(blob.any() for blob in statistics)
         if fresh:
-            for images, labels in calibration:
-                net(**self._inputs(images, labels))
+            with self.replicas.apart():  # the same images on every process
+                for images, labels in calibration:
+                    net(**self._inputs(images, labels))
         for layer, blobs in self.test_net.params.items():
             for blob, source in zip(blobs, net.params[layer]):
                 blob.copy_(source)

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from paper_recipes.recipe import Phase, Torch
-from paper_recipes.runner import networks
+from paper_recipes.runner import networks, replicas_nets
+from paper_recipes.runner.replicas import ReplicaError, Replicas
 from ports import determinism, losses
 from ports.memory import CrossBatchMemory
 
@@ -26,19 +27,41 @@ class TorchEngine:
     recipe: network, loss, optimiser and phases, at the scale of the run
     classes: number of training classes, for losses with a weight per class
     seed: of the initial values; `weights` replaces those of the backbone
+    replicas: the processes that train together
+    fast: channels-last memory and a compiled network; the numbers are then not comparable
+
+    Raises ReplicaError for "caffe" replicas of a recipe with a memory: each would have another one.
     """
 
     def __init__(
-        self, recipe: Torch, *, classes: int, device: torch.device, seed: int, weights: Path | None = None
+        self,
+        recipe: Torch,
+        *,
+        classes: int,
+        device: torch.device,
+        seed: int,
+        weights: Path | None = None,
+        replicas: Replicas | None = None,
+        fast: bool = False,
     ) -> None:
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, self.replicas = recipe, device, replicas or Replicas()
+        if recipe.memory is not None and self.replicas.semantics == "caffe":
+            raise ReplicaError("--replicas caffe: each process would fill a memory of its own; use --replicas global")
         torch.manual_seed(determinism.torch_seed(seed, "init"))
         self.net = networks.EmbeddingNet(recipe)
         self.loss = _loss(recipe, classes)
         self.import_report = None if weights is None else networks.load_imagenet(self.net, weights)
         self._calibrated = weights is not None
+        if self.replicas.sync_bn:
+            replicas_nets.synchronise(self.net, self.replicas)
         self.net.to(device)
         self.loss.to(device)
+        self.replicas.take_root_([*self.net.state_dict().values(), *self.loss.parameters()])
+        self._layout = torch.channels_last if fast else torch.preserve_format
+        self._network: Any = self.net
+        if fast:
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._network = torch.compile(self.net)
         self.headline = recipe.embedding
         self.updates = 0
         self.learning_rate = 0.0
@@ -55,13 +78,20 @@ class TorchEngine:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._train_mode()
-        embeddings = self.net(images.to(self.device))
-        loss = self.loss(embeddings, labels.to(self.device).long())
+        embeddings, labels = self._network(self._on_device(images)), labels.to(self.device).long()
+        if self.replicas.semantics == "global":
+            embeddings, labels = self.replicas.gather(embeddings), self.replicas.gather(labels)
+        loss = self.loss(embeddings, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        replicas_nets.exchange_gradients(self.replicas, list(self.net.parameters()), list(self.loss.parameters()))
         self.optimizer.step()
+        self.replicas.take_root_(replicas_nets.statistics(self.net))
         self.updates += 1
-        return {"loss": float(loss.detach())}
+        return self.replicas.mean_losses({"loss": float(loss.detach())})
+
+    def _on_device(self, images: torch.Tensor) -> torch.Tensor:
+        return images.to(device=self.device, memory_format=self._layout)
 
     def _position(self) -> tuple[int, int]:
         """Which phase the next update belongs to, and how many updates of that phase are done."""
@@ -108,14 +138,15 @@ class TorchEngine:
         if not self._calibrated and self.updates == 0:
             if not self.recipe.frozen_bn:
                 self._evaluated = copy.deepcopy(self.net)
-            _average_statistics(self._evaluated, (images.to(self.device) for images, _ in calibration))
+            with self.replicas.apart():  # the same images on every process
+                _average_statistics(self._evaluated, (self._on_device(images) for images, _ in calibration))
             self._calibrated = self.recipe.frozen_bn
         self._evaluated.eval()
 
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Embeddings (N, D) float32 on the CPU under the headline's name."""
-        return {self.headline: self._evaluated(images.to(self.device)).float().cpu()}
+        return {self.headline: self._evaluated(self._on_device(images)).float().cpu()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything the next step depends on, besides the iteration: weights, statistics, memory, optimiser state."""

@@ -63,10 +63,13 @@ class _TestImages(_Images):
 
 
 class _Plan:
-    """Lists of (iteration, position, index) for a DataLoader, keeping what the loop needs about each batch."""
+    """Lists of (iteration, position, index) for a DataLoader, keeping what the loop needs about each batch.
 
-    def __init__(self, sampler: Any, first: int, last: int) -> None:
-        self.sampler, self.first, self.last = sampler, first, last
+    rank: whose part of the batch the sampler gives; positions are those in the whole batch.
+    """
+
+    def __init__(self, sampler: Any, first: int, last: int, rank: int) -> None:
+        self.sampler, self.first, self.last, self.rank = sampler, first, last, rank
         self.drawn: dict[int, tuple[dict[str, Any], list[int]]] = {}
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
@@ -74,7 +77,8 @@ class _Plan:
         for iteration in range(self.first, self.last):
             indices = next(batches)
             self.drawn[iteration] = (self.sampler.state_dict(), list(indices))
-            yield [(iteration, position, index) for position, index in enumerate(indices)]
+            start = self.rank * len(indices)
+            yield [(iteration, position, index) for position, index in enumerate(indices, start)]
 
 
 def _workers(device: torch.device, workers: int | None) -> int:
@@ -99,9 +103,13 @@ def train_batches(
     last: int,
     device: torch.device,
     workers: int | None = None,
+    rank: int = 0,
 ) -> Iterator[Batch]:
-    """The batches of iterations `first` to `last - 1`, in order. `sampler` must stand where iteration `first` begins."""
-    plan = _Plan(sampler, first, last)
+    """The batches of iterations `first` to `last - 1`, in order. `sampler` must stand where iteration `first` begins.
+
+    rank: of several processes, whose part of each batch `sampler` (a shard) gives.
+    """
+    plan = _Plan(sampler, first, last, rank)
     dataset = _TrainImages(split, pipeline, seed)
     labels = torch.from_numpy(split.contiguous()).float()
     loader = DataLoader(dataset, batch_sampler=plan, **_options(device, workers))  # type: ignore[arg-type]

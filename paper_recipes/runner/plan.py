@@ -19,6 +19,12 @@ class Plan:
     evaluations: frozenset[int]
     train_classes: int | None = None  # None: all there are
     test_classes: int | None = None
+    fast: bool = False  # TF32, other memory layouts, compiled code: not comparable with anything
+
+    @property
+    def label(self) -> str:
+        """The form as records and checkpoints name it; nothing takes "full, fast" for a full run."""
+        return f"{self.form}, fast" if self.fast else self.form
 
 
 SMOKE = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import click
 import numpy as np
 import torch
 
-from paper_recipes import derive
-from paper_recipes.recipe import Recipe
-from paper_recipes.runner import evidence, plan, prepare, record, train, verdict
+from paper_recipes.recipe import Recipe, Sampler
+from paper_recipes.runner import evidence, plan, prepare, record, replicas, train, verdict
 from paper_recipes.runner import report as reports
+from paper_recipes.runner.banner import banner, batch
 from paper_recipes.runner.engine import CaffeEngine
 from paper_recipes.runner.engine_torch import TorchEngine
 from paper_recipes.runner.files import sha256, write_json
@@ -37,47 +38,56 @@ class Options:
     smoke: bool = False
     workers: int | None = None
     threads: int | None = None
+    strict: bool = True
+    replicas: str | None = None
+    sync_bn: bool = False
 
 
 def run(recipe: Recipe, options: Options) -> int:
     """Exit code: 0 done (full form: as published), 1 the published values are not met, 130 stopped by the user."""
-    _check(recipe, options)
     seed = recipe.seed if options.seed is None else options.seed
-    determinism.configure(seed, threads=options.threads)
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if options.data is None:
-        click.echo(_banner(recipe, "embedded"))  # before the letters are drawn
-        scale = plan.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
-        data = prepare.open_embedded(recipe, scale, seed)
-    else:
-        data = prepare.open_folder(recipe, options.data)
-        _check_full(recipe, options, data)
-        scale = plan.own(recipe, data.train, options.iterations) if data.own else plan.full(recipe)
-        click.echo(_banner(recipe, scale.form))
-    form, what = scale.form, _banner(recipe, scale.form)
-    out = options.out or Path("runs") / f"{recipe.name}-{form}".replace("/", "_")
+    determinism.configure(seed, strict=options.strict, threads=options.threads)  # before anything starts CUDA
+    _check(recipe, options)
+    device = replicas.device_for(options.device)
+    with replicas.joined(options.replicas, sync_bn=options.sync_bn, device=device) as processes:
+        try:
+            return _run(recipe, options, seed=seed, device=device, processes=processes)
+        except RunError as error:
+            raise RunError(str(error) if processes.root else f"process {processes.rank}: {error}") from error
+
+
+def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, processes: replicas.Replicas) -> int:
+    scale, data = processes.agree(_open(recipe, options, seed, processes) if processes.root else None)
+    form, what = scale.label, banner(recipe, scale, processes)
+    out = options.out or Path("runs") / f"{recipe.name}-{form.replace(', ', '-')}".replace("/", "_")
     out.mkdir(parents=True, exist_ok=True)
-    engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=options.weights)
+    engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=options.weights, processes=processes)
     current = train.Run(
         recipe=recipe,
         plan=scale,
         data=data,
         engine=engine,
         pipeline=make_pipeline(recipe),
-        sampler=make_sampler(scale, data, seed),
+        sampler=make_sampler(scale, data, seed, processes),
         out=out,
         seed=seed,
         device=device,
         workers=options.workers,
+        replicas=processes,
     )
+    if not processes.root:
+        with contextlib.suppress(Interrupted):
+            train.train(current, resume=options.resume, say=_quiet)
+        return 0
     fields = record.run_record(
         recipe, form=form, seed=seed, device=str(device), data=data.description, weights=_weights(options, engine)
     )
     fields |= {
         "status": "running",
+        "comparable": not scale.fast,
+        "replicas": processes.describe(),
         "iterations": scale.iterations,
-        "batch": f"{scale.sampler.batch_size} = {scale.sampler.classes_per_batch} classes x "
-        f"{scale.sampler.images_per_class} images",
+        "batch": batch(scale, processes),
     }
     write_json(out / "run.json", fields)
     try:
@@ -99,6 +109,21 @@ def run(recipe: Recipe, options: Options) -> int:
     return 0 if result is None or result.passed else 1
 
 
+def _open(recipe: Recipe, options: Options, seed: int, processes: replicas.Replicas) -> tuple[plan.Plan, prepare.Data]:
+    """Scale and data; the banner is said as soon as the scale is known, which is before letters are drawn."""
+    if options.data is None:
+        scale = plan.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
+        scale = replace(scale, fast=not options.strict)
+        click.echo(banner(recipe, scale, processes))
+        return scale, prepare.open_embedded(recipe, scale, seed)
+    data = prepare.open_folder(recipe, options.data)
+    _check_full(recipe, options, data)
+    scale = plan.own(recipe, data.train, options.iterations) if data.own else plan.full(recipe)
+    scale = replace(scale, fast=not options.strict)
+    click.echo(banner(recipe, scale, processes))
+    return scale, data
+
+
 def report(out: Path) -> Path:
     """Write the report of the run in `out` (chain of evidence included) and return the path of its HTML page."""
     from paper_recipes import registry
@@ -111,6 +136,7 @@ def report(out: Path) -> Path:
 
 def _check(recipe: Recipe, options: Options) -> None:
     """Everything that can be refused before any work is done."""
+    replicas.check(options.replicas, options.sync_bn)
     if options.data is None and options.require_data:
         raise RunError(f"--require-data: {recipe.name} needs --data (the official {recipe.dataset.upper()} folder)")
     if options.data is not None and not options.data.is_dir():
@@ -140,25 +166,6 @@ def _wants_weights(recipe: Recipe) -> str:
     return f"{recipe.name} starts from {recipe.weights}: give its path with --weights"
 
 
-def _banner(recipe: Recipe, form: str) -> str:
-    if form == "own":
-        return (
-            f"{recipe.name} on your OWN pictures: the recipe's code path and settings, batch and length as far as the "
-            "data goes; there is no published value to compare with."
-        )
-    if form == "full":
-        kind = "the frozen recipe" if not recipe.derived_from else f"in full, {recipe.deviations[0]}"
-        return f"{recipe.name}: {kind}, fingerprint {recipe.fingerprint()[:16]}"
-    derived = f" {recipe.deviations[0]}." if recipe.derived_from else ""
-    unused = derive.not_embedded(recipe)
-    if unused:
-        derived += f" The embedded form has its own scale: set embedded.* instead of {', '.join(unused)}."
-    return (
-        f"{recipe.name}:{derived} EMBEDDED form, small scale on letters from fonts; not a reproduction of the paper's number. "
-        f"The full recipe needs --data (official {recipe.dataset.upper()} folder) and --weights ({recipe.weights})."
-    )
-
-
 def make_engine(
     recipe: Recipe,
     scale: plan.Plan,
@@ -167,16 +174,21 @@ def make_engine(
     device: torch.device,
     seed: int,
     weights: Path | None = None,
+    processes: replicas.Replicas | None = None,
 ) -> Any:
     """`CaffeEngine` or `TorchEngine`, whichever the recipe describes."""
     if recipe.torch is None:
-        return CaffeEngine(recipe.the_caffe(), device=device, seed=seed, weights=weights)
+        return CaffeEngine(
+            recipe.the_caffe(), device=device, seed=seed, weights=weights, replicas=processes, fast=scale.fast
+        )
     return TorchEngine(
         plan.torch_at(recipe, scale, len(data.train)),
         classes=data.train.num_classes,
         device=device,
         seed=seed,
         weights=weights,
+        replicas=processes,
+        fast=scale.fast,
     )
 
 
@@ -185,9 +197,28 @@ def make_pipeline(recipe: Recipe) -> Any:
     return getattr(images, recipe.images["pipeline"])(**fields)
 
 
-def make_sampler(scale: plan.Plan, data: prepare.Data, seed: int) -> Any:
-    """The recipe's sampler; the originals' constructors take their batch in three forms."""
-    facts, labels = scale.sampler, data.train.labels
+def make_sampler(scale: plan.Plan, data: prepare.Data, seed: int, processes: replicas.Replicas | None = None) -> Any:
+    """The recipe's sampler, or this process's shard of it."""
+    if processes is None or processes.world == 1:
+        return _whole_sampler(scale.sampler, data, seed)
+    facts = scale.sampler
+    if processes.semantics == "caffe":
+        if facts.rule == "TrackletSampler":
+            raise RunError(
+                "--replicas caffe: this recipe's batch names its identities twice over, so that a part of a larger one would "
+                "hold single tracklets only; use --replicas global"
+            )
+        # train_multiGPUs.m multiplies the identities, and cuts the batch into consecutive parts.
+        facts = replace(facts, classes_per_batch=facts.classes_per_batch * processes.world)
+    try:
+        return _whole_sampler(facts, data, seed).shard(processes.rank, processes.world)
+    except ValueError as error:
+        raise RunError(f"--replicas {processes.semantics} with {processes.world} processes: {error}") from error
+
+
+def _whole_sampler(facts: Sampler, data: prepare.Data, seed: int) -> Any:
+    """The originals' constructors take their batch in three forms."""
+    labels = data.train.labels
     rule = getattr(samplers, facts.rule)
     options: dict[str, Any] = {"seed": determinism.stream(seed, "sampler"), **facts.options}
     if facts.rule == "TrackletSampler":
@@ -213,6 +244,10 @@ def _summary(evaluations: list[dict[str, Any]], headline: str) -> str:
         f"recall@1 ({headline}) at iteration {first['iteration']}: {first['metrics'][headline]['R@1']:.1f}%, "
         f"at iteration {last['iteration']}: {last['metrics'][headline]['R@1']:.1f}%"
     )
+
+
+def _quiet(line: str) -> None:
+    """What a process that is not the root has to say: the root says it."""
 
 
 def _say(line: str) -> None:

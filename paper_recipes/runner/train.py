@@ -7,6 +7,8 @@ Files of a run (`out`):
     evaluations.jsonl   one line per evaluation: recall and exact hit counts  } for equal runs
     checkpoints/        iteration_NNNNNN.safetensors                          }
     timings.jsonl       seconds per step and per evaluation
+
+Of several processes the root writes them; all of them read the checkpoint that they resume from.
 """
 
 from __future__ import annotations
@@ -14,21 +16,21 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import checkpoint as checkpoints
-from paper_recipes.runner import evaluate, loading, neighbours
-from paper_recipes.runner.files import write_json
+from paper_recipes.runner import interim, loading
+from paper_recipes.runner.files import write_atomically
 from paper_recipes.runner.plan import Plan
 from paper_recipes.runner.prepare import Data
+from paper_recipes.runner.replicas import Replicas
 from ports import determinism
 
 
@@ -56,6 +58,7 @@ class Run:
     seed: int
     device: torch.device
     workers: int | None = None
+    replicas: Replicas = field(default_factory=Replicas)
 
     @property
     def checkpoints(self) -> Path:
@@ -69,118 +72,98 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
         say(f"resuming after iteration {done} of {run.plan.iterations}")
     if done == 0 and 0 in run.plan.evaluations:
         _evaluate(run, 0, say)
+    root = run.replicas.root
     stop = _StopSignals()
     batches = loading.train_batches(
         run.data.train, run.sampler, run.pipeline,
         seed=run.seed, first=done, last=run.plan.iterations, device=run.device, workers=run.workers,
+        rank=run.replicas.rank,
     )  # fmt: skip
-    with stop, tqdm(total=run.plan.iterations, initial=done, unit="step", desc=run.recipe.name) as progress:
+    bar = tqdm(total=run.plan.iterations, initial=done, unit="step", desc=run.recipe.name, disable=not root)
+    with stop, bar as progress:
         started = time.perf_counter()
         for iteration, batch in enumerate(batches, start=done + 1):
-            # Dropout and the like draw from a stream of this iteration: a resumed run draws the same numbers.
-            torch.manual_seed(int(determinism.stream(run.seed, "other", iteration).integers(2**63 - 1)))
+            torch.manual_seed(_seed(run, iteration))
             losses = run.engine.step(batch.images, batch.labels)
-            row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
-            _append(run.out / "steps.jsonl", row)
-            _append(run.out / "timings.jsonl", {"iteration": iteration, "seconds": time.perf_counter() - started})
+            if root:
+                row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
+                _append(run.out / "steps.jsonl", row)
+                _append(run.out / "timings.jsonl", {"iteration": iteration, "seconds": time.perf_counter() - started})
             progress.set_postfix(loss=f"{sum(losses.values()):.4f}", refresh=False)
             progress.update()
-            if iteration in run.plan.snapshots or stop.requested:
+            stopping = run.replicas.any(stop.requested)  # signals do not reach all processes in the same step
+            if root and (iteration in run.plan.snapshots or stopping):
                 _save(run, iteration, batch.sampler_state)
-            if stop.requested:
+            if stopping:
                 raise Interrupted(iteration)
             if iteration in run.plan.evaluations:
                 _evaluate(run, iteration, say)
             started = time.perf_counter()
 
 
+def _seed(run: Run, iteration: int) -> int:
+    """Dropout and the like draw from a stream of this iteration (and process): a resumed run draws the same numbers."""
+    counter = (iteration,) if run.replicas.root else (iteration, run.replicas.rank)
+    return int(determinism.stream(run.seed, "other", *counter).integers(2**63 - 1))
+
+
 def _start(run: Run) -> int:
     if checkpoints.latest(run.checkpoints) is not None:
         raise RunError(f"{run.out} already holds a run; add --resume to go on with it, or choose another --out")
     for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
-        (run.out / name).unlink(missing_ok=True)
+        if run.replicas.root:
+            (run.out / name).unlink(missing_ok=True)
     return 0
 
 
 def _resume(run: Run) -> int:
     """Load the latest checkpoint; returns its iteration (0 where there is none yet)."""
-    checkpoints.sweep(run.checkpoints)
-    path = checkpoints.latest(run.checkpoints)
+    if run.replicas.root:
+        checkpoints.sweep(run.checkpoints)
+    path = run.replicas.agree(checkpoints.latest(run.checkpoints))
     if path is None:
         return _start(run)
     saved = checkpoints.load(path)
-    for key, ours in (("fingerprint", run.recipe.fingerprint()), ("seed", run.seed), ("form", run.plan.form)):
-        if saved.state[key] != ours:
-            raise RunError(f"{path}: its {key} is {saved.state[key]!r}, this run's is {ours!r}; they cannot be joined")
+    for key, ours in _identity(run).items():
+        theirs = saved.state.get(key)
+        if theirs != ours:
+            raise RunError(f"{path}: its {key} is {theirs!r}, this run's is {ours!r}; they cannot be joined")
     iteration = int(saved.state["iteration"])
     if iteration > run.plan.iterations:
         raise RunError(f"{path} is past this run's {run.plan.iterations} iterations")
     run.engine.load_tensors(saved.tensors, iteration)
     run.sampler.load_state_dict(saved.state["sampler"])
     for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
-        _truncate(run.out / name, iteration)
-    if iteration in run.plan.evaluations and iteration not in {e["iteration"] for e in read(run.out, "evaluations")}:
+        if run.replicas.root:
+            _truncate(run.out / name, iteration)
+    evaluated = run.replicas.agree({row["iteration"] for row in read(run.out, "evaluations")})
+    if iteration in run.plan.evaluations and iteration not in evaluated:
         _evaluate(run, iteration, lambda line: None)  # killed between the checkpoint and its evaluation
     return iteration
 
 
-def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
-    state = {
-        "iteration": iteration,
-        "sampler": sampler_state,
+def _identity(run: Run) -> dict[str, Any]:
+    """What a checkpoint must share with the run that goes on from it."""
+    return {
         "fingerprint": run.recipe.fingerprint(),
         "seed": run.seed,
-        "form": run.plan.form,
+        "form": run.plan.label,
+        "replicas": run.replicas.describe(),
     }
-    checkpoints.save(
-        checkpoints.path_of(run.checkpoints, iteration), checkpoints.Checkpoint(run.engine.tensors(), state)
-    )
+
+
+def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
+    # What a run of one process leaves out was not there before, either: old checkpoints go on.
+    identity = {key: value for key, value in _identity(run).items() if value is not None}
+    state = {"iteration": iteration, "sampler": sampler_state, **identity}
+    path = checkpoints.path_of(run.checkpoints, iteration)
+    checkpoints.save(path, checkpoints.Checkpoint(run.engine.tensors(), state))
 
 
 def _evaluate(run: Run, iteration: int, say: Callable[[str], None]) -> None:
-    started = time.perf_counter()
-    run.engine.begin_embedding(_calibration(run) if iteration == 0 else ())
-    first = iteration == 0
-    queries, gallery = evaluate.embed_data(
-        evaluate.WithRawPixels(run.engine) if first else run.engine, run.data, run.pipeline,
-        batch_size=run.recipe.evaluation.batch_size, device=run.device, workers=run.workers,
-    )  # fmt: skip
-    extracted = time.perf_counter() - started
-    if first:
-        take = evaluate.WithRawPixels.take
-        _baseline(run, take(queries) or {}, take(gallery), say)
-    scores = evaluate.score(queries, gallery, run.data, run.recipe.evaluation)
-    neighbours.write(run.out / "neighbours.json", queries, gallery, run.data, run.engine.headline, iteration)
-    _append(run.out / "evaluations.jsonl", {"iteration": iteration, **scores.as_json()})
-    _append(
-        run.out / "timings.jsonl",
-        {
-            "iteration": iteration,
-            "extraction_seconds": extracted,
-            "images": len(run.data.test) + len(run.data.gallery or ()),
-        },
-    )
-    shown = "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics[run.engine.headline].items())
-    say(f"iteration {iteration}: {run.engine.headline} {shown} on {scores.queries} images of unseen classes")
-
-
-def _calibration(run: Run) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Training images in test form, for the BatchNorm statistics of an untrained net: 4 batches spread over the split."""
-    size = min(run.plan.sampler.batch_size, len(run.data.train))
-    index = np.linspace(0, len(run.data.train) - 1, 4 * size).astype(int)
-    split = run.data.train.subset(index)
-    batches = loading.test_batches(split, run.pipeline, batch_size=size, device=run.device, workers=run.workers)
-    for images in batches:
-        yield images, torch.zeros(len(images))
-
-
-def _baseline(
-    run: Run, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, say: Callable[[str], None]
-) -> None:
-    """Raw pixels: what a network must beat to have learnt anything."""
-    scores = evaluate.score(queries, gallery, run.data, run.recipe.evaluation)
-    write_json(run.out / "raw_pixels.json", scores.as_json())
-    say("raw pixels: " + "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics["raw pixels"].items()))
+    rows = interim.evaluate_now(run, iteration, say)
+    for name, row in rows.items() if run.replicas.root else ():
+        _append(run.out / f"{name}.jsonl", {"iteration": iteration, **row})
 
 
 def read(out: Path, name: str) -> list[dict[str, Any]]:
@@ -202,7 +185,12 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 def _truncate(path: Path, iteration: int) -> None:
     kept = [row for row in read(path.parent, path.stem) if row["iteration"] <= iteration]
-    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    text = "".join(json.dumps(row) + "\n" for row in kept)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
 
 
 class _StopSignals:
