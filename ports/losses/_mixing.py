@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ports.losses._rows import each_row
+
 
 class _Permute(torch.autograd.Function):
     """`values.flatten()[order]`; its gradient gathers by the inverse order, so nothing is scattered."""
@@ -21,7 +23,7 @@ class _Permute(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(inverse)
-        return values.flatten()[order].view_as(values)
+        return values.take(order.view_as(values))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -37,8 +39,8 @@ def released_rows(matrix: Tensor, positive: Tensor, negative: Tensor) -> tuple[T
     arguments come back in their own layout.
     """
     count = matrix.shape[0]
-    total = positive.sum()
-    own = positive.sum(1)
+    total = positive.count_nonzero()
+    own = each_row(positive, lambda rows: rows.sum(1))
     # K - 1 positives and N - K negatives per row; the clamp only avoids 0 // 0 where the result is not used.
     width = total // count
     mixed = (total == width * count) & (width > 0) & (width < count - 1) & (own.min() != own.max())

@@ -89,51 +89,41 @@ def similarity(batch: PairBatch) -> Tensor:
     return inner_products(batch.embeddings, batch.partners)
 
 
-class _Distance(torch.autograd.Function):
-    """Squared distances from the Gram matrix, or with `floor` their roots; keeps one (N, M) buffer at most."""
+class _SquaredDistance(torch.autograd.Function):
+    """From the Gram matrix; keeps nothing of its size."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor | None, floor: float | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, y)
         norms = x.square().sum(1)
         partner_norms = norms if y is None else y.square().sum(1)
-        product = x @ (x if y is None else y).T
-        result = (norms[:, None] + partner_norms[None, :]).sub_(product, alpha=2).clamp_(min=floor or 0)
-        if floor is not None:
-            result = result.sqrt_()
-            # Where the floor was taken the distance is a constant; the factor is for the rounding of the root.
-            ctx.least = math.sqrt(floor) * (1 + 1e-6)
-        ctx.rooted = floor is not None
-        ctx.save_for_backward(x, y, result if floor is not None else None)
-        return result
+        return (norms[:, None] + partner_norms).addmm_(x, (x if y is None else y).T, alpha=-2).clamp_(min=0)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, y, distances = ctx.saved_tensors
-        (gradient,) = gradients
-        if ctx.rooted:
-            force = torch.where(distances > ctx.least, gradient, 0.0).div_(distances)
-        else:
-            force = gradient * 2
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors
+        (force,) = gradients
         with autocast_off(x):
             if y is None:
-                force = force + force.T
-                return (force.sum(1, keepdim=True) * x).addmm_(force, x, alpha=-1), None, None
-            grad_x = grad_y = None
-            if ctx.needs_input_grad[0]:
-                grad_x = (force.sum(1, keepdim=True) * x).addmm_(force, y, alpha=-1)
-            if ctx.needs_input_grad[1]:
-                grad_y = (force.sum(0)[:, None] * y).addmm_(force.T, x, alpha=-1)
-            return grad_x, grad_y, None
+                return _pull(force + force.T, x, x), None
+            grad_x = _pull(force, x, y) if ctx.needs_input_grad[0] else None
+            grad_y = _pull(force.T, y, x) if ctx.needs_input_grad[1] else None
+            return grad_x, grad_y
+
+
+def _pull(force: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(N, D) sums over j of 2 force[i, j] (x_i - y_j)."""
+    return (2 * force.sum(1, keepdim=True) * x).addmm_(force, y, alpha=-2)
 
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
-    """(N, M) squared Euclidean distances from the Gram matrix, not below 0."""
-    return _Distance.apply(x, None if x is y else y, None)
+    """(N, M) squared Euclidean distances from the Gram matrix, not below 0; `y` may be the very tensor `x`."""
+    return _SquaredDistance.apply(x, None if x is y else y)
 
 
-def distance(x: Tensor, y: Tensor, *, floor: float = 1e-12) -> Tensor:
-    """(N, M) Euclidean distances; below sqrt(floor) the value is sqrt(floor) and the gradient zero, never infinite."""
-    return _Distance.apply(x, None if x is y else y, floor)
+def root(squared: Tensor, *, floor: float = 1e-12) -> Tensor:
+    """Distances; below sqrt(floor) the value is sqrt(floor) and the gradient zero, never infinite."""
+    return squared.clamp_min(floor).sqrt()
 
 
 class _Softplus(torch.autograd.Function):
@@ -148,6 +138,27 @@ class _Softplus(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (values,) = ctx.saved_tensors
         return values.sigmoid().mul_(gradients[0])
+
+
+class _LogSumExp(torch.autograd.Function):
+    """One buffer and one product in its backward; autograd of the steps needs one for each."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, mask: Tensor, scale: float, base: float, plus_one: bool) -> Tensor:
+        terms = (values - base).mul_(scale).masked_fill_(~mask, -math.inf)
+        shift = terms.amax(1)
+        shift = shift.clamp_min(0) if plus_one else shift.masked_fill(shift == -math.inf, 0)
+        weights = terms.sub_(shift[:, None]).exp_()
+        total = weights.sum(1)
+        total = total + (-shift).exp() if plus_one else total.masked_fill(total == 0, 1)
+        ctx.scale = scale
+        ctx.save_for_backward(weights, total)
+        return total.log() + shift
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        weights, total = ctx.saved_tensors
+        return weights * (ctx.scale * gradients[0] / total)[:, None], None, None, None, None
 
 
 def row_min(values: Tensor, mask: Tensor) -> Tensor:
@@ -175,15 +186,9 @@ def log_sum_exp(values: Tensor, mask: Tensor, *, scale: float, base: float = 0.0
     """(N,) log of the row's sum of e^{scale (value - base)} over the mask, or of 1 + that sum with `plus_one`.
 
     An empty row gives 0 with zero gradient. Shifted by the largest exponent, so it cannot overflow where the originals'
-    unshifted exp would. One (N, M) buffer is all it makes and keeps: the steps on it are in place.
+    unshifted exp would.
     """
-    terms = (values - base).mul_(scale).masked_fill_(~mask, -math.inf)
-    shift = terms.detach().amax(1)
-    shift = shift.clamp_min(0) if plus_one else shift.masked_fill(shift == -math.inf, 0)
-    total = terms.sub_(shift[:, None]).exp_().sum(1)
-    if plus_one:
-        return (total + (-shift).exp()).log() + shift
-    return total.masked_fill(total == 0, 1).log() + shift
+    return _LogSumExp.apply(values, mask, scale, base, plus_one)
 
 
 def softplus(values: Tensor) -> Tensor:

@@ -64,12 +64,12 @@ def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
     return SquaredDistances(x, y).rows()
 
 
-def row_blocks(rows: int, columns: int, device: torch.device) -> Iterator[tuple[int, int]]:
-    """(start, stop) of blocks of rows: on a CPU few enough for its caches, on a GPU enough to keep it busy."""
+def row_blocks(rows: int, columns: int, device: torch.device, pairs: int = 2**13) -> Iterator[tuple[int, int]]:
+    """(start, stop) of blocks of rows: on a CPU few enough for its caches (`pairs`), on a GPU enough to keep it busy."""
     if columns == 0:
         return
-    least, pairs = (32, 2**13) if device.type == "cpu" else (256, 2**18)
-    size = max(least, pairs // max(columns, 1))
+    least, pairs = (32, pairs) if device.type == "cpu" else (256, 2**18)
+    size = max(least, pairs // columns)
     for start in range(0, rows, size):
         yield start, min(start + size, rows)
 

@@ -9,32 +9,27 @@ from torch import Tensor
 
 from ports.losses._inputs import PairBatch
 from ports.losses._mixing import released_rows
-from ports.losses._pairs import PairLoss, check_variant, distance
-from ports.losses._pairwise import row_blocks
+from ports.losses._pairs import PairLoss, check_variant, root, squared_distance
+from ports.losses._rows import sum_of_rows
 
 
 def all_triplets(d: Tensor, positive: Tensor, negative: Tensor, margin: float) -> tuple[Tensor, Tensor]:
     """Per row: sum over all (p, n) of max(0, d_p - d_n + margin), and the number of its non-zero terms; each (N,).
 
     The sum is linear in the distances between its kinks, so it needs only how often each distance occurs in a non-zero
-    term, and that comes from two sorts: O(N^2 log N) time and O(N^2) memory.
+    term, and that comes from two sorts: O(N^2 log N) time and memory of the size of the rows.
     """
     value = d.detach()
-    count, violating = torch.empty_like(value), torch.empty_like(value[:, 0])
-    # The sorts' buffers are several times the matrix: a block of rows at a time.
-    for start, stop in row_blocks(value.shape[0], value.shape[1], value.device):
-        rows, is_positive, is_negative = value[start:stop], positive[start:stop], negative[start:stop]
-        bound = rows + margin
-        negatives = rows.masked_fill(~is_negative, math.inf).sort(1).values
-        positives = bound.masked_fill(~is_positive, -math.inf).sort(1).values
-        # Strict comparisons on both sides: a term that is exactly zero has no gradient.
-        below = torch.searchsorted(negatives, bound).masked_fill_(~is_positive, 0)
-        above = (rows.shape[1] - torch.searchsorted(positives, rows, right=True)).masked_fill_(~is_negative, 0)
-        count[start:stop] = below - above
-        violating[start:stop] = below.sum(1)
+    bound = value + margin
+    negatives = value.masked_fill(~negative, math.inf).sort(1).values
+    positives = bound.masked_fill(~positive, -math.inf).sort(1).values
+    # Strict comparisons on both sides: a term that is exactly zero has no gradient.
+    below = torch.searchsorted(negatives, bound).masked_fill_(~positive, 0)
+    above = (value.shape[1] - torch.searchsorted(positives, value, right=True)).masked_fill_(~negative, 0)
+    violating = below.sum(1).to(value)  # margin times an integer would be float32
     # Both counts have the same row total, so a constant may be taken off: less cancellation in float32.
     centre = value.mean(1, keepdim=True)
-    return (count * (d - centre)).sum(1) + margin * violating, violating
+    return ((below - above) * (d - centre)).sum(1) + margin * violating, violating
 
 
 class BatchAllLoss(PairLoss):
@@ -58,11 +53,19 @@ class BatchAllLoss(PairLoss):
         self.nonzero = nonzero
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        d, positive, negative = distance(batch.embeddings, batch.partners), batch.positive, batch.negative
+        squared, positive, negative = squared_distance(batch.embeddings, batch.partners), batch.positive, batch.negative
         if self.variant == "as_released" and batch.itself:
-            d, positive, negative = released_rows(d, positive, negative)
-        total, violating = all_triplets(d, positive, negative, self.margin)
-        triplets = positive.sum(1) * negative.sum(1)
-        if self.variant == "as_released":
-            return (total / triplets.clamp_min(1)).sum() / d.shape[0]
-        return total.sum() / (violating if self.nonzero else triplets).sum().clamp_min(1)
+            squared, positive, negative = released_rows(squared, positive, negative)
+        counts: list[Tensor] = []
+
+        def terms(squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+            total, violating = all_triplets(root(squared), positive, negative, self.margin)
+            triplets = positive.sum(1) * negative.sum(1)
+            if self.variant == "as_released":
+                return total / triplets.clamp_min(1)
+            counts.append((violating if self.nonzero else triplets).sum())
+            return total
+
+        total = sum_of_rows(squared, terms, positive, negative, pairs=2**11)
+        divisor = len(batch.embeddings) if self.variant == "as_released" else torch.stack(counts).sum().clamp_min(1)
+        return total / divisor

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ports.losses._inputs import PairBatch
-from ports.losses._pairs import PairLoss, check_variant, distance, row_max, row_min, row_sum, softplus
+from ports.losses._pairs import PairLoss, check_variant, root, row_max, row_min, row_sum, softplus, squared_distance
+from ports.losses._rows import sum_of_rows
 
 
 class BatchHardLoss(PairLoss):
@@ -22,11 +23,16 @@ class BatchHardLoss(PairLoss):
         self.margin = margin
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        d = distance(batch.embeddings, batch.partners)
+        squared = squared_distance(batch.embeddings, batch.partners)
+        anchors = (batch.positive.any(1) & batch.negative.any(1)).sum().clamp_min(1)
+        return sum_of_rows(squared, self._terms, batch.positive, batch.negative) / anchors
+
+    def _terms(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        d = root(squared)
         value = d.detach()
-        farthest = batch.positive & (value == row_max(value, batch.positive))
-        closest = batch.negative & (value == row_min(value, batch.negative))
+        farthest = positive & (value == row_max(value, positive))
+        closest = negative & (value == row_min(value, negative))
         usable = farthest.any(1) & closest.any(1)
         gap = row_sum(d, farthest) / farthest.sum(1).clamp_min(1) - row_sum(d, closest) / closest.sum(1).clamp_min(1)
         each = softplus(gap) if self.margin is None else (gap + self.margin).clamp_min(0)
-        return each.masked_fill(~usable, 0).sum() / usable.sum().clamp_min(1)
+        return each.masked_fill(~usable, 0)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ports.losses._inputs import PairBatch
 from ports.losses._pairs import PairLoss, check_variant, row_mean, row_sum, similarity, softplus
+from ports.losses._rows import sum_of_rows
 from ports.miners import multi_similarity_pairs
 
 _DEFAULTS = {"as_released": (40.0, 0.0, 0.5), "paper": (2.0, 0.5, 0.0)}  # alpha, beta, margin
@@ -61,12 +62,21 @@ class BinomialDevianceLoss(PairLoss):
             raise ValueError(f"hard_mining needs variant 'as_released' and beta > 0, got {variant!r} and {self.beta}")
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        sim = similarity(batch)
         if self.variant == "paper":
-            each = _deviance(sim, batch.positive, -self.alpha, self.alpha * self.cost, self.beta)
-            attract, repel = row_sum(each, batch.positive).sum(), row_sum(each, batch.negative).sum()
-            return attract / batch.positive.sum().clamp_min(1) + repel / batch.negative.sum().clamp_min(1)
-        positive, negative = same & (sim.detach() < self.cutoff), batch.negative
+            return self._paper(batch)
+        return sum_of_rows(similarity(batch), self._terms, same, batch.negative) / len(batch.embeddings)
+
+    def _paper(self, batch: PairBatch) -> Tensor:
+        positives, negatives = (mask.count_nonzero().clamp_min(1) for mask in (batch.positive, batch.negative))
+
+        def terms(sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+            each = _deviance(sim, positive, -self.alpha, self.alpha * self.cost, self.beta)
+            return row_sum(each, positive) / positives + row_sum(each, negative) / negatives
+
+        return sum_of_rows(similarity(batch), terms, batch.positive, batch.negative)
+
+    def _terms(self, sim: Tensor, same: Tensor, negative: Tensor) -> Tensor:
+        positive = same & (sim.detach() < self.cutoff)
         if self.hard_mining:
             positive, negative = multi_similarity_pairs(sim, positive, negative, 0.1)
             used = positive.any(1) & negative.any(1)
@@ -76,4 +86,4 @@ class BinomialDevianceLoss(PairLoss):
             used = negative.any(1)
             each = _deviance(sim, positive, -2, self.alpha, self.margin)
             attract, repel = row_mean(each, positive), row_mean(each, negative)
-        return (attract + repel).masked_fill(~used, 0).sum() / sim.shape[0]
+        return (attract + repel).masked_fill(~used, 0)

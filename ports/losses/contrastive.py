@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from ports.losses._inputs import PairBatch
-from ports.losses._pairs import PairLoss, check_variant, distance, row_sum, similarity
+from ports.losses._pairs import PairLoss, check_variant, root, row_sum, similarity, squared_distance
+from ports.losses._rows import each_row, sum_of_rows
 
 _MARGIN = {"as_released": 0.5, "paper": 1.0, "library": 1.0}
 
@@ -35,18 +35,33 @@ class ContrastiveLoss(PairLoss):
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
         if self.variant == "as_released":
-            sim = similarity(batch)
-            positive = same & (sim.detach() < self.cutoff)
-            negative = batch.negative & (sim.detach() > self.margin)
-            return (row_sum(1 - sim, positive) + row_sum(sim, negative)).sum() / sim.shape[0]
+            return sum_of_rows(similarity(batch), self._released, same, batch.negative) / len(batch.embeddings)
         if self.variant == "paper":
-            d = distance(batch.embeddings, batch.partners)
-            pairs = (batch.positive.sum() + batch.negative.sum()).clamp_min(1)
-            # How far each pair is from where it should be; other cells 0.
-            gap = torch.where(batch.positive, d, (self.margin - d).clamp_min(0) * batch.negative)
-            return gap.square().sum() / (2 * pairs)
+            squared = squared_distance(batch.embeddings, batch.partners)
+            pairs = (batch.positive.count_nonzero() + batch.negative.count_nonzero()).clamp_min(1)
+            return sum_of_rows(squared, self._gaps, batch.positive, batch.negative, pairs=2**13) / (2 * pairs)
+        return self._library(batch)
+
+    def _released(self, sim: Tensor, same: Tensor, negative: Tensor) -> Tensor:
+        value = sim.detach()
+        return row_sum(1 - sim, same & (value < self.cutoff)) + row_sum(sim, negative & (value > self.margin))
+
+    def _gaps(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """How far each pair is from where it should be, squared."""
+        repel = (self.margin - root(squared)).clamp_min(0)
+        return row_sum(squared, positive) + row_sum(repel.square(), negative)
+
+    def _library(self, batch: PairBatch) -> Tensor:
         unit = normalize(batch.embeddings)
-        d = distance(unit, unit if batch.itself else normalize(batch.partners))
-        attract = d.masked_fill(~batch.positive, 0)
-        repel = (self.margin - d).clamp_min(0).masked_fill(~batch.negative, 0)
-        return attract.sum() / (attract > 0).sum().clamp_min(1) + repel.sum() / (repel > 0).sum().clamp_min(1)
+        squared = squared_distance(unit, unit if batch.itself else normalize(batch.partners))
+        # A positive's distance is never 0 here (`root`), a negative's hinge often is.
+        positives = batch.positive.count_nonzero().clamp_min(1)
+        near = each_row(squared, lambda rows, mask: ((self.margin - root(rows) > 0) & mask).sum(1), batch.negative)
+        negatives = near.sum().clamp_min(1)
+
+        def terms(squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+            d = root(squared)
+            repel = (self.margin - d).clamp_min(0)
+            return row_sum(d, positive) / positives + row_sum(repel, negative) / negatives
+
+        return sum_of_rows(squared, terms, batch.positive, batch.negative)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from ports.losses._inputs import PairBatch
 from ports.losses._mixing import released_rows
 from ports.losses._pairs import PairLoss, check_variant, row_mean, similarity
+from ports.losses._rows import sum_of_rows
 from ports.miners import hard_pairs
 
 
-def _mean_of_hard_pairs(sim: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+def _terms(sim: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
     positive, negative = hard_pairs(sim, positive, negative, margin)
     each = row_mean(1 - sim, positive) + row_mean(sim, negative)
-    return each.masked_fill(~negative.any(1), 0).sum() / sim.shape[0]
+    return each.masked_fill(~negative.any(1), 0)
 
 
 class HardMiningLoss(PairLoss):
@@ -31,8 +34,10 @@ class HardMiningLoss(PairLoss):
         self.cutoff = cutoff
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        sim = similarity(batch)
-        return _mean_of_hard_pairs(sim, same & (sim.detach() < self.cutoff), batch.negative, 0.1)
+        def terms(sim: Tensor, same: Tensor, negative: Tensor) -> Tensor:
+            return _terms(sim, same & (sim.detach() < self.cutoff), negative, 0.1)
+
+        return sum_of_rows(similarity(batch), terms, same, batch.negative) / len(batch.embeddings)
 
 
 class TripletHardMiningLoss(PairLoss):
@@ -51,4 +56,5 @@ class TripletHardMiningLoss(PairLoss):
         sim, positive, negative = similarity(batch), batch.positive, batch.negative
         if batch.itself:
             sim, positive, negative = released_rows(sim, positive, negative)
-        return _mean_of_hard_pairs(sim, positive, negative, self.margin)
+        terms = partial(_terms, margin=self.margin)
+        return sum_of_rows(sim, terms, positive, negative) / len(batch.embeddings)

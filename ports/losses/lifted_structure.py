@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ports.losses._inputs import PairBatch
-from ports.losses._pairs import PairLoss, check_variant, distance, log_sum_exp, row_sum, similarity
+from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, root, row_sum, similarity, squared_distance
+from ports.losses._rows import each_row, sum_of_rows
 from ports.miners import multi_similarity_pairs
 
 
@@ -46,8 +47,10 @@ class LiftedStructureLoss(PairLoss):
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
         if self.variant == "paper":
             return self._paper(batch)
-        sim = similarity(batch)
-        positive, negative = same & (sim.detach() < self.cutoff), batch.negative
+        return sum_of_rows(similarity(batch), self._terms, same, batch.negative) / len(batch.embeddings)
+
+    def _terms(self, sim: Tensor, same: Tensor, negative: Tensor) -> Tensor:
+        positive = same & (sim.detach() < self.cutoff)
         if self.hard_mining:
             positive, negative = multi_similarity_pairs(sim, positive, negative, 0.1)
             used = positive.any(1) & negative.any(1)
@@ -55,17 +58,36 @@ class LiftedStructureLoss(PairLoss):
             used = negative.any(1)
         attract = 2 / self.beta * log_sum_exp(sim, positive, scale=-self.beta)
         repel = 2 / self.alpha * log_sum_exp(sim, negative, scale=self.alpha)
-        return (attract + repel).masked_fill(~used, 0).sum() / sim.shape[0]
+        return (attract + repel).masked_fill(~used, 0)
 
     def _paper(self, batch: PairBatch) -> Tensor:
         if not batch.itself:
             raise ValueError(
                 "LiftedStructureLoss 'paper' does not support ref_emb: a pair needs its partner's negatives too"
             )
-        d = distance(batch.embeddings, batch.embeddings)
-        repel = log_sum_exp(d, batch.negative, scale=-1, base=self.margin)
-        some = batch.negative.any(1)
+        # J mixes the sums of two anchors: first each anchor's own, then the derivative by them, then everything by d.
+        squared = squared_distance(batch.embeddings, batch.embeddings)
+        own = each_row(squared, self._log_negatives, batch.negative)
+        sums = own[:, None]
+
+        def hinge(squared: Tensor, own: Tensor) -> Tensor:
+            return (torch.logaddexp(own, sums.T) + root(squared)).clamp_min(0)
+
+        def by_own(squared: Tensor, positive: Tensor, reverse: Tensor, own: Tensor) -> Tensor:
+            by_both = 2 * hinge(squared, own) * (own - sums.T).sigmoid()
+            return row_sum(by_both, positive) + row_sum(by_both, reverse)
+
+        def terms(squared: Tensor, positive: Tensor, negative: Tensor, own: Tensor, slope: Tensor) -> Tensor:
+            # The second part is 0; its derivative is that of `own`, a constant in the first.
+            through_own = slope * (self._log_negatives(squared, negative) - own[:, 0])
+            return row_sum(hinge(squared, own).square(), positive) + through_own
+
+        slope = each_row(squared, by_own, batch.positive, batch.positive.T, sums)
+        total = sum_of_rows(squared, terms, batch.positive, batch.negative, sums, slope, pairs=2**13)
+        return total / (2 * batch.positive.count_nonzero().clamp_min(1))
+
+    def _log_negatives(self, squared: Tensor, negative: Tensor) -> Tensor:
+        """(B,) log of the sum of e^{margin - d} over an anchor's negatives."""
+        repel = log_sum_exp(root(squared), negative, scale=-1, base=self.margin)
         # A side without negatives leaves the sum to the other side; no negatives on either side: the pair adds nothing.
-        repel = repel.masked_fill(~some, -1e30)
-        hinge = (torch.logaddexp(repel[:, None], repel[None, :]) + d).clamp_min(0)
-        return row_sum(hinge.square(), batch.positive).sum() / (2 * batch.positive.sum().clamp_min(1))
+        return repel.masked_fill(~negative.any(1), -1e30)

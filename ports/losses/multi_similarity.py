@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from ports.losses._inputs import PairBatch
 from ports.losses._pairs import PairLoss, check_variant, inner_products, log_sum_exp, similarity
+from ports.losses._rows import sum_of_rows
 from ports.miners import multi_similarity_pairs
 
 _DEFAULTS = {"as_released": (40.0, 0.5), "paper": (50.0, 1.0), "library": (50.0, 0.5)}  # beta, base
@@ -48,17 +49,21 @@ class MultiSimilarityLoss(PairLoss):
         self.cutoff = cutoff
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        positive, negative = batch.positive, batch.negative
         if self.variant == "library":
             unit = normalize(batch.embeddings)
             sim = inner_products(unit, unit if batch.itself else normalize(batch.partners))
         else:
             sim = similarity(batch)
-            if self.variant == "as_released":
-                positive = same & (sim.detach() < self.cutoff)
+        positive = same if self.variant == "as_released" else batch.positive
+        return sum_of_rows(sim, self._terms, positive, batch.negative) / len(batch.embeddings)
+
+    def _terms(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        if self.variant == "as_released":
+            positive = positive & (sim.detach() < self.cutoff)
+        if self.variant != "library":
             positive, negative = multi_similarity_pairs(sim, positive, negative, self.epsilon)
             mined = positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
             positive, negative = positive & mined, negative & mined
         attract = log_sum_exp(sim, positive, scale=-self.alpha, base=self.base, plus_one=True) / self.alpha
         repel = log_sum_exp(sim, negative, scale=self.beta, base=self.base, plus_one=True) / self.beta
-        return (attract + repel).sum() / sim.shape[0]
+        return attract + repel

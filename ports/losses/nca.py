@@ -8,13 +8,8 @@ import torch
 from torch import Tensor
 
 from ports.losses._inputs import PairBatch
-from ports.losses._pairs import (
-    PairLoss,
-    check_variant,
-    log_sum_exp,
-    similarity,
-    squared_distance,
-)
+from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity, squared_distance
+from ports.losses._rows import sum_of_rows
 
 
 class NCALoss(PairLoss):
@@ -56,32 +51,36 @@ class NCALoss(PairLoss):
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
         if self.variant == "paper":
             return self._paper(batch)
-        sim = similarity(batch)
+        return sum_of_rows(similarity(batch), self._terms, same, batch.negative) / len(batch.embeddings)
+
+    def _terms(self, sim: Tensor, same: Tensor, negative: Tensor) -> Tensor:
         value = sim.detach()
         positive = same & (value < self.cutoff)
-        among = positive | batch.negative
+        among = positive | negative
         if sim.shape[1] > self.k:
             smallest = value.masked_fill(~among, math.inf).topk(self.k + 1, dim=1, largest=False, sorted=False).values
             threshold = smallest.amax(1, keepdim=True)
         else:
             threshold = value.new_full((sim.shape[0], 1), math.inf)
+        from_positives = value.masked_fill(~positive, math.inf)
+        # argmin keeps one of several equally least similar positives, as the original's sort does. If any positive is
+        # near, that one is among them.
+        least = from_positives.argmin(1, keepdim=True)
         near = value < threshold
-        near_positive = positive & near
-        # argmin keeps one of several equally least similar positives, as the original's sort does.
-        least = value.masked_fill(~positive, math.inf).argmin(1, keepdim=True)
-        least_similar = torch.arange(sim.shape[1], device=sim.device) == least
-        near_positive = near_positive | (positive & least_similar & ~near_positive.any(1, keepdim=True))
-        near_negative = batch.negative & near
-        both = log_sum_exp(sim, near_positive | near_negative, scale=-self.alpha)
+        near_positive = positive & (near | (torch.arange(sim.shape[1], device=sim.device) == least))
+        both = log_sum_exp(sim, near_positive | (negative & near), scale=-self.alpha)
         own = log_sum_exp(sim, near_positive, scale=-self.alpha)
-        return (both - own).masked_fill(~near_positive.any(1), 0).sum() / sim.shape[0]
+        return (both - own).masked_fill(from_positives.amin(1) == math.inf, 0)
 
     def _paper(self, batch: PairBatch) -> Tensor:
-        d2 = squared_distance(batch.embeddings, batch.partners)
-        both = log_sum_exp(d2, batch.positive | batch.negative, scale=-self.alpha)
-        own = log_sum_exp(d2, batch.positive, scale=-self.alpha)
-        some = batch.positive.any(1)
-        surprise = (both - own).masked_fill(~some, 0)
+        squared = squared_distance(batch.embeddings, batch.partners)
+        anchors = batch.positive.any(1).sum().clamp_min(1)
+        return sum_of_rows(squared, self._surprise, batch.positive, batch.negative) / anchors
+
+    def _surprise(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        both = log_sum_exp(squared, positive | negative, scale=-self.alpha)
+        own = log_sum_exp(squared, positive, scale=-self.alpha)
+        surprise = (both - own).masked_fill(~positive.any(1), 0)
         if self.objective == "expected":
             surprise = 1 - (-surprise).exp()
-        return surprise.sum() / some.sum().clamp_min(1)
+        return surprise

@@ -10,7 +10,7 @@ from torch import Tensor
 from ports.losses._inputs import PairBatch
 from ports.losses._mixing import released_rows
 from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity, squared_distance
-from ports.losses._pairwise import row_blocks
+from ports.losses._rows import sum_of_rows
 from ports.miners import semi_hard_pairs
 
 
@@ -44,23 +44,24 @@ class SemiHardLoss(PairLoss):
         sim, positive, negative = similarity(batch), batch.positive, batch.negative
         if batch.itself:
             sim, positive, negative = released_rows(sim, positive, negative)
+        return sum_of_rows(sim, self._terms, positive, negative) / len(batch.embeddings)
+
+    def _terms(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         positive, negative = semi_hard_pairs(sim, positive, negative)
         attract = 2 / self.beta * log_sum_exp(sim, positive, scale=-self.beta, base=0.5, plus_one=True)
         repel = 2 / self.alpha * log_sum_exp(sim, negative, scale=self.alpha, base=0.5, plus_one=True)
-        return (attract + repel).sum() / sim.shape[0]
+        return attract + repel
 
     def _paper(self, batch: PairBatch) -> Tensor:
-        d = squared_distance(batch.embeddings, batch.partners)
-        value = d.detach()
+        squared = squared_distance(batch.embeddings, batch.partners)
+        total = sum_of_rows(squared, self._hinges, batch.positive, batch.negative, pairs=2**11)
+        return total / batch.positive.count_nonzero().clamp_min(1)
+
+    def _hinges(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        active, chosen_by = self._choices(squared.detach(), positive, negative)
         # +1 for an active positive, minus the number of positives that chose it for a negative.
-        count, active = torch.empty_like(value), value.new_zeros(())
-        # The sorts' buffers are several times the matrix: a block of rows at a time.
-        for start, stop in row_blocks(value.shape[0], value.shape[1], value.device):
-            block = slice(start, stop)
-            is_active, chosen_by = self._choices(value[block], batch.positive[block], batch.negative[block])
-            count[block] = is_active.to(chosen_by.dtype) - chosen_by
-            active = active + is_active.sum()
-        return ((count * d).sum() + self.margin * active) / batch.positive.sum().clamp_min(1)
+        count = active.to(chosen_by.dtype) - chosen_by
+        return (count * squared).sum(1) + self.margin * active.sum(1).to(squared)
 
     def _choices(self, value: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M) whether a positive has a semi-hard negative, and how many positives chose a negative.

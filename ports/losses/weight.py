@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ports.losses._inputs import PairBatch
 from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity
+from ports.losses._rows import sum_of_rows
 from ports.miners import multi_similarity_pairs
 
 
@@ -36,12 +37,14 @@ class WeightLoss(PairLoss):
         self.cutoff = cutoff
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        sim = similarity(batch)
-        positive, negative = same & (sim.detach() < self.cutoff), batch.negative
+        return sum_of_rows(similarity(batch), self._terms, same, batch.negative) / len(batch.embeddings)
+
+    def _terms(self, sim: Tensor, same: Tensor, negative: Tensor) -> Tensor:
+        positive = same & (sim.detach() < self.cutoff)
         if self.hard_mining:
             positive, negative = multi_similarity_pairs(sim, positive, negative, 0.1)
             mined = positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
             positive, negative = positive & mined, negative & mined
         attract = 2 / self.beta * log_sum_exp(sim, positive, scale=-self.beta, base=0.5, plus_one=True)
         repel = 2 / self.alpha * log_sum_exp(sim, negative, scale=self.alpha, base=0.5, plus_one=True)
-        return (attract + repel).sum() / sim.shape[0]
+        return attract + repel

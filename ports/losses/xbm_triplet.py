@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ports.losses._inputs import PairBatch
 from ports.losses._pairs import PairLoss, check_variant, row_max, row_sum, similarity
+from ports.losses._rows import sum_of_rows
 
 
 class XbmTripletLoss(PairLoss):
@@ -28,15 +29,18 @@ class XbmTripletLoss(PairLoss):
         self.floor = floor
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        sim, positive = similarity(batch), batch.positive
+        positive = batch.positive
         if not batch.itself:
-            rows, columns = sim.shape
+            rows, columns = same.shape
             if columns < rows:
-                return sim.sum() * 0
-            positive = same ^ torch.eye(rows, columns, dtype=torch.bool, device=sim.device)
+                return (batch.embeddings.sum() + batch.partners.sum()) * 0
+            positive = same ^ torch.eye(rows, columns, dtype=torch.bool, device=same.device)
+        return sum_of_rows(similarity(batch), self._terms, positive, batch.negative) / len(batch.embeddings)
+
+    def _terms(self, sim: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         value = sim.detach()
-        usable = positive.any(1, keepdim=True) & batch.negative.any(1, keepdim=True)
-        kept_positive = usable & positive & (value < row_max(value, batch.negative) + self.margin)
+        usable = positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
+        kept_positive = usable & positive & (value < row_max(value, negative) + self.margin)
         threshold = row_max(value, positive).clamp_min(self.floor) - self.margin
-        kept_negative = usable & batch.negative & (value > threshold)
-        return (row_sum(1 - sim, kept_positive) + row_sum(sim, kept_negative)).sum() / sim.shape[0]
+        kept_negative = usable & negative & (value > threshold)
+        return row_sum(1 - sim, kept_positive) + row_sum(sim, kept_negative)

@@ -1,0 +1,48 @@
+"""Losses that are a sum over anchors, differentiated a block of anchors at a time.
+
+An anchor's term needs its own row of similarities (or distances) only. So the derivative by a block of rows is known as soon
+as the block's terms are, and takes the rows' own place: one (N, M) matrix is all that a step keeps, and what the terms need
+between is of the size of a block. autograd over whole matrices keeps one for every operation instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ports.losses._pairwise import released, row_blocks
+
+
+def sum_of_rows(matrix: Tensor, term: Callable[..., Tensor], *masks: Tensor, pairs: int = 2**14) -> Tensor:
+    """Sum over the rows of `term(rows (B, M), *rows of the masks) -> (B,)`; the masks are (N, M) and not differentiated.
+
+    `matrix` (N, M) is OVERWRITTEN with the derivative: it must not be used again, nor be what its own backward needs (the
+    matrices of `ports.losses._pairs` are not). The result has a gradient, but no second derivative. `pairs`: of a block, on
+    a CPU; fewer for terms that sort or keep many buffers.
+    """
+    if (
+        torch.compiler.is_compiling()
+    ):  # the compiler plans its memory itself, and cannot look into the gradient of a block
+        return term(matrix, *masks).sum()
+    values = matrix.detach()
+    wanted = torch.is_grad_enabled() and matrix.requires_grad
+    terms = []
+    for start, stop in row_blocks(*matrix.shape, matrix.device, pairs):
+        rows = values[start:stop].detach().requires_grad_(wanted)
+        each = term(rows, *(mask[start:stop] for mask in masks))
+        terms.append(each.detach())
+        if wanted:
+            values[start:stop] = torch.autograd.grad(each.sum(), rows)[0]
+    total = torch.cat(terms).sum()
+    return released(matrix, total, values) if wanted else total
+
+
+@torch.no_grad()
+def each_row(matrix: Tensor, function: Callable[..., Tensor], *masks: Tensor) -> Tensor:
+    """(N,) values of `function(rows (B, M), *rows of the masks) -> (B,)`, constants to autograd; `matrix` stays."""
+    if torch.compiler.is_compiling():
+        return function(matrix, *masks)
+    blocks = row_blocks(*matrix.shape, matrix.device)
+    return torch.cat([function(matrix[i:j], *(mask[i:j] for mask in masks)) for i, j in blocks])
