@@ -113,6 +113,11 @@ def _open_own(recipe: Recipe, root: Path, official: DatasetError) -> Data:
     return Data(splits["train"], test, description, gallery, own=True)
 
 
+def may_be_own(root: Path) -> bool:
+    """A look before the lists are read: class folders alone, or letters packed as a data set, both without ImageNet weights."""
+    return only_folders(root) or embedded_archives.marker_of(root) is not None
+
+
 def only_folders(root: Path) -> bool:
     """Only folders at the top (files whose names start with a dot aside): no lists, no tables, no archive."""
     entries = [entry for entry in root.iterdir() if not entry.name.startswith(".")]

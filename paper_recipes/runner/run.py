@@ -80,7 +80,7 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
             train.train(current, resume=options.resume, say=_quiet)
         return 0
     fields = record.run_record(
-        recipe, form=form, seed=seed, device=str(device), data=data.description, weights=_weights(options, engine)
+        recipe, form=form, seed=seed, device=str(device), data=data.description, weights=_weights(recipe, options, engine)
     )
     fields |= {
         "status": "running",
@@ -141,7 +141,7 @@ def _check(recipe: Recipe, options: Options) -> None:
         raise RunError(f"--require-data: {recipe.name} needs --data (the official {recipe.dataset.upper()} folder)")
     if options.data is not None and not options.data.is_dir():
         raise RunError(f"--data {options.data}: no such folder")
-    if options.data is not None and options.weights is None and not prepare.only_folders(options.data):
+    if options.data is not None and options.weights is None and not prepare.may_be_own(options.data):
         raise RunError(_wants_weights(recipe))  # no own folder: said before an hour of listing files
     if options.weights is not None and not options.weights.is_file():
         raise RunError(f"--weights {options.weights}: no such file")
@@ -232,10 +232,13 @@ def _whole_sampler(facts: Sampler, data: prepare.Data, seed: int) -> Any:
     return rule(labels, ids=facts.classes_per_batch, images=facts.images_per_class, **options)
 
 
-def _weights(options: Options, engine: Any) -> dict[str, Any] | None:
+def _weights(recipe: Recipe, options: Options, engine: Any) -> dict[str, Any] | None:
+    """Record of the weights that the run starts from, after saying what was done with them."""
     if options.weights is None:
         return None
-    return {"file": str(options.weights), "sha256": sha256(options.weights), "import": str(engine.import_report)}
+    facts = weights.record(recipe, options.weights, engine.import_report)
+    click.echo(weights.line(facts))
+    return facts
 
 
 def _summary(evaluations: list[dict[str, Any]], headline: str) -> str:
