@@ -1,6 +1,5 @@
 """From archive to verified folder: every archive form the hosts use, made here from the small layouts."""
 
-import io
 import json
 import shutil
 import tarfile
@@ -8,72 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from dataset_makers import SOP_FILES, SOP_TEST, crypt_zip, make_tar, make_zip
 
 import ports.datasets
 from ports.datasets import DatasetError, archives, extract
 from ports.datasets.archives import check, prepare
-
-SOP_TRAIN = "image_id class_id super_class_id path\n1 1 1 bicycle_final/1_0.JPG\n2 1 1 bicycle_final/1_1.JPG\n"
-SOP_TEST = "image_id class_id super_class_id path\n3 2 1 bicycle_final/5_0.JPG\n"
-SOP_FILES = {
-    "Stanford_Online_Products/Ebay_train.txt": SOP_TRAIN.encode(),
-    "Stanford_Online_Products/Ebay_test.txt": SOP_TEST.encode(),
-    **{f"Stanford_Online_Products/bicycle_final/{n}.JPG": n.encode() * 5000 for n in ("1_0", "1_1", "5_0")},
-}
-
-
-def make_zip(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def make_tar(path, files):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def crypt_zip(path, name, data, password):
-    """A stored member under PKWARE's traditional encryption (APPNOTE 6.1), as DeepFashion's zips are."""
-    import zlib
-
-    table = [0] * 256
-    for i in range(256):
-        c = i
-        for _ in range(8):
-            c = (c >> 1) ^ 0xEDB88320 if c & 1 else c >> 1
-        table[i] = c
-    keys = [0x12345678, 0x23456789, 0x34567890]
-
-    def update(byte):
-        keys[0] = (keys[0] >> 8) ^ table[(keys[0] ^ byte) & 255]
-        keys[1] = ((keys[1] + (keys[0] & 255)) * 134775813 + 1) & 0xFFFFFFFF
-        keys[2] = (keys[2] >> 8) ^ table[(keys[2] ^ (keys[1] >> 24)) & 255]
-
-    for byte in password:
-        update(byte)
-    crc = zlib.crc32(data)
-    out = bytearray()
-    for byte in bytes(11) + bytes([crc >> 24]) + data:
-        t = (keys[2] | 2) & 0xFFFF
-        out.append(byte ^ ((t * (t ^ 1)) >> 8 & 255))
-        update(byte)
-    # Written as a plain member holding the cipher text, then the headers are told that it is encrypted.
-    make_zip(path, {})
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(name), bytes(out))
-    raw = bytearray(path.read_bytes())
-    for start, flag, crc_at, size_at in ((raw.index(b"PK\x03\x04"), 6, 14, 22), (raw.index(b"PK\x01\x02"), 8, 16, 24)):
-        raw[start + flag] |= 1
-        raw[start + crc_at : start + crc_at + 4] = crc.to_bytes(4, "little")
-        raw[start + size_at : start + size_at + 4] = len(data).to_bytes(4, "little")
-    path.write_bytes(bytes(raw))
-    return path
 
 
 @pytest.mark.parametrize(("make", "name"), [(make_zip, "sop.zip"), (make_tar, "sop.tgz")])
