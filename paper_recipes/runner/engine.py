@@ -15,6 +15,7 @@ import torch
 import caffe_compat
 from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Caffe
+from paper_recipes.runner import weights as weights_file
 from paper_recipes.runner.replicas import Replicas
 from paper_recipes.runner.replicas_nets import join_solver
 from ports import determinism
@@ -27,7 +28,7 @@ class CaffeEngine:
     ----------
     caffe: nets and solver
     seed: of the fillers, used where `weights` lacks a layer or is None
-    weights: path of a .caffemodel to start from
+    weights: path of a .caffemodel (or a converted .pth, .safetensors) to start from
     replicas: the processes that train together
     fast: compile the training net; its numbers are then not comparable
     """
@@ -47,7 +48,7 @@ class CaffeEngine:
         net = caffe_compat.load_net(
             to_message(caffe.train_net, "NetParameter", caffe.dialect), phase="TRAIN", dialect=caffe.dialect
         )
-        self.import_report = None if weights is None else net.load_caffemodel(weights)
+        self.import_report = None if weights is None else weights_file.into_caffe(net, weights)
         net.to(device=device, memory_format=torch.channels_last)  # same sums per pixel, a third less time
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from paper_recipes.recipe import Torch
+from paper_recipes.runner.weights import IMAGENET, NARROW, Loaded, WeightsError, said
 from ports.backbones import heads
 from ports.backbones.bn_inception import BNInception
 from ports.backbones.resnet import ResNet50Embedding, XbmResNet50
@@ -33,10 +34,6 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "ResNet50Map": ResNet50Map,
     "XbmResNet50": XbmResNet50,
 }
-
-
-class WeightsError(ValueError):
-    """Weights that do not belong to a recipe's network: which file, what differs."""
 
 
 class EmbeddingNet(nn.Module):
@@ -74,22 +71,41 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
-def load_imagenet(net: EmbeddingNet, path: Path) -> str:
-    """Starting weights for the backbone; returns a line for the record.
+def load_imagenet(net: EmbeddingNet, path: Path) -> Loaded:
+    """Starting weights for the backbone; says what was taken, for the record.
 
     BN-Inception: bn_inception-52deb4733.pth or -239d2248.pth, safetensors or a .caffemodel of the same widths. ResNet-50:
     torchvision's or Cadene's .pth. Raises WeightsError that names the first tensor that does not fit.
     """
     backbone = net.backbone
     if isinstance(backbone, BNInception):
-        from caffe_compat import load_bn_inception
-
-        state = {k: v for k, v in load_bn_inception(path).state_dict().items() if not k.startswith("last_linear.")}
+        state, belongs = _bn_inception(path)
     else:
-        state = {k: v for k, v in read_state(path).items() if not k.startswith(("fc.", "last_linear."))}
-        state = {f"feature.{k}": v for k, v in state.items()}
+        state, belongs = _resnet50(path), IMAGENET
     _fit(backbone, state, path)
-    return f"{len(state)} tensors into the backbone; the head starts from its seeded initialisation"
+    return Loaded(f"{len(state)} tensors into the backbone; the head starts from its seeded initialisation", belongs)
+
+
+def _bn_inception(path: Path) -> tuple[dict[str, Tensor], str]:
+    from caffe_compat import load_bn_inception
+    from caffe_compat.errors import CaffeFormatError
+
+    try:
+        module = load_bn_inception(path)
+    except CaffeFormatError as error:
+        raise WeightsError(str(error)) from error
+    state = {k: v for k, v in module.state_dict().items() if not k.startswith("last_linear.")}
+    return state, said(module.preprocessing)
+
+
+def _resnet50(path: Path) -> dict[str, Tensor]:
+    state = read_state(path)
+    if "layer1.0.conv1.weight" not in state:
+        kind = (
+            "a BN-Inception" if "conv1_7x7_s2.weight" in state else f"a file of {next(iter(state), 'nothing')!r}, ..."
+        )
+        raise WeightsError(f"{path}: this recipe starts from a ResNet-50 (resnet50-19c8e357.pth); it is {kind}")
+    return {f"feature.{k}": v for k, v in state.items() if not k.startswith(("fc.", "last_linear."))}
 
 
 def load_model(net: EmbeddingNet, path: Path) -> str:
@@ -111,5 +127,8 @@ def _fit(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         )
     for name, value in state.items():
         if value.shape != own[name].shape:
-            raise WeightsError(f"{path}: {name} is {tuple(value.shape)}, this network has {tuple(own[name].shape)}")
+            hint = f"; {NARROW.format('bn_inception-52deb4733.pth')}" if "pool_proj" in name else ""
+            raise WeightsError(
+                f"{path}: {name} is {tuple(value.shape)}, this network has {tuple(own[name].shape)}{hint}"
+            )
     module.load_state_dict(state, strict=False)

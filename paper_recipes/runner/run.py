@@ -16,10 +16,11 @@ import torch
 from paper_recipes.recipe import Recipe, Sampler
 from paper_recipes.runner import evidence, plan, prepare, record, replicas, train, verdict
 from paper_recipes.runner import report as reports
+from paper_recipes.runner import weights as weights_file
 from paper_recipes.runner.banner import banner, batch
 from paper_recipes.runner.engine import CaffeEngine
 from paper_recipes.runner.engine_torch import TorchEngine
-from paper_recipes.runner.files import sha256, write_json
+from paper_recipes.runner.files import write_json
 from paper_recipes.runner.train import Interrupted, RunError
 from ports import determinism, images, samplers
 
@@ -80,7 +81,12 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
             train.train(current, resume=options.resume, say=_quiet)
         return 0
     fields = record.run_record(
-        recipe, form=form, seed=seed, device=str(device), data=data.description, weights=_weights(recipe, options, engine)
+        recipe,
+        form=form,
+        seed=seed,
+        device=str(device),
+        data=data.description,
+        weights=_weights(recipe, options, engine),
     )
     fields |= {
         "status": "running",
@@ -236,8 +242,8 @@ def _weights(recipe: Recipe, options: Options, engine: Any) -> dict[str, Any] | 
     """Record of the weights that the run starts from, after saying what was done with them."""
     if options.weights is None:
         return None
-    facts = weights.record(recipe, options.weights, engine.import_report)
-    click.echo(weights.line(facts))
+    facts = weights_file.record(recipe, options.weights, engine.import_report)
+    click.echo(weights_file.line(facts))
     return facts
 
 
