@@ -286,7 +286,8 @@ def prepare(dataset: str, **options: Any) -> None:
     "--format", "style", type=click.Choice(["markdown", "csv", "latex"]), default="markdown", show_default=True
 )
 @click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Recall over K as a picture.")
-def compare(runs: tuple[Path, ...], style: str, picture: Path | None) -> None:
+@click.option("--curves", type=click.Path(path_type=Path, dir_okay=False), help="Recall@1 over the iterations.")
+def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Path | None) -> None:
     """Put runs beside each other and beside the values that their recipes are held to."""
     from paper_recipes.runner import compare as comparison
 
@@ -294,6 +295,8 @@ def compare(runs: tuple[Path, ...], style: str, picture: Path | None) -> None:
     click.echo(comparison.as_text(rows, style), nl=False)
     if picture is not None:
         comparison.plot(rows, picture)
+    if curves is not None:
+        comparison.plot_iterations(list(runs), curves)
 
 
 @cli.command()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from paper_recipes import registry
 from paper_recipes.runner import train
@@ -20,9 +22,30 @@ class Line:
 
     recipe: str
     form: str  # embedded | full | own | published
+    data: str  # what was scored: rows of different data do not compare
     embedding: str
     iteration: str
     metrics: dict[str, float]
+
+
+def _open(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Record and evaluations of a run; RunError for a folder that holds no run or no evaluation."""
+    record_file = out / "run.json"
+    if not record_file.exists():
+        raise RunError(f"{out} is not a run directory: there is no run.json")
+    try:
+        record = json.loads(record_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{record_file}: not a run record: {error}") from error
+    evaluations = train.read(out, "evaluations")
+    if not evaluations:
+        raise RunError(f"{out}: the run has no evaluation yet")
+    return record, evaluations
+
+
+def _base(name: str) -> str:
+    """The recipe of the registry that a derived one comes from: what is published is published of that."""
+    return name.split("+")[0]
 
 
 def lines(runs: list[Path]) -> list[Line]:
@@ -33,32 +56,28 @@ def lines(runs: list[Path]) -> list[Line]:
     rows: list[Line] = []
     names: dict[str, None] = {}
     for out in runs:
-        record_file = out / "run.json"
-        if not record_file.exists():
-            raise RunError(f"{out} is not a run directory: there is no run.json")
-        record = json.loads(record_file.read_text(encoding="utf-8"))
-        evaluations = train.read(out, "evaluations")
-        if not evaluations:
-            raise RunError(f"{out}: the run has no evaluation yet")
+        record, evaluations = _open(out)
         recipe = registry.get(record["recipe"])
         chosen = best_of(recipe, evaluations) if record["form"] == "full" and recipe.expected else evaluations[-1]
-        names[recipe.name] = None
+        names[_base(recipe.name)] = None
         for embedding, metrics in chosen["metrics"].items():
-            rows.append(Line(recipe.name, record["form"], embedding, str(chosen["iteration"]), metrics))
+            place = (recipe.name, record["form"], record["data"]["name"], embedding, str(chosen["iteration"]))
+            rows.append(Line(*place, metrics))
     for name in names:
         held: dict[str, dict[str, float]] = {}
         for expected in registry.get(name).expected:
             held.setdefault(expected.test_net, {})[expected.metric] = expected.value
-        rows += [Line(name, "published", embedding, "", metrics) for embedding, metrics in held.items()]
+        data = registry.get(name).dataset
+        rows += [Line(name, "published", data, embedding, "", metrics) for embedding, metrics in held.items()]
     return rows
 
 
 def _cells(rows: list[Line]) -> tuple[list[str], list[list[str]]]:
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
     metrics.sort(key=lambda metric: (not metric.startswith("R@"), int(metric[2:]) if metric.startswith("R@") else 0))
-    header = ["recipe", "form", "embedding", "iteration", *metrics]
+    header = ["recipe", "form", "data", "embedding", "iteration", *metrics]
     body = [
-        [row.recipe, row.form, row.embedding, row.iteration]
+        [row.recipe, row.form, row.data, row.embedding, row.iteration]
         + [f"{row.metrics[metric]:.2f}" if metric in row.metrics else "" for metric in metrics]
         for row in rows
     ]
@@ -73,9 +92,9 @@ def as_text(rows: list[Line], style: str) -> str:
         csv.writer(out, lineterminator="\n").writerows([header, *body])
         return out.getvalue()
     if style == "latex":
-        escaped = [[cell.replace("_", r"\_").replace("&", r"\&") for cell in line] for line in [header, *body]]
+        escaped = [[re.sub(r"([_&%#$])", r"\\\1", cell) for cell in line] for line in [header, *body]]
         head, *rest = [" & ".join(line) + r" \\" for line in escaped]
-        columns = "llll" + "r" * (len(header) - 4)
+        columns = "lllll" + "r" * (len(header) - 5)
         return "\n".join(
             [
                 rf"\begin{{tabular}}{{{columns}}}",
@@ -93,12 +112,42 @@ def as_text(rows: list[Line], style: str) -> str:
 
 
 def plot(rows: list[Line], path: Path) -> None:
-    """Recall over K, K on a logarithmic axis; published values dashed."""
+    """Recall over K, K on a logarithmic axis; published values dashed. RunError where no row has a recall."""
     from paper_recipes.runner import figures
 
     curves = []
     for row in rows:
         points = sorted((int(key[2:]), value) for key, value in row.metrics.items() if key.startswith("R@"))
-        label = f"{row.recipe} {row.embedding} ({row.form})"
-        curves.append((label, points, row.form == "published"))
+        if points:
+            curves.append(
+                (f"{row.recipe} {row.embedding} ({_kind(row.form, row.data)})", points, row.form == "published")
+            )
+    if not curves:
+        raise RunError("no recall at any K to plot in these runs")
     figures.recall_over_k(path, curves)
+
+
+def plot_iterations(runs: list[Path], path: Path) -> None:
+    """The headline embedding's recall@1 over the iterations of each run; the authors' logs, where known, dashed."""
+    from paper_recipes.runner import curves as logs
+    from paper_recipes.runner import figures
+
+    curves: list[tuple[str, list[tuple[int, float]], bool]] = []
+    theirs: dict[str, None] = {}
+    for out in runs:
+        record, evaluations = _open(out)
+        recipe = registry.get(record["recipe"])
+        headline = recipe.embeddings[0]
+        points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
+        curves.append((f"{recipe.name} {headline} ({_kind(record['form'], record['data']['name'])})", points, False))
+        theirs[_base(recipe.name)] = None
+    for name in theirs:
+        headline = registry.get(name).embeddings[0]
+        if logged := logs.logged(name).get(headline):
+            points = [(point.iteration, point.metrics["R@1"]) for point in logged if "R@1" in point.metrics]
+            curves.append((f"{name} {headline} (authors' log)", points, True))
+    figures.recall_over_iterations(path, curves)
+
+
+def _kind(form: str, data: str) -> str:
+    return data if form == "embedded" else f"{form}, {data}"

@@ -1,6 +1,6 @@
 """Embedded letters packed as the hosts pack three data sets: the way from archive to report, to be tried without a download.
 
-A hundred letters to train on and a hundred to test on, in the official files and layout of Stanford Online Products, CUB
+A hundred letters to train on and forty to test on, in the official files and layout of Stanford Online Products, CUB
 or In-shop. A marker file travels inside. What is prepared from such an archive is checked against the marker's counts
 instead of the published ones, and a run on it has nothing published to compare with.
 """
@@ -23,7 +23,7 @@ from ports.datasets.inshop import LIST
 from ports.datasets.split import DatasetError, Split
 
 MARKER = "embedded_letters.json"
-CLASSES = 100  # per side; CUB's layout needs just that many
+CLASSES = {"train": cub.TRAIN_CLASSES, "test": 40}  # CUB's first hundred classes train, whatever comes after them
 Files = dict[str, bytes]  # path inside the archive -> content
 
 
@@ -53,7 +53,7 @@ def make(dataset: str, folder: Path, letters: Path) -> list[Path]:
     if dataset not in _MAKERS:
         raise DatasetError(f"{dataset}: embedded letters come in the layouts of {', '.join(_MAKERS)}")
     splits = glyphs.build(letters)
-    chosen = {part: _first_classes(split) for part, split in splits.items()}
+    chosen = {part: _some_classes(split, CLASSES[part]) for part, split in splits.items()}
     name = archives.ARCHIVES[dataset].split()[0]
     files, loose, counts = _MAKERS[dataset](chosen)
     marker = json.dumps({"what": "letters drawn from fonts, not the data set", "splits": counts}, indent=1)
@@ -66,10 +66,10 @@ def make(dataset: str, folder: Path, letters: Path) -> list[Path]:
     return written
 
 
-def _first_classes(split: Split) -> Split:
+def _some_classes(split: Split, count: int) -> Split:
     """Classes spread evenly over the list, so that every script is among them."""
     classes = np.unique(split.labels)
-    kept = classes[np.linspace(0, len(classes) - 1, CLASSES).astype(int)]
+    kept = classes[np.linspace(0, len(classes) - 1, count).astype(int)]
     return split.subset(np.isin(split.labels, kept))
 
 

@@ -104,17 +104,29 @@ def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:
 
 def recall_over_k(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
     """Recall@K of several runs, K on a logarithmic axis; (label, points, dashed) each."""
-    fig, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for index, (label, points, dashed) in enumerate(curves):
-        ks, values = zip(*points)
-        style = "--" if dashed else "-"
-        axes.plot(ks, values, style, color=f"C{index % 10}", marker="o", markersize=4, label=label)
+    fig, axes = _several(curves)
     axes.set(xscale="log", xlabel="K", ylabel="recall@K [%]", title="Runs and published values")
     ticks = sorted({k for _, points, _ in curves for k, _ in points})
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
-    axes.legend(fontsize=7, frameon=False)
     _save(fig, path)
+
+
+def recall_over_iterations(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
+    """Recall@1 of several runs over the iterations; (label, points, dashed) each. Iterations from 0, logarithmic from 1."""
+    fig, axes = _several(curves)
+    axes.set(xscale="symlog", xlabel="iteration", ylabel="recall@1 [%]", title="Runs and authors' logs")
+    axes.set_xlim(left=0)
+    _save(fig, path)
+
+
+def _several(curves: list[tuple[str, list[tuple[int, float]], bool]]) -> tuple[Any, Axes]:
+    fig, axes = plt.subplots(figsize=(7, 4 + 0.18 * len(curves)), layout="constrained")
+    for index, (label, points, dashed) in enumerate(curves):
+        style = "--" if dashed else "-"
+        axes.plot(*zip(*points), style, color=f"C{index % 10}", marker="o", markersize=4, label=label)
+    fig.legend(loc="outside lower center", fontsize=7, frameon=False)
+    return fig, axes
 
 
 def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]) -> None:
