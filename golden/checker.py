@@ -44,6 +44,8 @@ def name_of(loss: Any) -> str:
 def chosen_tolerance(dtype: str, tolerance: float | Tolerance | None) -> Tolerance:
     if tolerance is None:
         return TOLERANCES[dtype]
+    if not isinstance(tolerance, Tolerance) and not float(tolerance) >= 0:
+        raise ValueError(f"a tolerance is not negative, got {tolerance!r}")
     return tolerance if isinstance(tolerance, Tolerance) else replace(TOLERANCES[dtype], rtol=float(tolerance))
 
 

@@ -71,7 +71,12 @@ def list_sets(as_json: bool, pattern: str | None) -> None:
 )
 @click.option("--dtype", type=click.Choice(["float64", "float32", "both"]), default="float64", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--tolerance", type=float, default=None, help="Relative; standard: 1e-10 in float64, 1e-5 in float32.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=None,
+    help="Relative; standard: 1e-10 in float64, 1e-5 in float32.",
+)
 @click.option("--case", "cases", multiple=True, help="Only these cases (patterns).")
 @click.option("--report", "reports", multiple=True, type=click.Path(dir_okay=False), help="Write .md, .json or .txt.")
 @click.option("--plot", default=None, type=click.Path(dir_okay=False), help="Write a .png.")
@@ -83,29 +88,34 @@ def check(
     """Compare TARGET (module:Name or file.py:Name) with a golden set."""
     from golden.adapters import ADAPTERS
     from golden.checker import check as run_check
+    from golden.checker import resolve
 
     if adapter is not None and adapter not in ADAPTERS:
         raise _Usage(f"unknown adapter {adapter!r}; there are {', '.join(ADAPTERS)}")
     for path, endings in [(r, (".md", ".json", ".txt")) for r in reports] + ([(plot, (".png",))] if plot else []):
         if not path.endswith(endings):
             raise _Usage(f"{path}: the name must end in {' or '.join(endings)}")
-    loss = _load(target, keywords, more)
     try:
+        golden_set = resolve(against)  # before the loss: a mistyped name is told without waiting for torch
+        loss = _load(target, keywords, more)
         _to_device(loss, device)
         report = run_check(
-            loss, against, dtype=dtype, device=device, tolerance=tolerance, cases=list(cases) or None,
+            loss, golden_set, dtype=dtype, device=device, tolerance=tolerance, cases=list(cases) or None,
             adapter=ADAPTERS[adapter] if adapter else None,
         )  # fmt: skip
     except (KeyError, FileNotFoundError, TypeError, ValueError) as error:
         raise _Usage(str(error.args[0] if isinstance(error, KeyError) else error)) from error
-    for path in [*reports, *([plot] if plot else [])]:
-        report.save(path)
     if as_json:
         click.echo(report.json(), nl=False)
     else:
         from rich.console import Console
 
         report.print(Console(width=None if sys.stdout.isatty() else 140))
+    try:
+        for path in [*reports, *([plot] if plot else [])]:
+            report.save(path)
+    except OSError as error:
+        raise _Usage(f"cannot write {path}: {error}") from error
     sys.exit(report.exit_code)
 
 

@@ -63,6 +63,10 @@ def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: A
         found.lines.append(
             f"no numbers in {len(problems)} of {len(golden_set.cases)} cases ({cases}): {problems[0][1]}"
         )
+        if "positional argument" in problems[0][1]:
+            found.lines.append(
+                f"the set calls the loss with ({golden_set.signature.replace('*', '')}); adapters fit other signatures"
+            )
     if not usable:
         return found
     same_gradient = all(t.gradient_error < MATCH for t in usable)

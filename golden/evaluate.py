@@ -48,8 +48,8 @@ def tensors(arguments: Sequence[Argument], dtype: Any, device: Any) -> tuple[lis
 
 def where(error: BaseException) -> str:
     """`ValueError: message (file.py:12)`, the innermost frame outside torch and this package."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
-    frames = [f for f in frames if not f.filename.startswith(__file__.removesuffix("evaluate.py"))] or frames
+    others = ("/torch/", "/importlib/", "<frozen", __file__.removesuffix("evaluate.py"))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(o in f.filename for o in others)]
     place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}{place}"
@@ -83,7 +83,7 @@ def evaluate(
     values, leaves = tensors(arguments, dtype, device)
     try:
         value = scalar_of(loss(*values), outcome.notes)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         outcome.problem = where(error)
         return outcome
     if not isinstance(value, torch.Tensor):

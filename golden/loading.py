@@ -6,6 +6,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -58,7 +59,22 @@ def load_loss(target: str, keywords: dict[str, Any] | None = None) -> Callable[.
             raise LoadError(f"{attribute}({_shown(keywords)}) failed: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise LoadError(f"{target} is a {type(found).__name__}, not a callable")
-    return functools.partial(found, **keywords) if keywords else found
+    if keywords:
+        _refuse_unknown(found, attribute, keywords)
+        return functools.partial(found, **keywords)
+    return found
+
+
+def _refuse_unknown(function: Callable[..., Any], name: str, keywords: dict[str, Any]) -> None:
+    """LoadError where the function cannot take these keywords; what cannot be looked into is let pass."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind_partial(**keywords)
+    except TypeError as error:
+        raise LoadError(f"{name}{signature} cannot take {_shown(keywords)}: {error}") from error
 
 
 def _shown(keywords: dict[str, Any]) -> str:
@@ -82,7 +98,7 @@ def _import(name: str) -> Any:
         return importlib.import_module(name)
     except LoadError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a main guard may call sys.exit
         from golden.evaluate import where
 
         raise LoadError(f"cannot import {name}: {where(error)}") from error

@@ -5,6 +5,7 @@ Needs NumPy only.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -168,8 +169,11 @@ def describe(name: str) -> dict[str, Any]:
             "name": name, "what": entry["what"], "signature": entry["signature"], "params": entry["params"],
             "kind": "authors_program", "program": entry["program"], "cases": list(entry["cases"]),
         }  # fmt: skip
-    near = [n for n in set_names() if name.split("-")[0] in n]
-    raise KeyError(f"no golden set named {name!r}; {'similar: ' + ', '.join(near) if near else 'see `golden list`'}")
+    near = [n for n in set_names() if name.split("-")[0] in n] or difflib.get_close_matches(
+        name, set_names(), cutoff=0.5
+    )
+    hint = f"similar: {', '.join(near)}" if near else "`python -m golden list` shows them"
+    raise KeyError(f"no golden set named {name!r}; {hint}")
 
 
 @cache

@@ -73,6 +73,11 @@ def test_a_loss_that_gives_no_numbers_fails_without_a_traceback(run, sample_file
         (("check", "SAMPLES:NOT_CALLABLE"), "is a int, not a callable"),
         (("check", "SAMPLES:Right", "--kwargs", "marginn=1"), "Right(marginn=1) failed: TypeError"),
         (("check", "SAMPLES:Right", "--kwargs", "1.2"), "'1.2' is not NAME=VALUE"),
+        (("check", "SAMPLES:per_sample", "--kwargs", "scal=1"), "cannot take scal=1: got an unexpected keyword"),
+        (("check", "SAMPLES:Right", "--against", "rlll"), "no golden set named 'rlll'; similar: "),
+        (("check", "SAMPLES:Right", "--against", "zzzz"), "`python -m golden list` shows them"),
+        (("check", "SAMPLES:Right", "--tolerance", "-1"), "-1.0 is not in the range x>=0"),
+        (("check", "SAMPLES:Right", *SET, "--report", "SAMPLES/a.md"), "cannot write SAMPLES/a.md"),
         (
             ("check", "SAMPLES:Right", "--against", "rll-cvpr20"),
             "no golden set named 'rll-cvpr20'; similar: rll-cvpr19",
@@ -91,6 +96,7 @@ def test_a_loss_that_gives_no_numbers_fails_without_a_traceback(run, sample_file
 def test_usage_errors_exit_with_2(run, sample_file, arguments, words):
     result = run(*(a.replace("SAMPLES", str(sample_file)) for a in arguments))
     assert result.exit_code == 2, result.output
+    words = words.replace("SAMPLES", str(sample_file))
     assert words in " ".join(result.output.split()) and "Traceback" not in result.output
 
 
@@ -101,6 +107,11 @@ def test_a_module_that_raises_while_imported_names_the_line(run, tmp_path):
         result.exit_code == 2
         and "cannot import broken.py: ZeroDivisionError: division by zero (broken.py:3)" in result.output
     )
+    (tmp_path / "script.py").write_text(
+        "import sys\nsys.exit(4)\n"
+    )  # no main guard: its exit code must not become ours
+    result = run("check", "script.py:Loss")
+    assert result.exit_code == 2 and "cannot import script.py: SystemExit: 4 (script.py:2)" in result.output
     (tmp_path / "broken2.py").write_text("def f(:\n")
     assert "SyntaxError" in run("check", "broken2.py:f").output
 
@@ -113,6 +124,22 @@ def test_a_function_gets_its_keywords(sample_file, tmp_path):
     }  # fmt: skip
     with pytest.raises(LoadError):
         parse_keywords(["2x=1"])
+
+
+def test_a_loss_of_other_arguments_is_told_what_the_set_gives(run, tmp_path):
+    (tmp_path / "one.py").write_text(
+        "def one(x):\n    return x.sum()\n\n\ndef leaves(x, y):\n    raise SystemExit(3)\n"
+    )
+    result = run("check", "one.py:one", "--against", "osm")
+    assert result.exit_code == 1 and "the set calls the loss with (embeddings, labels, scores)" in result.output
+    result = run("check", "one.py:leaves")
+    assert result.exit_code == 1 and "SystemExit: 3 (one.py:6)" in " ".join(result.output.split())
+
+
+def test_a_mistyped_set_is_told_before_torch_is_loaded(sample_file, tmp_path):
+    command = [sys.executable, "-X", "importtime", "-m", "golden", "check", f"{sample_file}:Right", "--against", "rlll"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and not [line for line in done.stderr.splitlines() if line.endswith("| torch")]
 
 
 def test_identify(run, sample_file):
