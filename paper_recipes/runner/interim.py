@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from paper_recipes.runner import evaluate, loading, neighbours, sharded
+from paper_recipes.runner import clustering, evaluate, loading, neighbours, sharded
 from paper_recipes.runner.files import write_json
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
     headline = run.engine.headline
     if run.replicas.root:
         neighbours.write(run.out / "neighbours.json", queries, gallery, run.data, headline, iteration)
+        if iteration == run.plan.iterations and run.plan.form == "embedded":
+            clustering.at_the_end(run.recipe, queries, gallery, run.data, run.out, say)
     shown = "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics[headline].items())
     say(f"iteration {iteration}: {headline} {shown} on {scores.queries} images of unseen classes")
     images = len(run.data.test) + len(run.data.gallery or ())
