@@ -112,9 +112,14 @@ def as_text(rows: list[Line], style: str) -> str:
 
 
 def plot(rows: list[Line], path: Path) -> None:
-    """Recall over K, K on a logarithmic axis; published values dashed. RunError where no row has a recall."""
+    """Recall over K, K on a logarithmic axis; published values dashed. Of several recipes the headline embeddings alone.
+
+    RunError where no row has a recall.
+    """
     from paper_recipes.runner import figures
 
+    if len({_base(row.recipe) for row in rows}) > 1:
+        rows = [row for row in rows if row.embedding == registry.get(_base(row.recipe)).embeddings[0]]
     curves = []
     for row in rows:
         points = sorted((int(key[2:]), value) for key, value in row.metrics.items() if key.startswith("R@"))
@@ -128,7 +133,7 @@ def plot(rows: list[Line], path: Path) -> None:
 
 
 def plot_iterations(runs: list[Path], path: Path) -> None:
-    """The headline embedding's recall@1 over the iterations of each run; the authors' logs, where known, dashed."""
+    """The headline embedding's recall@1 over the iterations of each run; beside full runs the authors' logs, dashed."""
     from paper_recipes.runner import curves as logs
     from paper_recipes.runner import figures
 
@@ -140,7 +145,8 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
         headline = recipe.embeddings[0]
         points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
         curves.append((f"{recipe.name} {headline} ({_kind(record['form'], record['data']['name'])})", points, False))
-        theirs[_base(recipe.name)] = None
+        if record["form"] == "full":
+            theirs[_base(recipe.name)] = None
     for name in theirs:
         headline = registry.get(name).embeddings[0]
         if logged := logs.logged(name).get(headline):

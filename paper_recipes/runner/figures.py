@@ -113,18 +113,25 @@ def recall_over_k(path: Path, curves: list[tuple[str, list[tuple[int, float]], b
 
 
 def recall_over_iterations(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
-    """Recall@1 of several runs over the iterations; (label, points, dashed) each. Iterations from 0, logarithmic from 1."""
+    """Recall@1 of several runs over the iterations; (label, points, dashed) each. Logarithmic where lengths differ much."""
     fig, axes = _several(curves)
-    axes.set(xscale="symlog", xlabel="iteration", ylabel="recall@1 [%]", title="Runs and authors' logs")
+    ends = [points[-1][0] for _, points, _ in curves]
+    scale = "symlog" if max(ends) > 20 * max(min(ends), 1) else "linear"
+    axes.set(xscale=scale, xlabel="iteration", ylabel="recall@1 [%]", title="Runs and authors' logs")
     axes.set_xlim(left=0)
     _save(fig, path)
 
 
 def _several(curves: list[tuple[str, list[tuple[int, float]], bool]]) -> tuple[Any, Axes]:
+    """Each solid curve has a colour of its own; a dashed one has that of the solid one it belongs to, by its label."""
     fig, axes = plt.subplots(figsize=(7, 4 + 0.18 * len(curves)), layout="constrained")
+    colours: dict[str, str] = {}
     for index, (label, points, dashed) in enumerate(curves):
-        style = "--" if dashed else "-"
-        axes.plot(*zip(*points), style, color=f"C{index % 10}", marker="o", markersize=4, label=label)
+        what = label.split(" (")[0]
+        colour = colours.get(what, f"C{index % 10}") if dashed else f"C{index % 10}"
+        colours.setdefault(what, colour)
+        style: dict[str, Any] = {"linestyle": "--", "markerfacecolor": "none"} if dashed else {}
+        axes.plot(*zip(*points), color=colour, marker="o", markersize=4, label=label, **style)
     fig.legend(loc="outside lower center", fontsize=7, frameon=False)
     return fig, axes
 
