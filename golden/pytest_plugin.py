@@ -11,6 +11,7 @@ Arguments of the mark: the set, or a folder (from the test's folder) for a recor
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,29 +64,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     against, options = _options(mark)
     record = _own_record(against, Path(str(metafunc.definition.path)))
-    if record is not None:
-        from golden.records import BATTERY as names
-
-        dtypes: tuple[str, ...] = ("float64", "float32")
-    else:
-        from golden.sets import describe
-
-        names, dtypes = tuple(describe(against)["cases"]), _dtypes(against)
-    import fnmatch
-
-    wanted = options.get("cases")
-    picked = [n for n in names if wanted is None or any(fnmatch.fnmatch(n, p) for p in wanted)]
-    asked = options.get("dtype", "float64")
-    used = dtypes if asked == "both" else (str(asked).removeprefix("torch."),)
-    params = [(name, dtype) for dtype in used for name in picked]
-    ids = [name if len(used) == 1 else f"{name}-{dtype}" for name, dtype in params]
+    runs = _runs(against, own=record is not None)
+    patterns = options.get("cases") or ["*"]
+    asked = str(options.get("dtype", "float64")).removeprefix("torch.")
+    if asked not in ("float64", "float32", "both"):
+        raise pytest.UsageError(f'@pytest.mark.golden takes dtype="float64", "float32" or "both", got {asked!r}')
+    params = [
+        (name, dtype)
+        for name, dtype in runs
+        if asked in (dtype, "both") and any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    ]
+    if not params:  # pytest would skip such a test, and a skipped check looks like a passed one
+        raise pytest.UsageError(f"@pytest.mark.golden: {against} has no case for dtype {asked} and cases {patterns}")
+    ids = [name if asked != "both" else f"{name}-{dtype}" for name, dtype in params]
     metafunc.parametrize("golden_check", params, indirect=True, ids=ids)
 
 
-def _dtypes(against: str) -> tuple[str, ...]:
+def _runs(against: str, *, own: bool) -> list[tuple[str, str]]:
+    """(case, dtype) of everything that is recorded; a record of one's own that is still to be made has the whole battery."""
+    dtypes = ("float64", "float32")
+    if own:
+        from golden.records import BATTERY
+
+        return [(name, dtype) for dtype in dtypes for name in BATTERY]
     from golden.sets import load_set
 
-    return load_set(against).dtypes
+    cases = load_set(against).cases
+    return [(case.name, dtype) for dtype in dtypes for case in cases if dtype in case.expected]
 
 
 @pytest.fixture

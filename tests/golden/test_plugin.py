@@ -53,11 +53,27 @@ def test_nothing_named(golden_check):
     assert "Traceback" not in output
 
 
+def test_only_what_is_recorded_becomes_a_test(project):
+    """Of nca-k5 one case has no float32 run."""
+    body = """
+from ports.losses import NCALoss
+
+@pytest.mark.golden("nca-k5", dtype="both")
+def test_it(golden_check):
+    golden_check(NCALoss(k=5))
+"""
+    code, output = project(body)
+    assert code == 0 and "7 passed" in output, output
+
+
 def test_a_wrong_mark_is_a_usage_error(project, tmp_path):
     marks = {
         '"rll-cvpr20"': "similar: rll-cvpr19",
         "": "takes the name of one golden set",
         '"ms", speed=3': "knows no speed",
+        '"ms", cases=["nothing*"]': "ms has no case for dtype float64 and cases ['nothing*']",
+        '"rll-library", dtype="float32"': "rll-library has no case for dtype float32",
+        '"ms", dtype="float16"': "takes dtype=",
     }
     for k, mark in enumerate(marks):
         body = f"import pytest\n\n@pytest.mark.golden({mark})\ndef test_it(golden_check):\n    pass\n"
