@@ -23,8 +23,8 @@ def banner(recipe: Recipe, scale: Plan, processes: Replicas) -> str:
 def _form(recipe: Recipe, form: str) -> str:
     if form == "own":
         return (
-            f"{recipe.name} on your OWN pictures: the recipe's code path and settings, batch and length as far as the "
-            "data goes; there is no published value to compare with."
+            f"{recipe.name} on OWN pictures, not the official {recipe.dataset.upper()}: the recipe's code path and settings, "
+            "batch and length as far as the data goes; there is no published value to compare with."
         )
     if form == "full":
         kind = "the frozen recipe" if not recipe.derived_from else f"in full, {recipe.deviations[0]}"
