@@ -79,7 +79,7 @@ def score_model(recipe: Recipe, options: Options) -> int:
     write_json(out / "scores.json", facts)
     describe.scores(scores.metrics)
     if clusters is not None:
-        clustering.show(recipe, clusters, {name: values.shape[1] for name, values in queries.items()})
+        clustering.show(recipe, clusters, official=judged)
     click.echo(f"{scores.queries:,} queries; embeddings and exact counts in {out}")
     result = verdict.verify(recipe, [{"iteration": 0, **scores.as_json()}]) if judged else None
     if result is None:

@@ -56,11 +56,20 @@ def test_persons_are_not_clustered():
 
 def test_published_nmi_are_those_of_the_papers_table():
     """Slides p17 and p18: L, M, H and H alone."""
-    printed = {("rll-sop", 1536): 90.4, ("rll-sop", 512): 89.7, ("rll-cub", 1536): 66.1, ("rll-cub", 512): 63.6}
-    for (name, width), value in printed.items():
-        assert clustering.published_nmi(registry.get(name), width) == value
-    assert clustering.published_nmi(registry.get("ms-cub"), 512) is None
-    assert clustering.published_nmi(registry.get("rll-cub"), 64) is None
+    printed = {("rll-sop", "concat"): 90.4, ("rll-sop", "H"): 89.7, ("rll-cub", "concat"): 66.1, ("rll-cub", "H"): 63.6}
+    for (name, embedding), value in printed.items():
+        assert clustering.published_nmi(registry.get(name), embedding) == value
+    assert clustering.published_nmi(registry.get("ms-cub"), "embedding") is None
+    assert clustering.published_nmi(registry.get("rll-cub"), "L") is None
+    assert clustering.published_nmi(registry.get("rll-tpami-sop"), "concat") is None  # another paper
+
+
+def test_published_values_stand_beside_official_data_only(capsys):
+    found = {"concat": {"NMI": 89.9, "F1": 40.0, "purity": 50.0}}
+    clustering.show(registry.get("rll-sop"), found, official=True)
+    assert "NMI 89.90, F1 40.00, purity 50.00; the paper printed NMI 90.4" in capsys.readouterr().out
+    clustering.show(registry.get("rll-sop"), found, official=False)
+    assert "printed" not in capsys.readouterr().out
 
 
 def test_an_embedded_run_of_a_release_that_clusters_leaves_a_file(tmp_path, monkeypatch):
