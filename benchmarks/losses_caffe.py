@@ -105,7 +105,8 @@ def peak_bytes(run_once: Step) -> int:
     held = most = 0
     for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
         if event.name() == "[memory]":
-            held += event.nbytes()
+            # Not below 0: the last step's gradient, freed first, is reported only if its address was seen before.
+            held = max(0, held + event.nbytes())
             most = max(most, held)
     return most
 

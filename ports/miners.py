@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ports.losses._inputs import autocast_off, check_embeddings, check_labels
 from ports.losses._pairs import row_max, row_min, squared_distance
+from ports.losses._pairwise import row_blocks
 
 
 def multi_similarity_pairs(
@@ -59,15 +60,19 @@ def distance_weights(embeddings: Tensor, labels: Tensor, cutoff: float = 0.5) ->
     """
     x = check_embeddings(embeddings).detach()
     labels = check_labels(labels, x)
+    return _weights(x, x, labels[:, None] == labels, cutoff)
+
+
+def _weights(x: Tensor, y: Tensor, same: Tensor, cutoff: float) -> Tensor:
+    """(B, N) probabilities of the partners `y` (N, D) of some anchors `x` (B, D); `same` (B, N) marks equal labels."""
     dimension = x.shape[1]
     with autocast_off(x):
-        d = squared_distance(x, x).clamp_min(1e-4).sqrt().clamp_min(cutoff)
-    log_weight = (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d.square() / 4).clamp_min(1e-8).log()
-    same = labels[:, None] == labels[None, :]
-    log_weight = log_weight.masked_fill(same, 0)
-    weight = (log_weight - log_weight.amax(1, keepdim=True)).exp().masked_fill(same, 0)
+        d = squared_distance(x, y).clamp_(min=1e-4).sqrt_().clamp_(min=cutoff)
+    log_weight = (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d.square_() / 4).clamp_(min=1e-8).log_()
+    log_weight = log_weight.masked_fill_(same, 0)
+    weight = log_weight.sub_(log_weight.amax(1, keepdim=True)).exp_().masked_fill_(same, 0)
     total = weight.sum(1, keepdim=True)
-    return weight / total.masked_fill(total == 0, 1)
+    return weight.div_(total.masked_fill(total == 0, 1))
 
 
 def _draw(weight: Tensor, uniform: Tensor) -> Tensor:
@@ -88,15 +93,18 @@ def distance_weighted_triplets(
     The positive is drawn uniformly from the other samples of the class, the negative by `distance_weights`. Anchors
     without a positive or without a negative are marked in `valid` (the original stops there); their indices mean nothing.
     """
-    labels = check_labels(labels, embeddings)
-    weight = distance_weights(embeddings, labels, cutoff)
-    count = weight.shape[0]
-    anchors = torch.arange(count, device=weight.device)
-    positive = (labels[:, None] == labels[None, :]) & (anchors[:, None] != anchors[None, :])
-    uniform = torch.rand((2, count), generator=generator, device=weight.device, dtype=weight.dtype)
-    positives = _draw(positive.to(weight), uniform[0])
-    negatives = _draw(weight, uniform[1])
-    return anchors, positives, negatives, positive.any(1) & (weight > 0).any(1)
+    x = check_embeddings(embeddings).detach()
+    labels = check_labels(labels, x)
+    anchors = torch.arange(len(x), device=x.device)
+    uniform = torch.rand((2, len(x)), generator=generator, device=x.device, dtype=x.dtype)
+    positives, negatives, valid = torch.empty_like(anchors), torch.empty_like(anchors), anchors < 0
+    for i, j in row_blocks(len(x), len(x), x.device):
+        same = labels[i:j, None] == labels
+        weight, positive = _weights(x[i:j], x, same, cutoff), same & (anchors[i:j, None] != anchors)
+        positives[i:j] = _draw(positive.to(x), uniform[0, i:j])
+        negatives[i:j] = _draw(weight, uniform[1, i:j])
+        valid[i:j] = positive.any(1) & (weight > 0).any(1)
+    return anchors, positives, negatives, valid
 
 
 def to_indices(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

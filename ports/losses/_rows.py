@@ -15,12 +15,13 @@ from torch import Tensor
 from ports.losses._pairwise import released, row_blocks
 
 
-def sum_of_rows(matrix: Tensor, term: Callable[..., Tensor], *masks: Tensor, pairs: int = 2**14) -> Tensor:
+def sum_of_rows(matrix: Tensor, term: Callable[..., Tensor], *masks: Tensor, pairs: int | None = None) -> Tensor:
     """Sum over the rows of `term(rows (B, M), *rows of the masks) -> (B,)`; the masks are (N, M) and not differentiated.
 
     `matrix` (N, M) is OVERWRITTEN with the derivative: it must not be used again, nor be what its own backward needs (the
     matrices of `ports.losses._pairs` are not). The result has a gradient, but no second derivative. `pairs`: of a block, on
-    a CPU; fewer for terms that sort or keep many buffers.
+    a CPU, for terms that sort or keep many buffers; the others get a tenth of the matrix, whose buffers fit beside it into
+    two matrices.
     """
     if (
         torch.compiler.is_compiling()
@@ -29,7 +30,7 @@ def sum_of_rows(matrix: Tensor, term: Callable[..., Tensor], *masks: Tensor, pai
     values = matrix.detach()
     wanted = torch.is_grad_enabled() and matrix.requires_grad
     terms = []
-    for start, stop in row_blocks(*matrix.shape, matrix.device, pairs):
+    for start, stop in row_blocks(*matrix.shape, matrix.device, pairs or max(2**14, matrix.numel() // 10)):
         rows = values[start:stop].detach().requires_grad_(wanted)
         each = term(rows, *(mask[start:stop] for mask in masks))
         terms.append(each.detach())

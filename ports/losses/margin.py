@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ports.losses._classes import check_classes
 from ports.losses._inputs import autocast_off, check_embeddings, check_labels, refuse
 from ports.losses._pairs import check_variant
+from ports.losses._pairwise import row_blocks
 from ports.miners import distance_weighted_triplets
+
+
+class _Distances(torch.autograd.Function):
+    """(T,) sqrt(|x_first - x_second|^2 + 1e-8) of listed pairs of rows, a block of pairs at a time.
+
+    Its gradient is summed by products with one-hot rows: no scatter.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        blocks = row_blocks(len(first), x.shape[1], x.device)
+        squared = [x[first[i:j]].sub_(x[second[i:j]]).square_().sum(1) for i, j in blocks]
+        distances = torch.cat([*squared, x[:0, 0]]).add_(1e-8).sqrt_()
+        ctx.save_for_backward(x, first, second, distances)
+        return distances
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        x, first, second, distances = ctx.saved_tensors
+        weight, sample = gradients[0] / distances, torch.arange(len(x), device=x.device)
+        total = torch.zeros_like(x)
+        with autocast_off(x):
+            for i, j in row_blocks(len(first), x.shape[1], x.device):
+                # Differences before weights: 1/d is up to 1e4, and sums of weighted rows would cancel.
+                pull = x[first[i:j]].sub_(x[second[i:j]]).mul_(weight[i:j, None])
+                one_hot = (first[i:j] == sample[:, None]).to(x).sub_((second[i:j] == sample[:, None]).to(x))
+                total.addmm_(one_hot, pull)
+        return total, None, None
 
 
 class MarginLoss(nn.Module):
@@ -94,15 +125,8 @@ class MarginLoss(nn.Module):
     def _triplet_loss(
         self, x: Tensor, labels: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, valid: Tensor
     ) -> Tensor:
-        sample = torch.arange(len(x), device=x.device)
-
-        # Rows are selected by products with one-hot rows: exact, and their gradient is a product too, not a scatter.
-        def rows(index: Tensor) -> Tensor:
-            return (index[:, None] == sample).to(x) @ x
-
-        anchor = rows(anchors)
-        d_ap = ((anchor - rows(positives)).square().sum(1) + 1e-8).sqrt()
-        d_an = ((anchor - rows(negatives)).square().sum(1) + 1e-8).sqrt()
+        d = _Distances.apply(x, torch.cat([anchors, anchors]), torch.cat([positives, negatives]))
+        d_ap, d_an = d[: len(anchors)], d[len(anchors) :]
         beta: Tensor | float = self.beta
         if isinstance(self.beta, Tensor):
             beta = self.beta.to(x.dtype)
