@@ -196,8 +196,10 @@ def record(
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with sources and quotes.")
 def published(paper: str | None, dataset: str | None, metric: str | None, kind: str | None, as_json: bool) -> None:
     """Published numbers with their sources."""
-    from golden.published import rows
+    from golden.published import kinds, rows
 
+    if kind is not None and kind not in kinds():
+        raise _Usage(f"no published number is of kind {kind!r}; there are: {', '.join(kinds())}")
     found = rows(paper=paper, dataset=dataset, metric=metric, kind=kind)
     if not found:
         raise _Usage("no published number matches")

@@ -15,6 +15,11 @@ def _all() -> tuple[dict[str, Any], ...]:
     return tuple(json.loads(_FILE.read_text(encoding="utf-8")))
 
 
+def kinds() -> list[str]:
+    """All kinds of rows."""
+    return list(dict.fromkeys(row["kind"] for row in _all()))
+
+
 def rows(
     *, paper: str | None = None, dataset: str | None = None, metric: str | None = None, kind: str | None = None
 ) -> list[dict[str, Any]]:

@@ -162,6 +162,8 @@ def load_record(path: str | os.PathLike[str]) -> GoldenSet:
             raise RecordError(
                 f"{target}: format {facts.get('format')!r}, kind {facts.get('kind')!r}; expected {FORMAT} and 'own_run'"
             )
+        if not zipfile.is_zipfile(target.with_suffix(".npz")):  # NumPy would speak of pickles
+            raise zipfile.BadZipFile(f"{target.stem}.npz is not a NumPy archive")
         cases = []
         with np.load(target.with_suffix(".npz"), allow_pickle=False) as npz:
             for case in facts["cases"]:

@@ -90,6 +90,7 @@ def test_a_loss_that_gives_no_numbers_fails_without_a_traceback(run, sample_file
         (("check", "SAMPLES:Right", "--dtype", "float16"), "Invalid value"),
         (("list", "nothing*"), "no golden set matches"),
         (("published", "--paper", "nothing"), "no published number matches"),
+        (("published", "--kind", "nope"), "no published number is of kind 'nope'; there are: published, "),
         (("nonsense",), "No such command"),
     ],
 )
