@@ -30,7 +30,12 @@ _FIXED = {
     *("dialect", "train_net", "test_nets", "embedding_blob", "classes", "net", "type"),
 }
 # Messages of Caffe layers that hold settings of a method; the others say how the network is built.
-_PARAMETERS: tuple[str, ...] = ("contrastive_loss_param", "contrastive_loss_param_v2", "softmax_t_p_param", "softmax_t_n_param")
+_PARAMETERS: tuple[str, ...] = (
+    "contrastive_loss_param",
+    "contrastive_loss_param_v2",
+    "softmax_t_p_param",
+    "softmax_t_n_param",
+)
 _PARAMETERS += ("gaussian_param", "dropout_param", "loss_weight")
 # A net for tracklets slices its batch into as many as its file says.
 _SLICED = ("classes_per_batch", "tracklets_per_class")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner import checkpoint, models, run, score_model, train
+from paper_recipes.runner import checkpoint, leaderboard, models, prepare, run, score_model, train
+from paper_recipes.runner.plan import embedded
+
+sys.path.insert(0, str(Path(__file__).parent))
+from onnx_files import write_onnx
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +89,38 @@ def test_a_derived_recipes_checkpoint_is_its_own(trained):
     model = checkpoint.latest(trained / "checkpoints")
     with pytest.raises(models.ModelError, match=r"a checkpoint of ms-cub, not of ms-cub\+alpha=3.0 as it is now"):
         models.load(None, registry.get("ms-cub+alpha=3"), model)
+
+
+@pytest.fixture
+def official(monkeypatch):
+    """A few letters that pass for the official Stanford Online Products."""
+
+    def opened(recipe, root):
+        letters = prepare.open_embedded(recipe, embedded(recipe, smoke=True), recipe.seed)
+        return dataclasses.replace(letters, description={**letters.description, "name": recipe.dataset})
+
+    monkeypatch.setattr(prepare, "open_folder", opened)
+
+
+def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard(official, tmp_path, capsys):
+    write_onnx(tmp_path / "m.onnx", 1536)
+    recipe = registry.get("rll-sop")
+
+    def score(name: str, recipe, **changes) -> int:
+        options = score_model.Options(tmp_path / "m.onnx", data=tmp_path, out=tmp_path / name, threads=1)
+        return score_model.score_model(recipe, dataclasses.replace(options, **changes))
+
+    assert score("a", recipe) == 1  # mean colours are no embedding
+    said = capsys.readouterr().out
+    assert "not reproduced" in said and "too low" in said and "run by CPUExecutionProvider" in said
+    assert (
+        score("b", recipe, protocol="ms-sop") == 0
+        and "no verdict: published values belong to" in capsys.readouterr().out
+    )
+    derived = registry.get("rll-sop+margin=1.0")
+    assert score("c", derived) == 0
+    assert "no verdict: rll-sop+margin=1.0 is held to no published value" in capsys.readouterr().out
+    assert score("d", registry.derived(derived, (), judge=True)) == 1
+    entries = {entry.folder.name: entry for entry in leaderboard.entries(tmp_path)}
+    assert entries["a"].verdict is not None and not entries["a"].verdict.passed
+    assert [entries[name].reason for name in "bcd"] == ["by the rules of ms-sop", *["derived from rll-sop"] * 2]

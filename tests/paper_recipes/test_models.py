@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from caffe_compat.export import export_onnx
 from paper_recipes import registry
@@ -17,35 +15,11 @@ from paper_recipes.runner import models
 from paper_recipes.runner.engine import CaffeEngine
 from paper_recipes.runner.engine_onnx import OnnxEngine, OnnxError
 
+sys.path.insert(0, str(Path(__file__).parent))
+from onnx_files import write_onnx
+from tiny import recipe as tiny_recipe
+
 CPU = torch.device("cpu")
-
-
-def tiny_recipe():
-    spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.recipe()
-
-
-def write_onnx(
-    path: Path, width: int, *, batch: int | str = "batch", side: int | str = 227, outputs=("embedding",)
-) -> np.ndarray:
-    """Mean colour times a matrix; returns the matrix (3, width)."""
-    matrix = np.random.default_rng(width).normal(size=(3, width)).astype(np.float32)
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["data"], ["mean"]),
-        helper.make_node("Flatten", ["mean"], ["flat"]),
-        *(helper.make_node("MatMul", ["flat", "matrix"], [name]) for name in outputs),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "colours",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [batch, 3, side, side])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, width]) for name in outputs],
-        [numpy_helper.from_array(matrix, "matrix")],
-    )
-    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    return matrix
 
 
 @pytest.fixture
