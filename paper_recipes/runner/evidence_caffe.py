@@ -60,12 +60,12 @@ def network(recipe: Recipe) -> Row:
         net(data=seeded_images((2, *net.inputs["data"][1:])).double())
     shapes = {name: list(blob.shape) for name, blob in net.blobs.items()}
     shared: list[dict[str, Any]] = []
-    chosen = None
+    chosen, fork = None, ""
     for folder in sorted((golden.DATA / "nets").iterdir()):
         manifest = json.loads((folder / "manifest_f64.json").read_text(encoding="utf-8"))
         same = [blob for blob in manifest["blobs"] if shapes.get(blob["name"]) == blob["shape"]]
         if len(same) > len(shared):
-            shared, chosen = same, folder
+            shared, chosen, fork = same, folder, manifest["tree"]
     reference = "authors' Caffe, TEST forward"
     if chosen is None:
         return open_link("network", reference, "no recording: bring blobs of this net from the authors' Caffe")
@@ -76,7 +76,8 @@ def network(recipe: Recipe) -> Row:
             error = np.abs(_sample(net.blobs[blob["name"]]) - arrays[blob["samples_key"]]).max()
             worst = max(worst, float(error / rms))
     if len(shared) == len(shapes):
-        return recorded("network", reference, f"{len(shared)} blobs, float64, relative to RMS", worst, 1e-9)
+        other = "" if fork == caffe.dialect else f", recorded in {fork}, whose layers are the same"
+        return recorded("network", reference, f"{len(shared)} blobs, float64, relative to RMS{other}", worst, 1e-9)
     missing = len(shapes) - len(shared)
     compared = f"{len(shared)} blobs shared with {chosen.name}, float64, relative to RMS; {missing} have no recording"
     return rule_checked("network", reference, compared, worst, 1e-9)

@@ -32,7 +32,7 @@ _SOFTMAX = "azgo14__classification_metric_learning/normsoftmax_t005"
 _NO_RECORDING = {
     "BatchHardLoss": "no released file to record: tests/ports holds it to the paper's formula",
     "NCALoss": "the released file cannot run: tests/ports holds it to the paper's formula",
-    "ContrastiveLoss": "research-xbm's file was not run: record it with `python -m golden record`",
+    "ContrastiveLoss": "research-xbm's file was not run: bring and record it with `python -m golden record`",
 }
 # repository of a BN-Inception recipe -> (recorded forward, its prefix of the head's parameters)
 _FORWARDS = {

@@ -212,3 +212,9 @@ def test_a_wrong_loss_and_head_are_wrong(monkeypatch):
 def test_nan_is_wrong_not_small():
     assert evidence.recorded("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
     assert evidence.rule_checked("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
+
+
+def test_a_net_recorded_in_another_fork_says_so():
+    row = evidence_caffe.network(registry.get("rll-tpami-market1501"))
+    assert row.verdict == RECORDED and row.compared.endswith("recorded in rll_cvpr19, whose layers are the same")
+    assert evidence_caffe.network(registry.get("rll-sop")).compared == "249 blobs, float64, relative to RMS"

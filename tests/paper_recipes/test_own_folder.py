@@ -127,7 +127,7 @@ def test_a_folder_of_neither_kind(mine, spoil, message):
 
 def test_a_loose_file_makes_it_no_own_folder(mine):
     (mine / "readme.txt").write_text("what these are")
-    with pytest.raises(DatasetError, match="not Stanford Online Products: Ebay_train.txt, Ebay_test.txt not found"):
+    with pytest.raises(DatasetError, match=r"not Stanford Online Products: Ebay_train.txt, Ebay_test.txt not found"):
         prepare.open_folder(registry.get("rll-sop"), mine)
     with pytest.raises(RunError, match="give its path with"):  # said before anything is read
         runner.run(registry.get("rll-sop"), runner.Options(data=mine))
