@@ -1,4 +1,5 @@
-"""The command line: `python -m paper_recipes list | show | run | evaluate | prepare | chain | report | compare`.
+"""The command line: `python -m paper_recipes list | show | run | evaluate | prepare | chain | report | compare | curves |
+leaderboard | lock`.
 
 torch is imported by the verbs that compute, not by those that only look something up.
 """
@@ -188,7 +189,7 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
     "--model",
     type=click.Path(path_type=Path),
     required=True,
-    help="Trained model: .caffemodel, checkpoint, .pth, .safetensors, .onnx.",
+    help="Trained model: .caffemodel, checkpoint, .pth, .safetensors, .onnx; or a folder that `evaluate` wrote.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set. [default: the embedded letters]")
 @click.option("--protocol", metavar="RULES", help="Another recipe's rules by its name, or self, query-gallery, reid.")
@@ -206,7 +207,8 @@ def evaluate(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: 
     """Score a trained model by its paper's protocol, without training.
 
     Takes the authors' .caffemodel, checkpoints of `run`, .pth or .safetensors files of PyTorch recipes, and .onnx files. On
-    the official data the exit code is 1 if the published values are not met. Embeddings are saved as .npy.
+    the official data the exit code is 1 if the published values are not met. Embeddings are saved as .npy; that folder given
+    as --model is scored again, by other rules or with --clustering, without images or network.
     """
     from paper_recipes.runner import score_model
 

@@ -26,6 +26,8 @@ class ModelError(ValueError):
 
 def check(recipe: Recipe, path: Path) -> None:
     """Refuse what the file's name or head already tells. Raises ModelError."""
+    if path.is_dir():
+        return  # embeddings that an earlier evaluation saved
     if not path.is_file():
         raise ModelError(f"--model {path}: no such file")
     if path.suffix == ".onnx" or _is_own_checkpoint(path):

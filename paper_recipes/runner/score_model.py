@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 
 from paper_recipes import registry
 from paper_recipes.recipe import Evaluation, Recipe
-from paper_recipes.runner import clustering, describe, evaluate, models, plan, prepare, verdict
-from paper_recipes.runner.files import sha256, write_atomically, write_json
+from paper_recipes.runner import clustering, describe, evaluate, models, plan, prepare, saved, verdict
+from paper_recipes.runner.files import sha256, write_json
 from paper_recipes.runner.run import make_engine, make_pipeline
 from ports import determinism
 
+# queries and gallery (N, D) by embedding, and which model made them (JSON types)
+Found = tuple[dict[str, np.ndarray], "dict[str, np.ndarray] | None", dict[str, Any]]
 PROTOCOLS = ("self", "query-gallery", "reid")
 
 
@@ -49,29 +52,27 @@ def score_model(recipe: Recipe, options: Options) -> int:
     click.echo(
         f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}"
     )
-    if options.model.suffix == ".onnx":
-        engine, line = models.onnx_engine(recipe, options.model, device)
+    if options.model.is_dir():
+        queries, gallery, origin = _saved(options.model, trained, data)
     else:
-        engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
-        line = models.load(engine, trained, options.model)
-    click.echo(line)
-    engine.begin_embedding()
-    queries, gallery = evaluate.embed_data(
-        engine, data, make_pipeline(recipe),
-        batch_size=recipe.evaluation.batch_size, device=device, workers=options.workers,
-    )  # fmt: skip
-    scores = evaluate.score(queries, gallery, data, recipe.evaluation)
+        queries, gallery, origin = _computed(options, scale, data, recipe, trained, device)
+    scored = queries, gallery
+    if recipe.evaluation.rule == "ret_metric_recall" != trained.evaluation.rule:
+        # The rule takes the query for its own nearest item, which holds for rows of one length alone: its networks end in
+        # a normalisation, this recipe's may not.
+        click.echo("rows are normalised first, as the networks of these rules do")
+        scored = _unit(queries), None if gallery is None else _unit(gallery)
+    scores = evaluate.score(*scored, data, recipe.evaluation)
     clusters = clustering.score(recipe, queries, gallery, data) if options.clustering else None
     out = options.out or Path("runs") / f"{recipe.name}-evaluate-{options.model.stem}".replace("/", "_")
-    _save(out, queries, gallery, data)
+    if not options.model.is_dir():
+        saved.save(out, queries, gallery, data)
     facts = {
         "recipe": recipe.name,
         "fingerprint": trained.fingerprint(),
         "form": "own" if data.own else scale.form,
         "protocol": options.protocol,  # None: the paper's own
-        "model": str(options.model),
-        "sha256": sha256(options.model),
-        "loaded": line,
+        **origin,
         "data": data.description,
         **scores.as_json(),
         **({} if clusters is None else {"clustering": clusters}),
@@ -80,7 +81,9 @@ def score_model(recipe: Recipe, options: Options) -> int:
     describe.scores(scores.metrics)
     if clusters is not None:
         clustering.show(recipe, clusters, official=judged)
-    click.echo(f"{scores.queries:,} queries; embeddings and exact counts in {out}")
+    click.echo(
+        f"{scores.queries:,} queries; {'' if options.model.is_dir() else 'embeddings and '}exact counts in {out}"
+    )
     result = verdict.verify(recipe, [{"iteration": 0, **scores.as_json()}]) if judged else None
     if result is None:
         none = judged and not recipe.expected
@@ -94,6 +97,37 @@ def score_model(recipe: Recipe, options: Options) -> int:
     return 0 if result.passed else 1
 
 
+def _saved(folder: Path, trained: Recipe, data: prepare.Data) -> Found:
+    """Embeddings that an earlier call saved, and the model that it says they are of."""
+    queries, gallery, facts = saved.load(folder, trained, data)
+    origin = {key: facts[key] for key in ("model", "sha256", "loaded")}
+    click.echo(f"embeddings saved in {folder}, of {Path(origin['model']).name} (sha256 {origin['sha256'][:16]})")
+    return queries, gallery, origin
+
+
+def _computed(
+    options: Options, scale: plan.Plan, data: prepare.Data, recipe: Recipe, trained: Recipe, device: torch.device
+) -> Found:
+    """Embeddings of the test images by the model file."""
+    if options.model.suffix == ".onnx":
+        engine, line = models.onnx_engine(recipe, options.model, device)
+    else:
+        engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
+        line = models.load(engine, trained, options.model)
+    click.echo(line)
+    engine.begin_embedding()
+    queries, gallery = evaluate.embed_data(
+        engine, data, make_pipeline(recipe),
+        batch_size=recipe.evaluation.batch_size, device=device, workers=options.workers,
+    )  # fmt: skip
+    return queries, gallery, {"model": str(options.model), "sha256": sha256(options.model), "loaded": line}
+
+
+def _unit(embeddings: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    norms = {name: np.linalg.norm(values, axis=1, keepdims=True) for name, values in embeddings.items()}
+    return {name: values / np.maximum(norms[name], 1e-12) for name, values in embeddings.items()}
+
+
 def _evaluation(recipe: Recipe, protocol: str | None) -> Evaluation:
     """The recipe's own rules, another recipe's, or its own under another protocol."""
     if protocol is None:
@@ -101,18 +135,3 @@ def _evaluation(recipe: Recipe, protocol: str | None) -> Evaluation:
     if protocol in PROTOCOLS:
         return replace(recipe.evaluation, protocol=protocol)
     return registry.get(protocol).evaluation
-
-
-def _save(out: Path, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, data: prepare.Data) -> None:
-    """Raw embeddings (N, D) float32 and labels (N,) as .npy, one file per embedding and side."""
-    sides = [("query", queries, data.test)] + ([("gallery", gallery, data.gallery)] if gallery is not None else [])
-    for side, embeddings, split in sides:
-        for name, values in (embeddings or {}).items():
-            write_atomically(out / f"{side}_{name}.npy", lambda path, v=values: _dump(path, v))  # type: ignore[misc]
-        assert split is not None
-        write_atomically(out / f"{side}_labels.npy", lambda path, v=split.labels: _dump(path, v))  # type: ignore[misc]
-
-
-def _dump(path: Path, values: np.ndarray) -> None:
-    with open(path, "wb") as file:  # np.save on a name would add .npy
-        np.save(file, values, allow_pickle=False)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner import checkpoint, leaderboard, models, prepare, run, score_model, train
+from paper_recipes.runner import checkpoint, leaderboard, models, prepare, run, saved, score_model, train
 from paper_recipes.runner.plan import embedded
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -102,6 +102,7 @@ def official(monkeypatch):
     monkeypatch.setattr(prepare, "open_folder", opened)
 
 
+@pytest.mark.slow
 def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard(official, tmp_path, capsys):
     write_onnx(tmp_path / "m.onnx", 1536)
     recipe = registry.get("rll-sop")
@@ -124,3 +125,29 @@ def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard
     entries = {entry.folder.name: entry for entry in leaderboard.entries(tmp_path)}
     assert entries["a"].verdict is not None and not entries["a"].verdict.passed
     assert [entries[name].reason for name in "bcd"] == ["by the rules of ms-sop", *["derived from rll-sop"] * 2]
+
+
+@pytest.mark.slow
+def test_saved_embeddings_are_scored_again_by_other_rules(tmp_path, capsys):
+    write_onnx(tmp_path / "m.onnx", 1536)
+    recipe = registry.get("rll-sop")
+    first = score_model.Options(tmp_path / "m.onnx", out=tmp_path / "first", threads=1, smoke=True)
+    score_model.score_model(recipe, first)
+    (tmp_path / "m.onnx").unlink()
+    again = score_model.Options(tmp_path / "first", out=tmp_path / "again", threads=1, smoke=True, protocol="ms-sop")
+    score_model.score_model(recipe, again)
+    old, new = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("first", "again"))
+    assert list(new["metrics"]) == ["concat", "H", "L", "M"] and "R@1000" in new["metrics"]["H"]
+    assert new["hits"]["M"]["R@1"] == old["hits"]["M"]["R@1"] and new["sha256"] == old["sha256"]
+    assert "embeddings saved in" in capsys.readouterr().out and not list((tmp_path / "again").glob("*.npy"))
+
+    def refused(message: str, recipe=recipe, **changes) -> None:
+        with pytest.raises(saved.SavedError, match=message):
+            score_model.score_model(recipe, dataclasses.replace(again, **changes))
+
+    refused("embeddings of rll-sop, not of rll-sop-m10 as it is now", registry.get("rll-sop-m10"))
+    refused("labels that are not those of", smoke=False)
+    refused("query_labels.npy: 40 labels that are not those of letters/query", protocol="query-gallery")
+    refused("no scores.json; a folder must be one that `evaluate` wrote", model=tmp_path)
+    (tmp_path / "first" / "query_L.npy").unlink()
+    refused("holds no query_L.npy")
