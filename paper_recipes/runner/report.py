@@ -131,6 +131,11 @@ def _sections(
             f"> The full recipe needs `--data` (the official {recipe.dataset.upper()} folder) and `--weights` "
             f"({recipe.weights})."
         )
+    if record["form"] == "own":
+        parts.append(
+            f"> **Own pictures** ({record['data']['name']}), not the official {recipe.dataset.upper()}: published values, where "
+            "they are shown, are of that data and no measure of this run."
+        )
     parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
     verdict = verify(recipe, evaluations) if record["form"] == "full" else None
     if evaluations:
