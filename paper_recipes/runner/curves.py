@@ -98,6 +98,10 @@ class Curve:
         return max(scored, key=lambda row: abs(row.difference), default=None)
 
     @property
+    def worst_words(self) -> str:
+        return "-" if self.worst is None else f"{self.worst.difference:+.1f} at {self.worst.iteration}"
+
+    @property
     def summary(self) -> str:
         """The verdict in words, naming the iterations that differ."""
         if self.holds:
@@ -166,7 +170,7 @@ def of_run(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
     if record["recipe"] != recipe.name:
         raise ValueError(f"{folder} is a run of {record['recipe']}, not of {recipe.name}")
     if record["form"] != "full":
-        raise ValueError(f"{folder} is an {record['form']} run: only a full one is compared with the authors' log")
+        raise ValueError(f"{folder}: only a full run is compared with the authors' log, this one is {record['form']}")
     evaluations = train.read(folder, "evaluations")
     if not evaluations:
         raise ValueError(f"{folder}: the run has no evaluation yet")
@@ -187,8 +191,9 @@ def as_markdown(found: tuple[Curve, ...]) -> str:
     """Verdict of every curve with its worst difference, then the checkpoints of recall@1 and mAP."""
     lines = ["| embedding | metric | checkpoints | worst difference | verdict |", "|---|---|---|---|---|"]
     for curve in found:
-        worst = "-" if curve.worst is None else f"{curve.worst.difference:+.1f} at {curve.worst.iteration}"
-        lines.append(f"| {curve.test_net} | {curve.metric} | {len(curve.rows)} | {worst} | {curve.summary} |")
+        lines.append(
+            f"| {curve.test_net} | {curve.metric} | {len(curve.rows)} | {curve.worst_words} | {curve.summary} |"
+        )
     for curve in filter(headline, found):
         lines += ["", f"{curve.test_net} {curve.metric} (band ±{curve.rows[0].tolerance:g} points)", ""]
         lines += ["| iteration | ours | theirs | difference | verdict |", "|---|---|---|---|---|"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -104,6 +105,10 @@ def verdict(result: Verdict) -> None:
     for row in result.rows:
         table.add_row(row.metric, f"{row.expected} ± {row.tolerance}", row.shown(), row.verdict, row.provenance)
     Console().print(table)
+    for curve in result.curves:
+        if curve.worst is not None:  # a model of unknown iteration stands beside no checkpoint
+            words = f"{curve.test_net} {curve.metric} {curve.summary}, worst difference {curve.worst_words}"
+            Console().print(f"beside the authors' log: {words}", highlight=False)
     Console().print("reproduced" if result.passed else "not reproduced")
 
 
@@ -111,7 +116,7 @@ def evidence(rows: list[dict[str, str]]) -> None:
     table = Table(*rows[0], title="Chain of evidence", title_justify="left")
     for row in rows:
         table.add_row(*row.values())
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)  # a file has no narrow side
 
 
 def diff(ours: Recipe, theirs: Recipe) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from paper_recipes.recipe import Recipe, Sampler
-from paper_recipes.runner import evidence, plan, prepare, record, replicas, train, verdict
+from paper_recipes.runner import describe, evidence, plan, prepare, record, replicas, train, verdict
 from paper_recipes.runner import report as reports
 from paper_recipes.runner import weights as weights_file
 from paper_recipes.runner.banner import banner, batch
@@ -109,7 +109,11 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
     fields["verdict"] = None if result is None else ("reproduced" if result.passed else "not reproduced")
     fields["result"] = evaluations[-1] if evaluations else None
     write_json(out / "run.json", fields)
-    click.echo(f"report: {report(out)}")
+    links = evidence.chain(recipe)
+    describe.evidence(links)
+    if result is not None:
+        describe.verdict(result)
+    click.echo(f"report: {reports.write(out, links)}")
     click.echo(_summary(evaluations, engine.headline))
     click.echo(what)
     return 0 if result is None or result.passed else 1

@@ -11,7 +11,7 @@ from PIL import Image
 
 from paper_recipes import registry
 from paper_recipes.registry import get
-from paper_recipes.runner import curves, verdict
+from paper_recipes.runner import curves, describe, verdict
 
 LOGGED = (
     "rll-tpami-sop", "rll-tpami-inshop", "rll-tpami-market1501", "osm-cub", "osm-cub-bbox", "osm-cars196",
@@ -113,6 +113,15 @@ def test_verify_brings_the_curves_and_they_do_not_set_the_exit_code():
     assert verdict.verify(get("rll-sop"), [{"iteration": 1, "metrics": {}}]).curves == ()
 
 
+def test_the_verdict_on_the_terminal_names_the_curves(capsys):
+    describe.verdict(verdict.verify(get("osm-cub"), run_of("osm-cub", shift=-3.0, only=(1000,))))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "authors' log: M R@1 too low at 1000, worst difference -3.0 at 1000" in text and "reproduced" in text
+    # `evaluate --model` scores a file of unknown iteration: beside no checkpoint.
+    describe.verdict(verdict.verify(get("osm-cub"), [{**run_of("osm-cub")[4], "iteration": 0}]))
+    assert "authors' log" not in capsys.readouterr().out.split("Verdict")[1].split("reproduced")[1]
+
+
 def test_the_pictures(tmp_path):
     recipe = get("rll-tpami-inshop")
     curves.draw(recipe, run_of(recipe.name, shift=-0.4), tmp_path / "both.png")
@@ -152,7 +161,7 @@ def test_the_command_line(tmp_path):
     ("name", "form", "recipe", "words"),
     [
         ("rll-sop", None, None, "no log of the authors is known for rll-sop; there is one for rll-tpami-sop, "),
-        ("osm-cub", "embedded", "osm-cub", "is an embedded run"),
+        ("osm-cub", "embedded", "osm-cub", "only a full run is compared with the authors' log, this one is embedded"),
         ("osm-cub", "full", "osm-cars196", "is a run of osm-cars196, not of osm-cub"),
         ("osm-cub", "full", "osm-cub", "the run has no evaluation yet"),
     ],
