@@ -22,7 +22,7 @@ def picture(report: Report) -> bytes:
     figure = Figure(figsize=(11, 1.6 + 0.28 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    colours = {"pass": "#2a7f3f", "fail": "#c0392b", "error": "#7f7f7f"}
+    good, bad, none = "#2a7f3f", "#c0392b", "#7f7f7f"
 
     expected = np.array([row.expected for row in rows])
     got = np.array([row.got for row in rows])
@@ -36,18 +36,19 @@ def picture(report: Report) -> bytes:
     left.plot([min(limits), max(limits)], [min(limits), max(limits)], color="#999999", lw=0.8)
     for row, e, g, a in zip(rows, expected, got, allowed):
         if np.isfinite(g):
-            left.errorbar(e, g, yerr=a, fmt="o", ms=4, color=colours[row.verdict], capsize=2)
+            left.errorbar(e, g, yerr=a, fmt="o", ms=4, color=good if row.loss_error <= 1 else bad, capsize=2)
     left.set(xlabel="loss expected", ylabel="loss got", title="loss")
 
     for k, row in enumerate(rows):
         if np.isfinite(row.gradient_error):
-            right.barh(k, max(row.gradient_error, _FLOOR), left=_FLOOR / 10, color=colours[row.verdict])
+            colour = good if row.gradient_error <= 1 else bad
+            right.barh(k, max(row.gradient_error, _FLOOR), left=_FLOOR / 10, color=colour)
         else:
-            right.text(_FLOOR, k, row.why[:60], va="center", fontsize=7, color=colours["error"])
+            right.text(_FLOOR, k, row.why[:60], va="center", fontsize=7, color=none)
     right.axvline(1, color="black", lw=1)
     right.set(xscale="log", xlabel="largest gradient error / tolerance (pass: left of the line)", title="gradient")
     right.set_xlim(_FLOOR / 10, max([10.0, *(2 * r.gradient_error for r in rows if np.isfinite(r.gradient_error))]))
-    right.set_yticks(range(len(rows)), [f"{row.case} {row.dtype[-2:]}" for row in rows], fontsize=7)
+    right.set_yticks(range(len(rows)), [f"{row.case} f{row.dtype[-2:]}" for row in rows], fontsize=7)
     right.invert_yaxis()
     figure.suptitle(report.headline, fontsize=10)
     buffer = io.BytesIO()
