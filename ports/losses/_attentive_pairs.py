@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from ports.losses._inputs import PairBatch, autocast_off, f32, pair_batch
-from ports.losses._pairwise import SquaredDistances, add_forces, released, row_blocks
+from ports.losses._pairwise import SquaredDistances, forced, row_blocks
 
 _WEIGHT_EPSILON = 1e-12  # start value of the released sums of weights
 _FORCE_EPSILON = 1e-4  # ContrastiveLoss divides the force between negatives by d + 1e-4
-
-
-class _Block(NamedTuple):
-    """(B, M) pairs of B anchors: float64 distances and weights (attention in, normalisation not), bool masks."""
-
-    squared: Tensor
-    distance: Tensor
-    weight: Tensor
-    positive: Tensor
-    negative: Tensor
 
 
 def check_attention(attention: Tensor | None, embeddings: Tensor, *, name: str = "attention") -> Tensor:
@@ -84,72 +72,54 @@ class AttentivePairLoss(nn.Module):
                 column = row
             else:
                 column = check_attention(ref_attention, pairs.partners, name="ref_attention")
-            x, y = pairs.embeddings, pairs.partners
             with torch.no_grad():
-                value, gradient, partner_gradient = self._blocks(pairs, row, column)
-            if pairs.itself:
-                return released(x, value, gradient)
-            return released(y, released(x, value, gradient), partner_gradient)
+                value, coefficients = self._blocks(pairs, row, column)
+            return forced(pairs.embeddings, None if pairs.itself else pairs.partners, value, coefficients)
 
-    def _blocks(self, pairs: PairBatch, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Value, gradients of anchors and of partners (one tensor where these are the anchors).
+    def _blocks(self, pairs: PairBatch, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+        """Value and (N, M) coefficients of x_i - y_j in the gradients of both, a block of anchors at a time.
 
-        A block of anchors at a time, so that no float64 matrix over all pairs exists; twice, because the weights are
-        divided by their sum over the batch. No autograd inside: the weights are constants and the rest is known.
+        No float64 matrix over all pairs exists, and no autograd inside: the weights are constants and the rest is known.
         """
-        x, y = pairs.embeddings, pairs.partners
-        squared = SquaredDistances(x, None if pairs.itself else y)
+        x, paper = pairs.embeddings, self.variant == "paper"
+        distances = SquaredDistances(x, None if pairs.itself else pairs.partners)
         rows, columns = pairs.positive.shape
-        zero = x.new_zeros((), dtype=torch.float64)
-        sum_p, sum_n, value = zero, zero, zero
         blocks = list(row_blocks(rows, columns, x.device))
+        margin = self.margin if paper else f32(self.margin)
+        coefficients = x.new_empty(rows, columns)
+        # Of positives and of negatives: summed weights, and terms of the value (weighted in the paper's).
+        sums, terms = (x.new_zeros(2, dtype=torch.float64) for _ in range(2))
         for start, stop in blocks:
-            block = self._block(pairs, squared, row, column, start, stop)
-            sum_p = sum_p + torch.where(block.positive, block.weight, 0.0).sum()
-            sum_n = sum_n + torch.where(block.negative, block.weight, 0.0).sum()
-            # The released value has no weights.
-            hinge = (f32(self.margin) - block.distance).clamp_(min=0)
-            terms = torch.where(block.positive, block.squared, hinge.square_())
-            value = value + terms.mul_(block.positive | block.negative).sum()
+            positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
+            squared = distances.rows(start, stop)
+            distance = squared.sqrt()
+            hinge = (f32(self.margin) - distance).clamp_(min=0)
+            weight = self.pair_weights(squared, hinge, positive, negative)
+            weight = weight.mul_(torch.minimum(row[start:stop, None], column)).mul_(positive | negative)
+            sums += _by_kind(weight, positive)
+            hinge = (margin - distance).clamp_(min=0)
+            each = torch.where(positive, squared, hinge.square())
+            terms += _by_kind(each.mul_(weight) if paper else each.mul_(positive | negative), positive)
+            force = hinge.neg_().div_(distance if paper else distance + _FORCE_EPSILON)
+            # Equal rows have no direction: without this, rounding noise of theirs, times 1e4, would enter.
+            coefficients[start:stop] = torch.where(positive, 1.0, force).mul_(weight).masked_fill_(distance == 0, 0)
 
         count = (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
         # Within one batch each pair stands at (i, j) and (j, i): sums here are twice those over unordered pairs.
         twice = 2 if pairs.itself and not self.ordered else 1
         epsilon = twice * _WEIGHT_EPSILON
-        if self.halves:
-            scale_p, scale_n = 0.5 / (sum_p + epsilon), 0.5 / (sum_n + epsilon)
-        else:
-            scale_p = scale_n = 1 / (sum_p + sum_n + epsilon)
-
-        paper = self.variant == "paper"
-        margin = self.margin if paper else f32(self.margin)
-        weighted = zero
-        # float64 only where blocks add up in it.
-        gradient = torch.zeros_like(x, dtype=torch.float64)
-        partner_gradient = gradient if pairs.itself else torch.zeros_like(y, dtype=torch.float64)
+        # The weights are divided by their sum over the batch.
+        scales = 0.5 / (sums + epsilon) if self.halves else 1 / (sums.sum() + epsilon).expand(2)
+        value = 0.5 * (terms * scales).sum() if paper else terms.sum() / (2 * count)
+        if not paper:
+            scales = scales * twice / count
         for start, stop in blocks:
-            block = self._block(pairs, squared, row, column, start, stop)
-            weight = block.weight.mul_(torch.where(block.positive, scale_p, scale_n * block.negative))
-            hinge = (margin - block.distance).clamp_(min=0)
-            if paper:
-                weighted = weighted + weight.mul(torch.where(block.positive, block.squared, hinge.square())).sum()
-            force = -hinge / (block.distance if paper else block.distance + _FORCE_EPSILON)
-            coefficient = torch.where(block.positive, 1.0, force).mul_(weight)
-            # Equal rows have no direction: without this, rounding noise of theirs, times 1e4, would enter.
-            coefficient = torch.where(block.distance > 0, coefficient, 0.0)
-            if not paper:
-                coefficient = coefficient.mul_(twice / count)
-            add_forces(gradient[start:stop], coefficient, squared.x[start:stop], squared.y)
-            add_forces(partner_gradient, coefficient.T, squared.y, squared.x[start:stop])
-        return 0.5 * weighted if paper else value / (2 * count), gradient, partner_gradient
+            coefficients[start:stop].mul_(torch.where(pairs.positive[start:stop], scales[0], scales[1]))
+        # Both ends of a pair are pushed.
+        return value, coefficients + coefficients.T if pairs.itself else coefficients
 
-    def _block(
-        self, pairs: PairBatch, distances: SquaredDistances, row: Tensor, column: Tensor, start: int, stop: int
-    ) -> _Block:
-        positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
-        squared = distances.rows(start, stop)
-        distance = squared.sqrt()
-        hinge = (f32(self.margin) - distance).clamp_(min=0)
-        lesser = torch.minimum(row[start:stop, None], column[None, :])
-        weight = lesser.mul_(self.pair_weights(squared, hinge, positive, negative))
-        return _Block(squared, distance, weight, positive, negative)
+
+def _by_kind(values: Tensor, positive: Tensor) -> Tensor:
+    """(2,) sums of positive and of other pairs."""
+    of_positives = (values * positive).sum()
+    return torch.stack([of_positives, (values * ~positive).sum()])

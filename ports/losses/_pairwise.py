@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+_COLUMNS = 64  # of float32 rows, raised to float64 at a time
+
 
 class SquaredDistances:
     """Squared Euclidean distances of the rows of `x` (N, D) and `y` (M, D; None: `x`), in float64, without gradient.
@@ -23,9 +25,9 @@ class SquaredDistances:
     """
 
     def __init__(self, x: Tensor, y: Tensor | None = None) -> None:
-        self.x = x.detach().double()
-        self.y = self.x if y is None else y.detach().double()
-        self.split = x.dtype == torch.float64 or (y is not None and y.dtype == torch.float64)
+        self.x = x.detach()
+        self.y = self.x if y is None else y.detach()
+        self.split = x.dtype == torch.float64
         if min(*self.x.shape, *self.y.shape) == 0:
             self.split = False
         elif self.split:
@@ -39,16 +41,18 @@ class SquaredDistances:
             self.y_norms = self.y_coarse.square().sum(1)
             self.y_extra = (self.y + self.y_coarse).mul_(self.y_rest).sum(1)
         if not self.split:
-            self.y_norms = torch.linalg.vector_norm(self.y, dim=1).square()
+            self.x_norms = _square_norms(self.x)
+            self.y_norms = self.x_norms if y is None else _square_norms(self.y)
             self.noise = max(x.shape[1], 1) ** 0.5 * 2.0**-51 * self.y_norms.amax() if self.y.numel() else 0.0
 
     def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
         """(stop - start, M) squared distances of these rows of `x` from all of `y`."""
         x = self.x[start:stop]
         if not self.split:
-            norms = torch.linalg.vector_norm(x, dim=1).square()[:, None]
-            squared = (norms + self.y_norms).addmm_(x, self.y.T, alpha=-2)
-            return torch.where(squared > self.noise, squared, 0.0)
+            squared = self.x_norms[start:stop, None] + self.y_norms
+            for columns in _columns(x):
+                squared.addmm_(x[:, columns].double(), self.y[:, columns].double().T, alpha=-2)
+            return squared.mul_(squared > self.noise)
         coarse = torch.round(x / self.step).mul_(self.step)
         rest = x - coarse
         # |a + b|^2 = |a|^2 + (2a + b).b  with a, b the differences of the coarse parts and of the rests
@@ -56,12 +60,21 @@ class SquaredDistances:
         fine = fine.addmm_(x, self.y_rest.T, alpha=-2).addmm_(rest, self.y_coarse.T, alpha=-2)
         squared = coarse.square().sum(1)[:, None] + self.y_norms
         squared = squared.addmm_(coarse, self.y_coarse.T, alpha=-2).add_(fine)
-        return torch.where(squared > self.noise, squared, 0.0)
+        return squared.mul_(squared > self.noise)
 
 
-def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """(N, M) float64 squared distances; see SquaredDistances."""
-    return SquaredDistances(x, y).rows()
+def _columns(x: Tensor) -> Iterator[slice]:
+    """Slices of the columns of `x` (N, D): few of float32, whose float64 copies would be most of a loss's memory."""
+    width = _COLUMNS if x.dtype == torch.float32 and x.device.type == "cpu" else max(x.shape[1], 1)
+    for start in range(0, x.shape[1], width):
+        yield slice(start, start + width)
+
+
+def _square_norms(x: Tensor) -> Tensor:
+    norms = x.new_zeros(len(x), dtype=torch.float64)
+    for columns in _columns(x):
+        norms += x[:, columns].double().square().sum(1)
+    return norms
 
 
 def row_blocks(rows: int, columns: int, device: torch.device, pairs: int = 2**13) -> Iterator[tuple[int, int]]:
@@ -74,40 +87,71 @@ def row_blocks(rows: int, columns: int, device: torch.device, pairs: int = 2**13
         yield start, min(start + size, rows)
 
 
-def forces(coefficients: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """(N, D) sums over j of coefficients[i, j] * (x_i - y_j); a float64 product with `coefficients` (N, M)."""
-    x = x.detach().double()
-    y = x if y is None else y.detach().double()
-    return add_forces(torch.zeros_like(x), coefficients, x, y)
+def forces(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(N, D) sums over j of coefficients[i, j] * (x_i - y_j), (N, M) with (N, D) and (M, D); products in float64."""
+    total = torch.empty_like(x)
+    for start, stop in row_blocks(len(x), len(y), x.device):
+        block = coefficients[start:stop].double()
+        sums = block.sum(1, keepdim=True)
+        for columns in _columns(x):
+            own = sums * x[start:stop, columns]
+            total[start:stop, columns] = own.addmm_(block, y[:, columns].double(), alpha=-1)
+    return total if len(y) else total.zero_()
 
 
-def add_forces(total: Tensor, coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Add the forces to `total` (N, D), in place; all float64, nothing of the size of x or y is made."""
-    return total.addcmul_(coefficients.sum(1, keepdim=True), x).addmm_(coefficients, y, alpha=-1)
-
-
-class _Distances(torch.autograd.Function):
+class _SquaredDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, y: Tensor | None) -> Tensor:  # type: ignore[override]
-        distances = squared_distances(x, y).sqrt_().to(x.dtype)
-        ctx.save_for_backward(x, y, distances)
-        return distances
+        ctx.save_for_backward(x, y)
+        squared = SquaredDistances(x, y)
+        result = x.new_empty(len(x), len(squared.y))
+        for start, stop in row_blocks(len(x), len(squared.y), x.device):
+            result[start:stop] = squared.rows(start, stop)
+        return result
 
     @staticmethod
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
-        x, y, distances = ctx.saved_tensors
-        # d = 0 has no derivative; 0 is the one that keeps equal rows where they are.
-        force = torch.where(distances > 0, upstream / distances, 0.0).double()
+        x, y = ctx.saved_tensors
         if y is None:
-            return forces(force + force.T, x).to(x.dtype), None
-        grad_x = forces(force, x, y).to(x.dtype) if ctx.needs_input_grad[0] else None
-        grad_y = forces(force.T, y, x).to(y.dtype) if ctx.needs_input_grad[1] else None
+            return forces(upstream + upstream.T, x, x).mul_(2), None
+        grad_x = forces(upstream, x, y).mul_(2) if ctx.needs_input_grad[0] else None
+        grad_y = forces(upstream.T, y, x).mul_(2) if ctx.needs_input_grad[1] else None
         return grad_x, grad_y
 
 
-def distances(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """(N, M) Euclidean distances with their derivative (0 where the distance is 0), in the dtype of `x`."""
-    return _Distances.apply(x, y)
+def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
+    """(N, M) squared distances with their derivative, in the dtype of `x` and precise to its last digits."""
+    return _SquaredDistances.apply(x, y)
+
+
+def exact_root(squared: Tensor) -> Tensor:
+    """Distances; d = 0 has no derivative, and 0 is the one that keeps equal rows where they are."""
+    zero = squared == 0
+    return squared.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
+
+
+class _Forced(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor | None, value: Tensor, coefficients: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x, y, coefficients)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
+        x, y, coefficients = ctx.saved_tensors
+        grad_x = forces(coefficients, x, x if y is None else y).mul_(upstream)
+        wanted = y is not None and ctx.needs_input_grad[1]
+        return grad_x, forces(coefficients.T, y, x).mul_(upstream) if wanted else None, None, None
+
+
+def forced(x: Tensor, y: Tensor | None, value: Tensor, coefficients: Tensor) -> Tensor:
+    """A scalar that reports `value` and whose backward is the `forces` of the constant `coefficients` (N, M) on `x`.
+
+    Partners `y` (M, D) get the same forces the other way round, unless they are detached. Without `y` the rows of `x` are
+    their own partners, and `coefficients` holds all that acts on a row. Caffe's layers differentiate something else than
+    they report; value and gradient are rounded once, to the dtype of `x`.
+    """
+    return _Forced.apply(x, y, value.to(x.dtype), coefficients)
 
 
 class _Released(torch.autograd.Function):

@@ -23,14 +23,17 @@ def sum_of_rows(matrix: Tensor, term: Callable[..., Tensor], *masks: Tensor, pai
     a CPU, for terms that sort or keep many buffers; the others get a tenth of the matrix, whose buffers fit beside it into
     two matrices.
     """
-    if (
-        torch.compiler.is_compiling()
-    ):  # the compiler plans its memory itself, and cannot look into the gradient of a block
+    if matrix.numel() == 0:
+        return matrix.sum()
+    # The compiler plans its memory itself, and cannot look into the gradient of a block.
+    if torch.compiler.is_compiling():
         return term(matrix, *masks).sum()
     values = matrix.detach()
     wanted = torch.is_grad_enabled() and matrix.requires_grad
     terms = []
-    for start, stop in row_blocks(*matrix.shape, matrix.device, pairs or max(2**14, matrix.numel() // 10)):
+    for start, stop in row_blocks(
+        len(matrix), matrix.shape[1], matrix.device, pairs or max(2**14, matrix.numel() // 10)
+    ):
         rows = values[start:stop].detach().requires_grad_(wanted)
         each = term(rows, *(mask[start:stop] for mask in masks))
         terms.append(each.detach())
@@ -45,5 +48,5 @@ def each_row(matrix: Tensor, function: Callable[..., Tensor], *masks: Tensor) ->
     """(N,) values of `function(rows (B, M), *rows of the masks) -> (B,)`, constants to autograd; `matrix` stays."""
     if torch.compiler.is_compiling():
         return function(matrix, *masks)
-    blocks = row_blocks(*matrix.shape, matrix.device)
+    blocks = row_blocks(len(matrix), matrix.shape[1], matrix.device)
     return torch.cat([function(matrix[i:j], *(mask[i:j] for mask in masks)) for i, j in blocks])

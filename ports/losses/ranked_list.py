@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ports.losses._inputs import PairBatch, autocast_off, f32, pair_batch
-from ports.losses._pairwise import SquaredDistances, distances, forces, released, row_blocks
+from ports.losses._pairwise import SquaredDistances, exact_root, forced, row_blocks, squared_distances
+from ports.losses._rows import sum_of_rows
 
 _EPSILON = 1e-8  # start value of every sum of weights in the released layers
 _UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by
@@ -103,8 +104,8 @@ class RankedListLoss(nn.Module):
             pairs = pair_batch(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
             if self.variant == "as_released":
                 with torch.no_grad():
-                    value, gradient = self._released(pairs)
-                return released(pairs.embeddings, value, gradient)
+                    value, coefficients = self._released(pairs)
+                return forced(pairs.embeddings, None if pairs.itself else pairs.partners.detach(), value, coefficients)
             return self._formula(pairs)
 
     def _boundaries(self) -> tuple[float, float]:
@@ -114,25 +115,26 @@ class RankedListLoss(nn.Module):
         return f32(self.margin) - f32(self.pn_margin), f32(self.margin)
 
     def _released(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
-        """Value and gradient, a block of anchors at a time: an anchor's gradient needs its own row of pairs only."""
+        """Value and (N, M) coefficients of x_i - y_j in the gradient of anchor i, a block of anchors at a time."""
         x = pairs.embeddings
         squared = SquaredDistances(x, None if pairs.itself else pairs.partners)
         rows, columns = pairs.positive.shape
         value = x.new_zeros((), dtype=torch.float64)
-        gradient = torch.zeros_like(x)
+        coefficients = x.new_empty(rows, columns)
         totals, shifts = (x.new_zeros((rows, 1), dtype=torch.float64) for _ in range(2))
         for start, stop in row_blocks(rows, columns, x.device):
             positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
             block = squared.rows(start, stop)
             value = value + self._hinges(block, positive, negative).sum()
-            coefficient, totals[start:stop], shifts[start:stop] = self._coefficients(block, positive, negative)
-            gradient[start:stop] = forces(coefficient, squared.x[start:stop], squared.y)
+            coefficients[start:stop], totals[start:stop], shifts[start:stop] = self._coefficients(
+                block, positive, negative
+            )
         count = (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
         # An anchor's share of the batch is that of its summed weights.
         shift = shifts.amax() if shifts.numel() else 0.0 * value
         totals = totals * torch.exp(shifts - shift)
         share = totals / (totals.sum() + (_EPSILON * torch.exp(-shift)).clamp(min=_SMALLEST))
-        return value / count, gradient.mul_(share.to(x.dtype))
+        return value / count, coefficients.mul_(share.to(x.dtype))
 
     def _hinges(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Terms of the reported value, 0 outside the pairs."""
@@ -174,21 +176,23 @@ class RankedListLoss(nn.Module):
         if self.variant == "library":
             x = nn.functional.normalize(x)
             y = None if y is None else nn.functional.normalize(y)
-        distance = distances(x, y)
+        squared = squared_distances(x, y)
+        return sum_of_rows(squared, self._terms, pairs.positive, pairs.negative) / max(len(x), 1)
+
+    def _terms(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        distance = exact_root(squared)
         near, far = self.margin - self.pn_margin, self.margin
         if self.release == "tpami":
             near, far = 1 - self.pn_margin / 2, 1 + self.pn_margin / 2
         # `library` drops negatives at distance 0: it marks members of a set by a positive entry.
         floor = 0.0 if self.variant == "library" else -1.0
-        positive = pairs.positive & (distance > near) & (distance > floor)
-        negative = pairs.negative & (distance < far) & (distance > floor)
+        positive = positive & (distance > near) & (distance > floor)
+        negative = negative & (distance < far) & (distance > floor)
         loss_p = self._weighted_mean(distance - near, self.T_p, positive)
         loss_n = self._weighted_mean(far - distance, self.T_n, negative)
         if self.variant == "library":
-            losses = (1 - self.balance) * loss_p + self.balance * loss_n
-        else:
-            losses = loss_p + self.balance * loss_n
-        return losses.sum() / max(losses.shape[0], 1)
+            return (1 - self.balance) * loss_p + self.balance * loss_n
+        return loss_p + self.balance * loss_n
 
     def _weighted_mean(self, hinge: Tensor, temperature: float, member: Tensor) -> Tensor:
         """(N,) means of the hinges of each row's members, weighted by exp(T * hinge); 0 for an empty row."""

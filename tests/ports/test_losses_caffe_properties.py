@@ -21,7 +21,7 @@ from ports.losses import (
     WeightedSoftmaxLoss,
 )
 from ports.losses._attentive_pairs import AttentivePairLoss
-from ports.losses._pairwise import distances, squared_distances
+from ports.losses._pairwise import squared_distances
 from ports.losses.valid_pair import KINDS
 
 PAIR_LOSSES = {
@@ -153,7 +153,7 @@ def test_true_gradients_pass_gradcheck():
     assert torch.autograd.gradcheck(CaffeTripletLoss(0.3), leaf)
     assert torch.autograd.gradcheck(lambda a, b: CaffeContrastiveLoss(legacy_version=True)(a, b, labels % 2), leaf[:2])
     assert torch.autograd.gradcheck(lambda a: WeightedSoftmaxLoss()(a, labels, weights), leaf[:1])
-    assert torch.autograd.gradcheck(distances, leaf[:2])
+    assert torch.autograd.gradcheck(squared_distances, leaf[:2])
     # The other form of the pair loss: off by its 1e-4, and by no more.
     with pytest.raises(RuntimeError):
         torch.autograd.gradcheck(lambda a: CaffeContrastiveLoss(2.0)(a, y, labels * 0), leaf[:1], rtol=0, atol=1e-7)
