@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from paper_recipes.runner.cli import main
+
 REPO = Path(__file__).resolve().parents[2]
 
 
-def call(*args: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "paper_recipes", *args], cwd=REPO, capture_output=True, text=True, timeout=120
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """`python -m paper_recipes ARGS` from the repository's root, in this process (torch is imported once)."""
+
+    def run(*args: str) -> Done:
+        monkeypatch.chdir(REPO)
+        monkeypatch.setattr(sys, "argv", ["paper_recipes", *args])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Done(int(stop.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_the_module_runs_and_its_exit_code_is_the_commands():
+    done = subprocess.run(
+        [sys.executable, "-m", "paper_recipes", "show", "rll-sopp"], cwd=REPO, capture_output=True, text=True
     )
+    assert done.returncode == 2 and "Did you mean 'rll-sop'?" in done.stderr
 
 
-def test_list_names_every_recipe():
+def test_list_names_every_recipe(call):
     done = call("list")
     assert done.returncode == 0 and "rll-sop" in done.stdout and "79.8" in done.stdout
 
@@ -28,7 +53,7 @@ def test_list_does_not_import_torch():
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_show_prints_the_settings_and_the_net():
+def test_show_prints_the_settings_and_the_net(call):
     assert "base_lr 0.01" in call("show", "rll-sop").stdout
     assert 'type: "DistanceWeightedValidPairLossV12"' in call("show", "rll-sop", "--net", "train").stdout
     assert "stepvalue: 15000" in call("show", "rll-sop", "--net", "solver").stdout
@@ -46,14 +71,20 @@ def test_show_prints_the_settings_and_the_net():
         (["run", "rll-sop", "--device", "abacus"], "--device abacus:"),
         (["run", "rll-sop", "--iterations", "0"], "Invalid value for '--iterations'"),
         (["report", "tests"], "not a run directory"),
+        (["run", "rll-sop", "--set", "margn=1"], "--set margn: rll-sop has no such setting. Nearest: "),
+        (["show", "rll-sop+margin=wide"], "takes a number (now 1.2), not 'wide'"),
+        (["evaluate", "rll-sop", "--model", "no.caffemodel"], "--model no.caffemodel: no such file"),
+        (["evaluate", "rll-sop", "--model", "README.md"], "unknown suffix; models are .caffemodel"),
+        (["evaluate", "rll-sop", "--model", "x.pth", "--protocol", "rll-sopp"], "no recipe 'rll-sopp'"),
+        (["leaderboard", "--runs", "nowhere"], "--runs nowhere: no such folder"),
         (["dance"], "No such command 'dance'"),
     ],
 )
-def test_a_usage_error_is_one_line_and_exit_code_2(args, message):
+def test_a_usage_error_is_one_line_and_exit_code_2(call, args, message):
     done = call(*args)
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_tox_environments_name_is_accepted():
+def test_a_tox_environments_name_is_accepted(call):
     assert call("show", "reproduce-rll-sop").returncode == 0
