@@ -74,10 +74,12 @@ def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[s
     """Why it is no reproduction of the frozen recipe, the plainest reason first."""
     if recipe.derived_from:
         yield f"derived from {recipe.derived_from}"
-    if record["form"] != "full":
-        yield {"embedded": "embedded form", "own": "own pictures"}.get(record["form"], f"form {record['form']}")
     if not record.get("comparable", True):
         yield "run with --fast: not comparable"
+    if record["form"] != "full":
+        yield {"embedded": "embedded form", "own": "own pictures"}.get(record["form"], f"form {record['form']}")
+    if (shared := record.get("replicas")) is not None:
+        yield f"trained by {shared['processes']} processes (--replicas {shared['semantics']}), the recipe by one"
     if lock.read().get(recipe.name) != recipe.fingerprint():
         yield "the recipe is not as locked"
     if record.get("fingerprint") != recipe.fingerprint():
@@ -147,5 +149,5 @@ def show(root: Path) -> None:
     scored = {entry.recipe for entry in counted if entry.how == "evaluate" and entry.verdict and entry.verdict.passed}
     console.print(
         f"{len(trained)} of {len(registry.RECIPES)} recipes reproduced by training, {len(scored)} by a given model's "
-        f"evaluation; {len(others)} runs and evaluations do not count."
+        f"evaluation; not counted: {len(others)}."
     )

@@ -71,7 +71,11 @@ def test_the_best_checkpoint_counts_as_in_the_run_itself(tmp_path):
     [
         ({"form": "embedded"}, "embedded form"),
         ({"form": "own"}, "own pictures"),
-        ({"comparable": False}, "run with --fast: not comparable"),
+        (
+            {"replicas": {"semantics": "caffe", "processes": 4, "sync_bn": False}},
+            "trained by 4 processes (--replicas caffe), the recipe by one",
+        ),
+        ({"comparable": False, "form": "full, fast"}, "run with --fast: not comparable"),
         ({"fingerprint": "0" * 64}, "made with another version of the recipe"),
         ({"data": {"name": "cub"}}, "on cub, the recipe is of sop"),
         ({"status": "running"}, "not finished: running"),
@@ -133,9 +137,6 @@ def test_the_command_line(tmp_path, monkeypatch):
     done = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)])
     assert done.exit_code == 0
     assert "reproduced: 6 of 6 values" in done.output and "embedded form" in done.output
-    assert (
-        "1 of 37 recipes reproduced by training, 0 by a given model's evaluation; 1 runs and evaluations do not"
-        in done.output
-    )
+    assert "1 of 37 recipes reproduced by training, 0 by a given model's evaluation; not counted: 1." in done.output
     done = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path / "nowhere")])
     assert isinstance(done.exception, ValueError) and "no such folder" in str(done.exception)
