@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ports import determinism, images
 from ports.datasets.split import Split
+from ports.images.osm import corners
 
 
 @dataclass
@@ -27,16 +27,12 @@ class Batch:
     indices: list[int]
 
 
-def _corners(split: Split) -> np.ndarray | None:
-    """A split's boxes (x, y, width, height) as x1, y1, x2, y2, both ends included, which pipelines take; None without."""
-    return None if split.boxes is None else np.hstack([split.boxes[:, :2], split.boxes[:, :2] + split.boxes[:, 2:]])
-
-
 class _Images(Dataset):
     """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use."""
 
     def __init__(self, split: Split, pipeline: Any) -> None:
-        self.files, self.pipeline, self.boxes = split.files(), pipeline, _corners(split)
+        self.files, self.pipeline = split.files(), pipeline
+        self.boxes = None if split.boxes is None else corners(split.boxes)
 
     def load(self, index: int, rng: Any = None) -> torch.Tensor:
         box = None if self.boxes is None else self.boxes[index].tolist()

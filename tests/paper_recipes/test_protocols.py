@@ -9,6 +9,7 @@ from paper_recipes.recipe import Evaluation
 from paper_recipes.runner import embedded, evaluate, prepare
 from ports.datasets import glyphs
 from ports.datasets.split import Split
+from ports.images.osm import corners
 
 
 def evaluation(protocol: str, **more) -> Evaluation:
@@ -108,9 +109,7 @@ def test_embedded_boxes_hold_the_ink(tmp_path):
     picture.save(tmp_path / "a.png")
     boxed = embedded.with_boxes(Split(["a.png"], np.array([1]), "a", tmp_path))
     assert boxed.boxes.tolist() == [[6, 4, 9, 5]]  # from 1; corners 6, 4 to 15, 9 both belong to it
-    from paper_recipes.runner.loading import _corners
-
-    assert _corners(boxed).tolist() == [[6, 4, 15, 9]]
+    assert corners(boxed.boxes).tolist() == [[6, 4, 15, 9]]
 
 
 def test_a_protocol_that_the_data_cannot_serve_is_refused():
