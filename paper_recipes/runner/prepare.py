@@ -74,8 +74,10 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
     try:
         splits = datasets.read(recipe.dataset, root, check_counts=not letters)
     except LayoutError as official:  # any other error is about an official folder that is there
-        if not only_folders(root):
-            raise
+        if loose := _loose(root):
+            raise DataError(
+                f"{official} (nor a folder of your own pictures: those are class folders alone, but {loose[0]} lies there)"
+            ) from official
         if (entry := official_entry(recipe.dataset, root)) is not None:
             raise DataError(
                 f"{official} (the folder {entry!r} there is one of the official {recipe.dataset.upper()}'s. To train on "
@@ -119,9 +121,14 @@ def may_be_own(root: Path) -> bool:
 
 
 def only_folders(root: Path) -> bool:
-    """Only folders at the top (files whose names start with a dot aside): no lists, no tables, no archive."""
-    entries = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
-    return bool(entries) and all(entry.is_dir() for entry in entries)
+    """Folders at the top and no list, table, picture or archive beside them."""
+    return not _loose(root) and any(entry.is_dir() for entry in root.iterdir())
+
+
+def _loose(root: Path) -> list[str]:
+    """Files directly in `root`, without those that file managers leave there."""
+    files = sorted(entry.name for entry in root.iterdir() if not entry.is_dir())
+    return [name for name in files if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini")]
 
 
 # Folders of the official layouts, by which a data set is known whose lists are missing.

@@ -152,7 +152,10 @@ def _check(recipe: Recipe, options: Options) -> None:
     if options.data is not None and not options.data.is_dir():
         raise RunError(f"--data {options.data}: no such folder")
     if options.data is not None and options.weights is None and not prepare.may_be_own(options.data):
-        raise RunError(_wants_weights(recipe))  # no own folder: said before an hour of listing files
+        # No own folder: said before an hour of listing files.
+        raise RunError(
+            f"{_wants_weights(recipe)} (only your own pictures need none: class folders and nothing beside them)"
+        )
     if options.weights is not None and not options.weights.is_file():
         raise RunError(f"--weights {options.weights}: no such file")
     if options.device is not None:
