@@ -189,5 +189,10 @@ def joined(semantics: str | None, *, sync_bn: bool = False, device: torch.device
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield Replicas(semantics, dist.get_rank(), world, sync_bn=sync_bn)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        line = str(error).strip().splitlines()[0]
+        raise ReplicaError(f"process {dist.get_rank()}: another process of this run is gone ({line})") from error
     finally:
         dist.destroy_process_group()

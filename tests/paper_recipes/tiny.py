@@ -1,12 +1,15 @@
 """A recipe small enough for tests: three convolutions with the RLL SOP loss, sampler, image pipeline and solver rule.
 
-Run as a script it trains in the folder given, so that a test can kill it: `python tiny.py OUT [--resume] [--workers N]`.
+Run as a script it trains in the folder given, so that a test can kill it: `python tiny.py OUT [--resume] [--workers N]`;
+with torchrun's variables set it is one of several processes, `--replicas caffe|global [--sync-bn]`.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from paper_recipes.nets.parts import bn_scale_relu, concat, conv, inner_product,
 from paper_recipes.recipe import Caffe, Recipe
 from paper_recipes.runner import plan, prepare, train
 from paper_recipes.runner.engine import CaffeEngine
+from paper_recipes.runner.replicas import Replicas, joined
 from ports import determinism, images, samplers
 from ports.datasets.split import Split
 
@@ -65,7 +69,8 @@ def recipe() -> Recipe:
         solver={**sop.caffe.solver, "stepvalue": [4, 8]},
         embedding_blob="embedding",
     )
-    return dataclasses.replace(sop, name="tiny", caffe=caffe, evaluation=dataclasses.replace(sop.evaluation, ks=(1, 2)))
+    evaluation = dataclasses.replace(sop.evaluation, ks=(1, 2), batch_size=3)
+    return dataclasses.replace(sop, name="tiny", caffe=caffe, evaluation=evaluation)
 
 
 def make_data(root: Path) -> prepare.Data:
@@ -87,8 +92,16 @@ def make_data(root: Path) -> prepare.Data:
     return prepare.Data(splits["train"], splits["test"], {"name": "stripes"})
 
 
-def start(out: Path, data: Path, *, resume: bool = False, workers: int = 0, iterations: int = ITERATIONS) -> train.Run:
-    tiny = recipe()
+def start(
+    out: Path,
+    data: Path,
+    *,
+    resume: bool = False,
+    workers: int = 0,
+    iterations: int = ITERATIONS,
+    processes: Replicas | None = None,
+) -> train.Run:
+    tiny, processes = recipe(), processes or Replicas()
     determinism.configure(tiny.seed)
     device = torch.device("cpu")
     scale = plan.Plan(
@@ -103,15 +116,19 @@ def start(out: Path, data: Path, *, resume: bool = False, workers: int = 0, iter
         recipe=tiny,
         plan=scale,
         data=folder,
-        engine=CaffeEngine(tiny.caffe, device=device, seed=tiny.seed),
+        engine=CaffeEngine(tiny.caffe, device=device, seed=tiny.seed, replicas=processes),
         pipeline=images.RllSop(),
         sampler=samplers.ClassEpochSampler(
-            folder.train.labels, ids=2, images=3, seed=determinism.stream(tiny.seed, "sampler")
-        ),
+            folder.train.labels,
+            ids=2 * (processes.world if processes.semantics == "caffe" else 1),
+            images=3,
+            seed=determinism.stream(tiny.seed, "sampler"),
+        ).shard(processes.rank, processes.world),
         out=out,
         seed=tiny.seed,
         device=device,
         workers=workers,
+        replicas=processes,
     )
     out.mkdir(parents=True, exist_ok=True)
     train.train(run, resume=resume, say=lambda line: None)
@@ -124,5 +141,22 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--replicas")
+    parser.add_argument("--sync-bn", action="store_true")
+    parser.add_argument("--end", metavar="RANK:ITERATION:SIGNAL", help="what befalls one of the processes")
     args = parser.parse_args()
-    start(args.out, args.data, resume=args.resume, workers=args.workers)
+    with joined(args.replicas, sync_bn=args.sync_bn, device=torch.device("cpu")) as joined_processes:
+        rank, iteration, number = map(int, (args.end or "-1:0:0").split(":"))
+        if rank == joined_processes.rank:
+            step = CaffeEngine.step
+
+            def last(self, images, labels):
+                if self.solver.iter + 1 == iteration:
+                    os.kill(os.getpid(), signal.Signals(number))
+                return step(self, images, labels)
+
+            CaffeEngine.step = last  # type: ignore[method-assign]
+        try:
+            start(args.out, args.data, resume=args.resume, workers=args.workers, processes=joined_processes)
+        except train.Interrupted as stop:
+            print(f"stopped at {stop.iteration}")
