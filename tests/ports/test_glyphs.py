@@ -156,9 +156,11 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_raw_pixels_do_not_solve_it(lists):
-    """60 unseen classes: recall@1 of raw pixels after the white-border crop is 0.59 (measured), chance is 0.02.
+    """Recall@1 of raw pixels after the white-border crop, 60 unseen classes of 11 to 16 images (Pillow's resize).
 
-    A regression check of the difficulty, with Pillow's resize instead of the exact pipeline: +-0.05 covers that.
+    Measured: 0.42 here, 0.38 to 0.43 over four draws of 60 classes, 0.40 on those of the rll-sop recipe with its exact
+    pipeline. A set of noise gives chance, 0.016; evenly lit letters gave 0.59 to 0.8, next to nothing to learn. The bounds
+    are five times the draws' spread (0.025) away from 0.42: the letters have changed when one is crossed.
     """
     split = lists["test"]
     chosen = np.random.RandomState(0).permutation(np.unique(split.labels))[:60]
@@ -181,7 +183,7 @@ def test_raw_pixels_do_not_solve_it(lists):
     similarity = x @ x.T
     np.fill_diagonal(similarity, -np.inf)
     recall = np.mean(part.labels[similarity.argmax(axis=1)] == part.labels)
-    assert 0.3 < recall < 0.64, recall
+    assert 0.30 < recall < 0.55, recall
 
 
 def test_torch_is_not_imported():

@@ -207,7 +207,34 @@ def test_boxes_of_a_split_become_corners():
         assert np.array_equal(crop_box(image, corner), imcrop(image, box))
 
 
-@pytest.mark.parametrize("box", [[-1, 1, 5, 5], [1, 1, 92, 5], [1, 1, 5, 62], [5, 5, 4, 6], [1.5, 1, 5, 5]])
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ([1, 1, 90, 60], slice(0, 60), slice(0, 90)),
+        # Boxes count from 1. A start of 0 is one pixel over the first edge, which is no pixel: not row 0, nor row -1.
+        ([0, 3, 5, 7], slice(2, 7), slice(0, 5)),
+        ([3, 0, 5, 7], slice(0, 7), slice(2, 5)),
+        ([0, 0, 1, 1], slice(0, 1), slice(0, 1)),
+        # One pixel over the last edge.
+        ([80, 3, 91, 7], slice(2, 7), slice(79, 90)),
+        ([3, 50, 5, 61], slice(49, 60), slice(2, 5)),
+    ],
+)
+def test_osm_box_one_pixel_over_an_edge_ends_there(box, rows, columns):
+    image = np.random.default_rng(9).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    assert np.array_equal(crop_box(image, box), image[rows, columns])
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 0], [91, 1, 91, 5], [1, 61, 5, 61]])
+def test_osm_box_of_no_pixel_is_refused(box):
+    with pytest.raises(ValueError, match="holds no pixel of an image of 90x60"):
+        crop_box(np.zeros((60, 90, 3), np.uint8), box)
+
+
+# Two pixels over an edge, on each side; an end before its start; half a pixel.
+@pytest.mark.parametrize(
+    "box", [[-1, 1, 5, 5], [1, -1, 5, 5], [1, 1, 92, 5], [1, 1, 5, 62], [5, 5, 4, 6], [1.5, 1, 5, 5]]
+)
 def test_osm_box_outside_is_refused(box):
     with pytest.raises(ValueError, match="not a whole-numbered"):
         crop_box(np.zeros((60, 90, 3), np.uint8), box)
