@@ -132,7 +132,7 @@ def test_load_names_the_file_where_the_pipeline_refuses(tmp_path):
     with pytest.raises(ImageError, match="blank") as caught:
         load(path, RllSop())
     assert str(caught.value).startswith(str(path))
-    with pytest.raises(ImageError, match="box.*inside 9x9 pixels") as caught:
+    with pytest.raises(ImageError, match=r"box.*inside 9x9 pixels") as caught:
         load(path, OsmResize(), box=[1, 1, 99, 99])
     assert str(caught.value).startswith(str(path))
     good = write(tmp_path, jpeg(), "good.jpg")
