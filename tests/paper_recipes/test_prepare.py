@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from dataset_makers import MAKERS, SOP_FILES, TRACKS, crypt_zip, make_zip
+from dataset_makers import CARS, MAKERS, SOP_FILES, TRACKS, cars_struct, crypt_zip, make_zip, touch
 from PIL import Image
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 import caffe_compat
 from paper_recipes import registry
@@ -81,6 +82,24 @@ def test_every_data_set_from_its_archives(dataset, tmp_path, small_counts):
     assert call(dataset, *given, "--root", root)[0] == 0  # again: only read
     assert call(dataset, "--root", root, "--check")[0] == 0
     assert before == {p: p.stat().st_mtime_ns for p in root.rglob("*")}
+
+
+def test_cars196_from_its_devkit(tmp_path, small_counts):
+    """The other form that Cars196 is shipped in: three archives, and the test annotations with labels as a loose file."""
+    host = tmp_path / "host"
+    touch(host, ["cars_train/000001.jpg", "cars_train/000003.jpg", "cars_test/000002.jpg", "cars_test/000004.jpg"])
+    (host / "devkit").mkdir()
+    savemat(host / "devkit" / "cars_train_annos.mat", {"annotations": cars_struct([CARS[0], CARS[2]], "fname")})
+    loose = tmp_path / "cars_test_annos_withlabels.mat"
+    savemat(loose, {"annotations": cars_struct([CARS[1], CARS[3]], "fname")})
+    files = [Path(shutil.make_archive(str(tmp_path / part), "gztar", host, part)) for part in os.listdir(host)]
+    given = [part for file in [*files, loose] for part in ("--archive", file)]
+    code, text = call("cars196", *given, "--root", tmp_path / "out")
+    assert code == 0 and "as published" in text
+    train = read("cars196", tmp_path / "out")["train"]
+    assert train.paths == ["cars_train/000001.jpg", "cars_test/000002.jpg"] and train.boxes.shape == (2, 4)
+    code, text = call("cars196", *given[:-2], "--root", tmp_path / "without")
+    assert code == 2 and "cars_test_annos_withlabels.mat" in text
 
 
 @pytest.mark.parametrize("dataset", ["cub", "inshop", "market1501", "mars"])
