@@ -35,15 +35,19 @@ _REFUSED = {"CMYK": "four-colour (CMYK)", "YCbCr": "undecoded YCbCr", "LAB": "La
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used. `path` is the file; the message names it and the reason."""
+    """A picture that cannot be used. `path` is the file; the message names it and the reason.
 
-    def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
+    Out of a worker process of torch's DataLoader it comes with that process's traceback as its message, whose last line is
+    the original one, and with `path` and `reason` None: torch makes it anew from its text alone.
+    """
+
+    def __init__(self, path: object, reason: str | None = None) -> None:
+        super().__init__(path if reason is None else f"{path}: {reason}")
+        self.path = None if reason is None else path
         self.reason = reason
 
-    def __reduce__(self):  # a loader worker sends its error through pickle
-        return (type(self), (self.path, self.reason))
+    def __reduce__(self):  # other pools send their errors through pickle
+        return (type(self), self.args if self.reason is None else (self.path, self.reason))
 
 
 def _check_png(data: bytes, path: object) -> None:

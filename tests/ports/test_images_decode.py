@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ports.images import ImageError, OsmResize, RllSop, decode, load
+from ports.images import (
+    Classification,
+    ImageError,
+    MultiSimilarity,
+    OsmResize,
+    OsmTracklet,
+    RllSop,
+    RllV04,
+    Xbm,
+    decode,
+    load,
+)
 
 SMOOTH = np.stack(np.broadcast_arrays(*np.ogrid[0:60, 0:80], np.full((60, 80), 90)), axis=2).astype(np.uint8)
 
@@ -125,6 +136,39 @@ def test_error_survives_a_worker_process(tmp_path):
         decode(tmp_path / "none.jpg")
     copy = pickle.loads(pickle.dumps(caught.value))
     assert str(copy) == str(caught.value) and copy.path == caught.value.path
+
+
+class Pictures:
+    """A map-style data set of one file that cannot be read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return load(self.path, RllSop())
+
+
+def test_error_of_a_torch_loader_worker_is_ours_and_names_the_file(tmp_path):
+    data = pytest.importorskip("torch.utils.data")
+    path = write(tmp_path, b"<html>404</html>", "text.jpg")
+    with pytest.raises(ImageError) as caught:
+        next(iter(data.DataLoader(Pictures(path), num_workers=1, multiprocessing_context="fork")))
+    last = str(caught.value).rstrip().splitlines()[-1]
+    assert last.endswith(f"ImageError: {path}: not a picture, or a format that Pillow does not know")
+
+
+PIPELINES = [RllSop(), RllV04(), OsmResize(), OsmTracklet(), MultiSimilarity(), Xbm(), Classification()]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (700, 1)])
+def test_pictures_of_one_pixel_or_one_row_pass(pipeline, shape):
+    image = np.random.default_rng(0).integers(0, 200, (*shape, 3), dtype=np.uint8)
+    for out in (pipeline.test(image), pipeline.train(image, np.random.default_rng(1))):
+        assert out.dtype == np.float32 and out.shape in ((3, 224, 224), (3, 227, 227)) and np.isfinite(out).all()
 
 
 def test_load_names_the_file_where_the_pipeline_refuses(tmp_path):

@@ -316,6 +316,22 @@ def test_shards_partition_every_batch(kind):
         assert len(parts[0]) == len(build(kind)) == len(list(build(kind).shard(1, 2)))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sharded_run_goes_on_anywhere_with_another_number_of_processes(kind):
+    """Two processes stop in the middle of an epoch, one or two others go on: together still the one process's batches."""
+    alone = build(kind)
+    whole = [alone.next_batch() for _ in range(9)]
+    two = [build(kind).shard(rank, 2) for rank in range(2)]
+    for k in range(3):
+        assert [i for part in two for i in part.next_batch()] == whole[k]
+    state = json.loads(json.dumps(two[1].state_dict()))
+    one, again = build(kind, seed=8), [build(kind, seed=9).shard(rank, 2) for rank in range(2)]
+    for sampler in (one, *again):
+        sampler.load_state_dict(state)
+    for batch in whole[3:]:
+        assert one.next_batch() == [i for part in again for i in part.next_batch()] == batch
+
+
 def test_errors_name_the_numbers():
     labels = labels_of(RAGGED)
     for make in (ClassEpochSampler, RandomIdentitySampler):
