@@ -7,14 +7,14 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.runner.plan import Plan
 from paper_recipes.runner.replicas import Replicas
 
+NOT_COMPARABLE = "FAST: TF32, autotuned and compiled kernels. Not comparable with any other run; there is no verdict."
+
 
 def banner(recipe: Recipe, scale: Plan, processes: Replicas) -> str:
     """Which recipe at which scale; a line more for what makes the run another one than the recipe says."""
     lines = [_form(recipe, scale.form)]
     if scale.fast:
-        lines.append(
-            "FAST: TF32, autotuned and compiled kernels. Not comparable with any other run; there is no verdict."
-        )
+        lines.append(NOT_COMPARABLE)
     if processes.world > 1:
         lines.append(f"{processes.world} processes, --replicas {processes.semantics}: {batch(scale, processes)}.")
     return "\n".join(lines)

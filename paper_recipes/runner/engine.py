@@ -16,6 +16,7 @@ import caffe_compat
 from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Caffe
 from paper_recipes.runner import weights as weights_file
+from paper_recipes.runner.fast import compiled
 from paper_recipes.runner.replicas import Replicas
 from paper_recipes.runner.replicas_nets import join_solver
 from ports import determinism
@@ -54,7 +55,7 @@ class CaffeEngine:
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         join_solver(self.solver, self.replicas)
         if fast:
-            net.compile()
+            compiled(net)
         self.headline = next(iter(caffe.test_nets))
         self._columns = columns(caffe)
         self.test_net = caffe_compat.load_net(

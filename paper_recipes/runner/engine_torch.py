@@ -12,6 +12,7 @@ from torch import nn
 
 from paper_recipes.recipe import Phase, Torch
 from paper_recipes.runner import networks, replicas_nets
+from paper_recipes.runner.fast import compiled
 from paper_recipes.runner.replicas import ReplicaError, Replicas
 from ports import determinism, losses
 from ports.memory import CrossBatchMemory
@@ -58,10 +59,8 @@ class TorchEngine:
         self.loss.to(device)
         self.replicas.take_root_([*self.net.state_dict().values(), *self.loss.parameters()])
         self._layout = torch.channels_last if fast else torch.preserve_format
-        self._network: Any = self.net
         if fast:
-            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._network = torch.compile(self.net)
+            compiled(self.net)
         self.headline = recipe.embedding
         self.updates = 0
         self.learning_rate = 0.0
@@ -78,7 +77,7 @@ class TorchEngine:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._train_mode()
-        embeddings, labels = self._network(self._on_device(images)), labels.to(self.device).long()
+        embeddings, labels = self.net(self._on_device(images)), labels.to(self.device).long()
         if self.replicas.semantics == "global":
             embeddings, labels = self.replicas.gather(embeddings), self.replicas.gather(labels)
         loss = self.loss(embeddings, labels)

@@ -13,6 +13,7 @@ from golden import published
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import curves, figures, train
+from paper_recipes.runner.banner import NOT_COMPARABLE
 from paper_recipes.runner.describe import network_rows
 from paper_recipes.runner.files import write_atomically
 from paper_recipes.runner.verdict import Verdict, verify
@@ -124,14 +125,16 @@ def _sections(
     pictures: list[str],
 ) -> list[str]:
     parts = [f"# {recipe.title}"]
-    if record["form"] == "embedded":
+    if not record.get("comparable", True):
+        parts.append(f"> {NOT_COMPARABLE}")
+    if record["form"].startswith("embedded"):
         parts.append(
             "> **Embedded form.** The recipe's own code path at small scale on letters that need no download, from seeded "
             "initial weights. It shows that the chain works; it is not a reproduction of the paper's number.  \n"
             f"> The full recipe needs `--data` (the official {recipe.dataset.upper()} folder) and `--weights` "
             f"({recipe.weights})."
         )
-    if record["form"] == "own":
+    if record["form"].startswith("own"):
         parts.append(
             f"> **Own pictures** ({record['data']['name']}), not the official {recipe.dataset.upper()}: published values, where "
             "they are shown, are of that data and no measure of this run."
@@ -204,7 +207,7 @@ def _settings_table(recipe: Recipe, record: dict) -> str:
         ["recipe", f"`{recipe.name}`, fingerprint `{record['fingerprint'][:16]}`"],
         ["source", f"{recipe.source.repository} at `{recipe.source.commit[:10]}`, {recipe.source.folder}"],
         *([name, text] for name, text in network_rows(recipe).items()),
-        ["batch", record["batch"]],
+        ["batch", record["batch"]],  # of several processes, how they share it
         ["iterations", str(record["iterations"])],
         ["images", ", ".join(f"{k} {v}" for k, v in recipe.images.items())],
         ["evaluation", f"{recipe.evaluation.protocol}, ties {recipe.evaluation.ties}"],
