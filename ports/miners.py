@@ -77,12 +77,11 @@ def _weights(x: Tensor, y: Tensor, same: Tensor, cutoff: float) -> Tensor:
 
 def _draw(weight: Tensor, uniform: Tensor) -> Tensor:
     """(N,) column per row by inversion of the row's distribution; `uniform` (N,) in [0, 1)."""
-    cumulative = weight.cumsum(1)
-    target = uniform[:, None] * cumulative[:, -1:]
-    column = torch.searchsorted(cumulative, target, right=True).squeeze(1)
-    # Rounding can point behind the last column that has any weight: take that column then.
-    last = weight.shape[1] - 1 - (weight.flip(1) > 0).int().argmax(1)
-    return torch.minimum(column, last)
+    # In units of 2^-40: sums of integers are exact, and on CUDA the only ones that are deterministic.
+    cumulative = (weight.double() * 2.0**40).long().cumsum(1)
+    total = cumulative[:, -1:]
+    target = torch.minimum((uniform[:, None].double() * total).long(), total - 1)
+    return torch.searchsorted(cumulative, target, right=True).squeeze(1)
 
 
 def distance_weighted_triplets(

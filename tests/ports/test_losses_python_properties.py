@@ -240,6 +240,25 @@ def test_partners_may_be_a_memory(name: str) -> None:
     torch.testing.assert_close(total, value_and_gradient(loss, x, labels)[1], rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.gpu
+@every_loss
+def test_cuda_equals_cpu_under_deterministic_algorithms(name: str, cuda: torch.device, monkeypatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism asks of cuBLAS
+    x, labels = batch()
+    expected = value_and_gradient(make(name), x, labels)
+    triplets_there = tuple(part.to(cuda) for part in triplets(labels)) if "margin" in name else None
+    loss = make(name).to(cuda)
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, again = (value_and_gradient(loss, x.to(cuda), labels.to(cuda), triplets_there) for _ in range(2))
+        if "margin" in name:
+            loss(x.to(cuda), labels.to(cuda))  # drawing the triplets itself is deterministic too
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    torch.testing.assert_close((first[0].cpu(), first[1].cpu()), expected, rtol=1e-10, atol=1e-12)
+
+
 def test_unsupported_arguments_are_refused_by_name() -> None:
     x, labels = batch()
     pairs = (torch.tensor([0]), torch.tensor([1]), torch.tensor([0]), torch.tensor([3]))
