@@ -50,11 +50,30 @@ def with_triplets(loss: Loss) -> Loss:
     return wrapped
 
 
-def with_parameter(loss: Loss, name: str) -> Loss:
-    """Put the last argument in the place of the module's parameter `name` (proxies, boundaries), whatever shape it has there."""
+def with_parameter(loss: Loss, name: str | None = None, *, transposed: bool = False) -> Loss:
+    """Put the last argument in the place of the module's parameter `name` (proxies, boundaries), whatever shape it has there.
+
+    Without a name the module's only parameter. `transposed`: the module holds its proxies as (D, C). Raises TypeError for what
+    has no such parameter.
+    """
     from torch.func import functional_call
 
-    return lambda *arguments: functional_call(loss, {name: arguments[-1]}, arguments[:-1])  # type: ignore[arg-type]
+    names = [n for n, _ in loss.named_parameters()] if hasattr(loss, "named_parameters") else []
+    chosen = name or (names[0] if len(names) == 1 else "")
+    if chosen not in names:
+        wanted = f"parameter {name!r}" if name else "single parameter"
+        raise TypeError(f"{type(loss).__name__} has no {wanted}; it has {', '.join(names) or 'none'}")
+
+    def wrapped(*arguments: Any) -> Any:
+        value = arguments[-1].T if transposed else arguments[-1]
+        return functional_call(loss, {chosen: value}, arguments[:-1])  # type: ignore[arg-type]
+
+    return wrapped
+
+
+def transposed_proxies(loss: Loss) -> Loss:
+    """For a module that holds its proxies as (D, C), such as pytorch-metric-learning's."""
+    return with_parameter(loss, transposed=True)
 
 
 def fitting(loss: Loss, signature: str) -> Loss:
@@ -124,6 +143,7 @@ ADAPTERS: dict[str, Callable[[Loss], Loss]] = {
     "with-scores": with_scores,
     "without-scores": without_scores,
     "with-triplets": with_triplets,
+    "transposed-proxies": transposed_proxies,
     "pair-matrix": pair_matrix,
     "distance-matrix": distance_matrix,
     "labels-first": labels_first,

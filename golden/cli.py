@@ -67,7 +67,7 @@ def list_sets(as_json: bool, pattern: str | None) -> None:
 @click.option(
     "--adapter",
     default=None,
-    help="normalised, with-scores, without-scores, with-triplets, pair-matrix, distance-matrix, labels-first.",
+    help="normalised, with-scores, without-scores, with-triplets, transposed-proxies, pair-matrix, distance-matrix, labels-first.",
 )
 @click.option("--dtype", type=click.Choice(["float64", "float32", "both"]), default="float64", show_default=True)
 @click.option("--device", default="cpu", show_default=True)

@@ -11,7 +11,7 @@ import numpy as np
 from golden.compare import flat
 from golden.evaluate import evaluate
 from golden.references import Reference, reference_for
-from golden.search import Target, search, search_settings
+from golden.search import Target, score, search, search_settings
 from golden.sets import Case, GoldenSet
 
 MATCH = (
@@ -74,6 +74,8 @@ def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: A
         found.lines += _factor(usable)
     reference = reference_for(golden_set.family)
     small = [t for t in usable if len(t.case.arguments[0].array) <= _LARGEST_BATCH]
+    if not any(t.gradient_error >= MATCH or t.loss_error >= MATCH for t in small):
+        small = usable  # only large batches show the difference
     if reference is not None and small:
         _explain(found, reference, golden_set, small, same_gradient)
     elif not same_gradient and not found.lines:
@@ -134,6 +136,9 @@ def _explain(
         told = f" [{_told(effect)}]" if key in best else ""
         found.lines.append(f"  - {reference.words(key)}{told}")
     form = next((n for n, preset in reference.presets.items() if _is_form(preset, best | value_deviations)), "")
+    if not form and found.matched:  # a form may contain what is the set's own setting anyway
+        forms = {n: score(reference, golden_set.params, targets, preset) for n, preset in reference.presets.items()}
+        form = next((n for n, result in forms.items() if result.error < MATCH and result.loss_error < MATCH), "")
     if form:
         found.form = form
         found.lines.append(f"this is {form}")

@@ -117,6 +117,11 @@ class _Scorer:
         return self.known[deviations]
 
 
+def score(reference: Reference, params: dict[str, Any], targets: list[Target], deviations: frozenset[str]) -> Result:
+    """How near the reference with these deviations comes to what the user's loss gave."""
+    return _Scorer(reference, params, targets)(deviations)
+
+
 def _allowed(reference: Reference, deviations: frozenset[str]) -> bool:
     return all(len(deviations & group) <= 1 for group in reference.exclusive)
 

@@ -71,7 +71,7 @@ def margin_loss(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = 
 REFERENCE = Reference(
     margin_loss,
     _DEVIATIONS,
-    {},
+    {"pytorch-metric-learning's MarginLoss": frozenset(("no_epsilon", "normalised_inside"))},
     (frozenset(("count_triplets", "mean", "no_division")), frozenset(("triplet", "one_margin", "beta_plus"))),
     {"margin": (0.1, 0.2, 0.3, 0.5), "beta": (0.5, 1.0, 1.2)},
 )

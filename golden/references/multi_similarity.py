@@ -12,6 +12,7 @@ from golden.references import Deviation, Reference
 
 _DEVIATIONS = (
     Deviation("no_miner", "no pairs are mined: all positives and negatives count", "both"),
+    Deviation("near_positives", "positives with s >= 1 - 1e-5 count too (only the anchor itself is left out)", "both"),
     Deviation("self_pairs", "an anchor counts as its own positive", "both"),
     Deviation("base_1", "the base lambda is 1, not the set's", "both"),
     Deviation("base_half", "the base lambda is 0.5, not the set's", "both"),
@@ -41,7 +42,10 @@ def multi_similarity(arguments: Any, params: dict[str, Any], wrong: frozenset[st
         x = torch.nn.functional.normalize(x)
     s = x @ x.T
     same = labels[:, None] == labels[None, :]
-    positive = same if "self_pairs" in wrong else same & (s.detach() < 1 - 1e-5)
+    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
+    positive = same & (~itself if "near_positives" in wrong else s.detach() < 1 - 1e-5)
+    if "self_pairs" in wrong:
+        positive = same
     negative = ~same
     kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
     if "no_miner" not in wrong:
@@ -68,12 +72,13 @@ REFERENCE = Reference(
     _DEVIATIONS,
     {
         "pytorch-metric-learning's default (no miner, normalised)": frozenset(
-            ("no_miner", "normalised_inside", "beta_50", "base_half")
+            ("no_miner", "near_positives", "normalised_inside", "beta_50", "base_half")
         ),
-        "the same without normalisation": frozenset(("no_miner", "beta_50", "base_half")),
+        "the same without normalisation": frozenset(("no_miner", "near_positives", "beta_50", "base_half")),
     },
     (
         frozenset(("base_1", "base_half")),
+        frozenset(("near_positives", "self_pairs")),
         frozenset(("beta_50", "beta_40")),
         frozenset(("mean_over_kept", "sum_over_anchors")),
     ),

@@ -12,6 +12,11 @@ from golden.references import Deviation, Reference
 _DEVIATIONS = (
     Deviation("normalised_inside", "embeddings are L2-normalised inside the loss", "both"),
     Deviation("raw_proxies", "the proxies are not normalised", "both"),
+    Deviation(
+        "proxies_twice",
+        "the proxies are normalised twice: a zero row's gradient is divided by 1e-24, not 1e-12",
+        "both",
+    ),
     Deviation("multiplied", "logits are multiplied by the temperature, not divided", "both"),
     Deviation("sum", "the cross entropy is summed over the batch, not averaged", "both"),
     Deviation("squared_distances", "logits are negative squared distances, not cosines", "both"),
@@ -30,6 +35,8 @@ def norm_softmax(arguments: Any, params: dict[str, Any], wrong: frozenset[str] =
     if "proxies_detached" in wrong:
         proxies = proxies.detach() + 0 * proxies  # a gradient of zero, so that it can be compared
     w = proxies if "raw_proxies" in wrong else normalize(proxies)
+    if "proxies_twice" in wrong:
+        w = normalize(w)
     if "normalised_inside" in wrong:
         x = normalize(x)
     cosines = x @ w.T
@@ -49,7 +56,7 @@ def norm_softmax(arguments: Any, params: dict[str, Any], wrong: frozenset[str] =
 REFERENCE = Reference(
     norm_softmax,
     _DEVIATIONS,
-    {"pytorch-metric-learning's NormalizedSoftmaxLoss": frozenset(("normalised_inside",))},
-    (frozenset(("raw_proxies", "squared_distances")),),
+    {"pytorch-metric-learning's NormalizedSoftmaxLoss": frozenset(("normalised_inside", "proxies_twice"))},
+    (frozenset(("raw_proxies", "squared_distances")), frozenset(("raw_proxies", "proxies_twice"))),
     {"temperature": (0.05, 0.1, 0.07, 1 / 16, 1 / 30, 1 / 32, 1 / 64, 1.0)},
 )

@@ -159,6 +159,10 @@ def test_triplets_and_proxies_reach_modules_and_functions():
     assert quick(lambda x, y, t: MarginLoss()(x, y, t), "margin", adapter=with_triplets).passed
     report = quick(NormSoftmaxLoss(100, 2), "normsoftmax", adapter=lambda loss: with_parameter(loss, "weight"))
     assert report.passed
+    with pytest.raises(TypeError, match="has no parameter 'proxy'; it has weight"):
+        with_parameter(NormSoftmaxLoss(100, 2), "proxy")
+    with pytest.raises(TypeError, match="has no single parameter; it has none"):
+        with_parameter(MarginLoss())
 
 
 def test_a_module_whose_proxies_are_not_trained_is_told():

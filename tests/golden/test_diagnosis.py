@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import golden
-from golden.adapters import fitting
+from golden.adapters import fitting, transposed_proxies
 from golden.mutants import wrong_port
 from golden.references import reference_for
 from golden.sets import load_set
@@ -156,9 +156,27 @@ def test_todays_torch_in_the_margin_loss_is_named():
 def test_normalising_inside_is_named():
     diagnosis = found(adapted(NormSoftmaxLoss(100, 2, variant="paper"), "normsoftmax"), "normsoftmax")
     assert diagnosis.deviations == ("normalised_inside",)
-    assert diagnosis.form == "pytorch-metric-learning's NormalizedSoftmaxLoss"
     loss = adapted(NormSoftmaxLoss(100, 2, temperature=0.1), "normsoftmax")
     assert found(loss, "normsoftmax").settings == {"temperature": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "form", "deviations"),
+    [
+        (lambda p: p.MultiSimilarityLoss(), "ms", "default (no miner, normalised)",
+         {"no_miner", "near_positives", "beta_50", "normalised_inside"}),
+        (lambda p: p.MultiSimilarityLoss(), "ms-paper", "default (no miner, normalised)",
+         {"no_miner", "near_positives", "base_half", "normalised_inside"}),
+        (lambda p: fitting(p.MarginLoss(), load_set("margin").signature), "margin", "MarginLoss", {"no_epsilon", "normalised_inside"}),
+        (lambda p: transposed_proxies(p.NormalizedSoftmaxLoss(100, 64)), "normsoftmax", "NormalizedSoftmaxLoss",
+         {"normalised_inside", "proxies_twice"}),
+    ],
+)  # fmt: skip
+def test_the_librarys_other_losses_are_named(build, name, form, deviations):
+    """Measured here by the search itself; that the found form is right is the error left, rounding."""
+    diagnosis = found(build(pytest.importorskip("pytorch_metric_learning.losses")), name)
+    assert diagnosis.matched and diagnosis.error < 1e-12 and set(diagnosis.deviations) == deviations
+    assert diagnosis.form == f"pytorch-metric-learning's {form}"
 
 
 def test_settings_must_explain_the_loss_before_deviations_are_tried():
