@@ -22,7 +22,10 @@ CUBLAS_WORKSPACES = (":4096:8", ":16:8")
 
 
 def stream(seed: int, purpose: Purpose, *counter: int) -> np.random.Generator:
-    """The random stream of one purpose (and one counter, such as iteration and position): PCG64 on a SeedSequence."""
+    """The random stream of one purpose (and one counter, such as iteration and position): PCG64 on a SeedSequence.
+
+    Counters that differ only by zeros at their end are the same to a SeedSequence: (5,) and (5, 0).
+    """
     return np.random.default_rng([seed, _PURPOSES[purpose], *counter])
 
 

@@ -48,7 +48,7 @@ def test_twice_is_the_same(reference_run, data, tmp_path):
     same(reference_run, tmp_path)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 4])
 def test_workers_do_not_matter(reference_run, data, tmp_path, workers):
     tiny.start(tmp_path, data, workers=workers)
     same(reference_run, tmp_path)
@@ -68,27 +68,29 @@ def test_killed_and_resumed_is_the_same(reference_run, data, tmp_path, stop):
     same(reference_run, out)
 
 
-def test_killed_while_writing_a_checkpoint(reference_run, data, tmp_path, monkeypatch):
-    """A write that never reached its rename leaves a temporary file, which resume does not take for a checkpoint."""
-
-    class Killed(BaseException):
-        pass
-
-    def half(tensors, path, metadata):
-        Path(path).write_bytes(b"half a checkpoint")
-        raise Killed
-
-    real = checkpoint.save_file
-    calls = []
-
-    def third_fails(tensors, path, metadata):
-        calls.append(path)
-        (half if len(calls) == 3 else real)(tensors, path, metadata=metadata)
-
-    monkeypatch.setattr(checkpoint, "save_file", third_fails)
-    with pytest.raises(Killed):
-        tiny.start(tmp_path, data)
-    monkeypatch.setattr(checkpoint, "save_file", real)
+def test_killed_while_writing_a_checkpoint(reference_run, data, tmp_path):
+    """SIGKILL with half of the third checkpoint written: resume takes the second one, and sweeps the rest away."""
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+import tiny
+from paper_recipes.runner import checkpoint
+real, calls = checkpoint.save_file, []
+def third_is_cut(tensors, path, metadata):
+    calls.append(path)
+    real(tensors, path, metadata=metadata)
+    if len(calls) == 3:
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save_file = third_is_cut
+tiny.start(Path({str(tmp_path)!r}), Path({str(data)!r}))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, timeout=240)
+    assert ended.returncode == -signal.SIGKILL
+    names = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+    assert sorted(names)[1:] == ["iteration_000003.safetensors", "iteration_000006.safetensors"]
+    assert sorted(names)[0].startswith(".iteration_000009.safetensors.")
     tiny.start(tmp_path, data, resume=True)
     same(reference_run, tmp_path)
 
