@@ -5,6 +5,7 @@ A release's NMI is reported, never held to a published one: the clusters are a l
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,16 +50,23 @@ def rules(recipe: Recipe) -> Rules:
     return RULES.get(recipe.source.repository, OTHERS)
 
 
+def check(recipe: Recipe) -> None:
+    """Raises ValueError for re-identification, which is not scored so, ImportError without scikit-learn."""
+    if recipe.evaluation.protocol == "reid":
+        raise ValueError(f"--clustering: {recipe.name} is scored by CMC and mAP; nobody clusters persons")
+    if importlib.util.find_spec("sklearn") is None:
+        raise ImportError("k-means needs scikit-learn: pip install 'dml-ports[cluster]'")
+
+
 def score(
     recipe: Recipe, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, data: Data
 ) -> dict[str, dict[str, Any]]:
     """Embedding -> {"NMI", "F1" in percent, "purity", "rand_index", exact pair counts "tp", "fp", "fn", "tn"}.
 
-    Queries and gallery are clustered together. Rows are normalised first; the seed of k-means is the recipe's. Raises
-    ValueError for re-identification, which is not scored so, ImportError without scikit-learn.
+    Queries and gallery are clustered together. Rows are normalised first; the seed of k-means is the recipe's. Raises as
+    `check` does.
     """
-    if recipe.evaluation.protocol == "reid":
-        raise ValueError(f"--clustering: {recipe.name} is scored by CMC and mAP; nobody clusters persons")
+    check(recipe)
     rule = rules(recipe)
     labels = data.test.labels if data.gallery is None else np.concatenate([data.test.labels, data.gallery.labels])
     classes = len(np.unique(labels))

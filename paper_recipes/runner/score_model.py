@@ -42,6 +42,8 @@ def score_model(recipe: Recipe, options: Options) -> int:
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     judged = options.protocol is None
     trained, recipe = recipe, replace(recipe, evaluation=_evaluation(recipe, options.protocol))
+    if options.clustering:
+        clustering.check(recipe)
     if options.data is None:
         scale = plan.embedded(recipe, smoke=options.smoke)
         data = prepare.open_embedded(recipe, scale, recipe.seed)
