@@ -80,8 +80,8 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
             ) from official
         if (entry := official_entry(recipe.dataset, root)) is not None:
             raise DataError(
-                f"{official} (the folder {entry!r} there is one of the official {recipe.dataset.upper()}'s. To train on "
-                "these pictures as your own, divide the class folders into train/ and test/)"
+                f"{official} (but the folder {entry!r} is named as those of the official {recipe.dataset.upper()} are; to train "
+                "on such folders as your own classes, divide them into train/ and test/)"
             ) from official
         return _open_own(recipe, root, official)
     train, test, gallery = splits["train"], splits.get("test", splits.get("query")), splits.get("gallery")
