@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,18 @@ import torch
 
 from paper_recipes import registry
 from paper_recipes.recipe import Evaluation, Recipe
-from paper_recipes.runner import clustering, describe, evaluate, models, plan, prepare, saved, verdict
+from paper_recipes.runner import (
+    clustering,
+    describe,
+    evaluate,
+    models,
+    plan,
+    prepare,
+    replicas,
+    saved,
+    sharded,
+    verdict,
+)
 from paper_recipes.runner.files import sha256, write_json
 from paper_recipes.runner.run import make_engine, make_pipeline
 from ports import determinism
@@ -36,35 +48,39 @@ class Options:
 
 
 def score_model(recipe: Recipe, options: Options) -> int:
-    """Exit code: 0 done, 1 the published values are not met (official data and the paper's own protocol only)."""
+    """Exit code: 0 done, 1 the published values are not met (official data and the paper's own protocol only).
+
+    Several processes under torchrun share images and queries; the root says and writes what comes of it.
+    """
     models.check(recipe, options.model)
     determinism.configure(recipe.seed, threads=options.threads)
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = replicas.device_for(options.device)
+    with replicas.joined("global" if replicas.launched() > 1 else None, device=device) as processes:
+        return _score(recipe, options, device, processes)
+
+
+def _score(recipe: Recipe, options: Options, device: torch.device, processes: replicas.Replicas) -> int:
+    say = click.echo if processes.root else _quiet
     judged = options.protocol is None
     trained, recipe = recipe, replace(recipe, evaluation=_evaluation(recipe, options.protocol))
     if options.clustering:
         clustering.check(recipe)
-    if options.data is None:
-        scale = plan.embedded(recipe, smoke=options.smoke)
-        data = prepare.open_embedded(recipe, scale, recipe.seed)
-        judged = False
-    else:
-        scale, data = plan.full(recipe), prepare.open_folder(recipe, options.data)
-        judged = judged and not data.own
-    click.echo(
-        f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}"
-    )
+    scale, data = processes.agree(_open(recipe, options) if processes.root else None)
+    judged = judged and options.data is not None and not data.own
+    say(f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}")
     if options.model.is_dir():
-        queries, gallery, origin = _saved(options.model, trained, data)
+        queries, gallery, origin = _saved(options.model, trained, data, say)
     else:
-        queries, gallery, origin = _computed(options, scale, data, recipe, trained, device)
+        queries, gallery, origin = _computed(options, scale, data, recipe, trained, device, processes)
     scored = queries, gallery
     if recipe.evaluation.rule == "ret_metric_recall" != trained.evaluation.rule:
         # The rule takes the query for its own nearest item, which holds for rows of one length alone: its networks end in
         # a normalisation, this recipe's may not.
-        click.echo("rows are normalised first, as the networks of these rules do")
+        say("rows are normalised first, as the networks of these rules do")
         scored = _unit(queries), None if gallery is None else _unit(gallery)
-    scores = evaluate.score(*scored, data, recipe.evaluation)
+    scores = evaluate.score(*scored, data, recipe.evaluation, recall=sharded.recall(processes))
+    if not processes.root:
+        return 0
     clusters = clustering.score(recipe, queries, gallery, data) if options.clustering else None
     out = options.out or Path("runs") / f"{recipe.name}-evaluate-{options.model.stem}".replace("/", "_")
     if not options.model.is_dir():
@@ -99,16 +115,33 @@ def score_model(recipe: Recipe, options: Options) -> int:
     return 0 if result.passed else 1
 
 
-def _saved(folder: Path, trained: Recipe, data: prepare.Data) -> Found:
+def _open(recipe: Recipe, options: Options) -> tuple[plan.Plan, prepare.Data]:
+    if options.data is not None:
+        return plan.full(recipe), prepare.open_folder(recipe, options.data)
+    scale = plan.embedded(recipe, smoke=options.smoke)
+    return scale, prepare.open_embedded(recipe, scale, recipe.seed)
+
+
+def _quiet(line: str) -> None:
+    """Of several processes, only the root speaks."""
+
+
+def _saved(folder: Path, trained: Recipe, data: prepare.Data, say: Callable[[str], None]) -> Found:
     """Embeddings that an earlier call saved, and the model that it says they are of."""
     queries, gallery, facts = saved.load(folder, trained, data)
     origin = {key: facts[key] for key in ("model", "sha256", "loaded")}
-    click.echo(f"embeddings saved in {folder}, of {Path(origin['model']).name} (sha256 {origin['sha256'][:16]})")
+    say(f"embeddings saved in {folder}, of {Path(origin['model']).name} (sha256 {origin['sha256'][:16]})")
     return queries, gallery, origin
 
 
 def _computed(
-    options: Options, scale: plan.Plan, data: prepare.Data, recipe: Recipe, trained: Recipe, device: torch.device
+    options: Options,
+    scale: plan.Plan,
+    data: prepare.Data,
+    recipe: Recipe,
+    trained: Recipe,
+    device: torch.device,
+    processes: replicas.Replicas,
 ) -> Found:
     """Embeddings of the test images by the model file."""
     if options.model.suffix == ".onnx":
@@ -116,10 +149,11 @@ def _computed(
     else:
         engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
         line = models.load(engine, trained, options.model)
-    click.echo(line)
+    if processes.root:
+        click.echo(line)
     engine.begin_embedding()
-    queries, gallery = evaluate.embed_data(
-        engine, data, make_pipeline(recipe),
+    queries, gallery = sharded.embed_data(
+        processes, engine, data, make_pipeline(recipe),
         batch_size=recipe.evaluation.batch_size, device=device, workers=options.workers,
     )  # fmt: skip
     return queries, gallery, {"model": str(options.model), "sha256": sha256(options.model), "loaded": line}
