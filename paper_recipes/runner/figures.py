@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,10 @@ def recall_over_k(path: Path, curves: list[tuple[str, list[tuple[int, float]], b
     """Recall@K of several runs, K on a logarithmic axis; (label, points, dashed) each."""
     fig, axes = _several(curves)
     axes.set(xscale="log", xlabel="K", ylabel="recall@K [%]", title="Runs and published values")
-    ticks = sorted({k for _, points, _ in curves for k, _ in points})
+    ticks: list[int] = []
+    for k in sorted({k for _, points, _ in curves for k, _ in points}):
+        if not ticks or k > 1.15 * ticks[-1]:  # 30 and 32 would be written over each other
+            ticks.append(k)
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
     _save(fig, path)
@@ -127,7 +131,7 @@ def _several(curves: list[tuple[str, list[tuple[int, float]], bool]]) -> tuple[A
     fig, axes = plt.subplots(figsize=(7, 4 + 0.18 * len(curves)), layout="constrained")
     colours: dict[str, str] = {}
     for index, (label, points, dashed) in enumerate(curves):
-        what = label.split(" (")[0]
+        what = re.sub(r"\+\S*", "", label.split(" (")[0])  # a derived recipe belongs to its parent's values
         colour = colours.get(what, f"C{index % 10}") if dashed else f"C{index % 10}"
         colours.setdefault(what, colour)
         style: dict[str, Any] = {"linestyle": "--", "markerfacecolor": "none"} if dashed else {}
