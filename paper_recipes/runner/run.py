@@ -102,7 +102,7 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
     except Interrupted as stop:
         fields["status"] = f"stopped by the user at iteration {stop.iteration}"
         write_json(out / "run.json", fields)
-        click.echo(f"stopped; go on with: python -m paper_recipes run {recipe.name} --resume --out {out}")
+        click.echo(f"stopped; go on with: {again(recipe, options, processes, out)}")
         return 130
     evaluations = train.read(out, "evaluations")
     result = verdict.verify(recipe, evaluations) if form == "full" else None
@@ -117,6 +117,20 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
     click.echo(_summary(evaluations, engine.headline))
     click.echo(what)
     return 0 if result is None or result.passed else 1
+
+
+def again(recipe: Recipe, options: Options, processes: replicas.Replicas, out: Path) -> str:
+    """The command that resumes, as far as it decides what may be joined."""
+    several = processes.world > 1
+    words = [
+        f"torchrun --nproc-per-node {processes.world}" if several else "python",
+        "-m paper_recipes run",
+        recipe.name,
+    ]
+    words += [f"--replicas {processes.semantics}"] if several else []
+    words += ["--sync-bn"] if processes.sync_bn else []
+    words += [] if options.strict else ["--fast"]
+    return " ".join([*words, f"--resume --out {out}"])
 
 
 def _open(recipe: Recipe, options: Options, seed: int, processes: replicas.Replicas) -> tuple[plan.Plan, prepare.Data]:

@@ -335,3 +335,14 @@ def test_torchrun_ends_all_when_one_process_fails(data, tmp_path):
     assert ended.returncode == 1 and "exitcode  : -9" in ended.stderr, ended.stderr
     assert time.time() - started < 120  # not the hour that a lost message would be waited for
     assert len(train.read(tmp_path, "steps")) == 3
+
+
+def test_the_command_that_resumes():
+    recipe = registry.get("rll-cub")
+    assert run.again(recipe, run.Options(), replicas.Replicas(), Path("x")) == (
+        "python -m paper_recipes run rll-cub --resume --out x"
+    )
+    processes = replicas.Replicas("global", 0, 4, sync_bn=True)
+    assert run.again(recipe, run.Options(strict=False), processes, Path("x")) == (
+        "torchrun --nproc-per-node 4 -m paper_recipes run rll-cub --replicas global --sync-bn --fast --resume --out x"
+    )
