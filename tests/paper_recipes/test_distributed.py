@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner import checkpoint, evaluate, plan, prepare, replicas, run, train
+from paper_recipes.runner import checkpoint, evaluate, plan, prepare, replicas, run, sharded, train
 from ports.datasets.split import Split
+from ports.metrics.retrieval import recall_at_k
 
 sys.path.insert(0, str(Path(__file__).parent))
 import replica_steps as steps
@@ -29,7 +30,7 @@ import tiny
 TOLERANCE = 1e-10
 
 
-def launch(script: Path, *args: str, world: int = 2) -> list[subprocess.Popen]:
+def launch(script: Path | str, *args: str, world: int = 2) -> list[subprocess.Popen]:
     """Processes with the variables that torchrun sets."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -261,6 +262,44 @@ def test_a_run_goes_on_only_with_its_own_processes(parallel_run, data, tmp_path)
     shutil.copytree(out, tmp_path / "copy")
     with pytest.raises(train.RunError, match=rf"its replicas is .*{name}.*this run's is None"):
         tiny.start(tmp_path / "copy", data, resume=True)
+
+
+@pytest.mark.slow  # two processes through the released net
+def test_evaluate_writes_the_same_bytes(tmp_path):
+    """`evaluate` of one process and of two: embeddings, hit counts, everything."""
+    recipe = registry.get("rll-sop")
+    engine = tiny.CaffeEngine(recipe.the_caffe(), device=torch.device("cpu"), seed=1)
+    engine.step(60 * torch.randn(6, 3, 227, 227, generator=torch.Generator().manual_seed(1)), torch.arange(6.0) // 2)
+    state = {"iteration": 1, "sampler": {}, "fingerprint": recipe.fingerprint(), "seed": 1, "form": "embedded"}
+    model = tmp_path / "model.safetensors"
+    checkpoint.save(model, checkpoint.Checkpoint(engine.tensors(), state))
+    for world in (1, 2):
+        arguments = ["evaluate", "rll-sop", "--smoke", "--model", str(model), "--out", str(tmp_path / str(world))]
+        ends = finish(launch("-m", "paper_recipes", *arguments, world=world))
+        assert [code for code, *_ in ends] == [0] * world, ends
+    names = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert "scores.json" in names and names == sorted(path.name for path in (tmp_path / "2").iterdir())
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("world", [2, 3, 11])
+def test_recall_in_any_parts_counts_the_same(world):
+    """More processes than queries, ties, zero rows: the counts of the shares add up to those of the whole."""
+    rng = np.random.default_rng(world)
+    embeddings, labels = rng.integers(-1, 2, (9, 3)).astype(np.float32), rng.integers(0, 3, 9)
+    shares: list[list[float]] = []
+
+    class One(replicas.Replicas):
+        def add(self, values):
+            shares.append(list(values))
+            return list(values)
+
+    for rank in range(world):
+        sharded.recall(One("global", rank, world))(embeddings, labels, [1, 2, 4])
+    whole = recall_at_k(embeddings, labels, [1, 2, 4])
+    assert [sum(column) for column in zip(*shares, strict=True)] == list(whole.hits.values())
+    assert len(shares) == world
 
 
 # -- what is refused
