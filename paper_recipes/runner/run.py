@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +121,16 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
 
 
 def again(recipe: Recipe, options: Options, processes: replicas.Replicas, out: Path) -> str:
-    """The command that resumes, as far as it decides what may be joined."""
-    several = processes.world > 1
-    words = [
-        f"torchrun --nproc-per-node {processes.world}" if several else "python",
-        "-m paper_recipes run",
-        recipe.name,
-    ]
-    words += [f"--replicas {processes.semantics}"] if several else []
-    words += ["--sync-bn"] if processes.sync_bn else []
-    words += [] if options.strict else ["--fast"]
-    return " ".join([*words, f"--resume --out {out}"])
+    """The command that resumes: what was given, once more."""
+    launcher = f"torchrun --nproc-per-node {processes.world}" if processes.world > 1 else "python"
+    words = [launcher, "-m paper_recipes run", recipe.name]
+    given = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) != f.default}
+    words += ["--fast"] if given.pop("strict", True) is False else []
+    for name, value in given.items():
+        if name not in ("out", "resume"):
+            option = "--" + name.replace("_", "-")
+            words.append(option if value is True else f"{option} {shlex.quote(str(value))}")
+    return " ".join([*words, f"--resume --out {shlex.quote(str(out))}"])
 
 
 def _open(recipe: Recipe, options: Options, seed: int, processes: replicas.Replicas) -> tuple[plan.Plan, prepare.Data]:

@@ -381,7 +381,12 @@ def test_the_command_that_resumes():
     assert run.again(recipe, run.Options(), replicas.Replicas(), Path("x")) == (
         "python -m paper_recipes run rll-cub --resume --out x"
     )
+    given = run.Options(data=Path("my folder"), seed=0, resume=True)
+    assert run.again(recipe, given, replicas.Replicas(), Path("x")) == (
+        "python -m paper_recipes run rll-cub --data 'my folder' --seed 0 --resume --out x"
+    )
     processes = replicas.Replicas("global", 0, 4, sync_bn=True)
-    assert run.again(recipe, run.Options(strict=False), processes, Path("x")) == (
-        "torchrun --nproc-per-node 4 -m paper_recipes run rll-cub --replicas global --sync-bn --fast --resume --out x"
+    options = run.Options(strict=False, replicas="global", sync_bn=True)
+    assert run.again(recipe, options, processes, Path("x")) == (
+        "torchrun --nproc-per-node 4 -m paper_recipes run rll-cub --fast --replicas global --sync-bn --resume --out x"
     )
