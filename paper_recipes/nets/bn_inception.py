@@ -6,6 +6,8 @@ average pooling inside the modules except 5b (max), stride-2 modules 3c and 4e p
 
 from __future__ import annotations
 
+from functools import cache
+
 from paper_recipes.nets.parts import Layer, bn_scale_relu, concat, conv_block, inner_product, pool
 
 # name: (1x1, 3x3 reduce, 3x3, double3x3 reduce, double3x3 (both), pooling kind, pooling projection).
@@ -24,16 +26,18 @@ MODULES: dict[str, tuple[int | None, int, int, int, int, str, int | None]] = {
 }
 
 
-def stem(data: str = "data") -> tuple[list[Layer], str]:
+@cache  # nets share the layers: nobody changes a frozen description
+def stem(data: str = "data") -> tuple[tuple[Layer, ...], str]:
     """conv1 to pool2: (N, 3, H, W) -> (N, 192, H/8, W/8), and the name of the output blob."""
     conv1, x = conv_block("conv1/7x7_s2", data, 64, 7, stride=2, pad=3)
     pool1 = pool("pool1/3x3_s2", x, "MAX", 3, 2)
     reduce, x = conv_block("conv2/3x3_reduce", "pool1/3x3_s2", 64, 1)
     conv2, x = conv_block("conv2/3x3", x, 192, 3, pad=1)
-    return [*conv1, pool1, *reduce, *conv2, pool("pool2/3x3_s2", x, "MAX", 3, 2)], "pool2/3x3_s2"
+    return (*conv1, pool1, *reduce, *conv2, pool("pool2/3x3_s2", x, "MAX", 3, 2)), "pool2/3x3_s2"
 
 
-def module(name: str, bottom: str) -> tuple[list[Layer], str]:
+@cache
+def module(name: str, bottom: str) -> tuple[tuple[Layer, ...], str]:
     """One inception module of MODULES and the name of its output blob."""
     ones, reduce3, out3, reduce33, out33, kind, proj = MODULES[name]
     stride = 2 if ones is None else 1
@@ -60,17 +64,18 @@ def module(name: str, bottom: str) -> tuple[list[Layer], str]:
         layers.extend(block)
         branches.append(x)
     layers.append(concat(f"{name}/output", branches))
-    return layers, f"{name}/output"
+    return tuple(layers), f"{name}/output"
 
 
 def trunk(after: dict[str, list[Layer]] | None = None, last: str = "inception_5b") -> list[Layer]:
     """The trunk up to and with module `last`; `after` maps a module's name to layers that the authors' file has right
     behind it.
     """
-    layers, x = stem()
+    first, x = stem()
+    layers = [*first]
     for name in MODULES:
         block, x = module(name, x)
-        layers += block + (after or {}).get(name, [])
+        layers += [*block, *(after or {}).get(name, [])]
         if name == last:
             break
     return layers
