@@ -10,36 +10,28 @@ from typing import Any
 
 import torch
 
-from paper_recipes.registry import get
-from paper_recipes.runner import loading, plan, prepare
+from benchmarks._main_job import main_job, wait
+from paper_recipes.runner import loading, prepare
 from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.run import make_engine, make_pipeline, make_sampler
-from ports import determinism
+from paper_recipes.runner.run import make_pipeline
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    recipe = get("rll-sop")
-    determinism.configure(recipe.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scale = plan.embedded(recipe, full_batch=device.type == "cuda", smoke=quick)
-    data = prepare.open_embedded(recipe, scale, recipe.seed)
-    engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed, weights=None)
+    job = main_job(quick)
+    engine, device = job.engine, job.device
     steps = 2 if quick else 6
-    sampler = make_sampler(scale, data, recipe.seed)
-    batches = loading.train_batches(
-        data.train, sampler, make_pipeline(recipe), seed=recipe.seed, first=0, last=steps + 1, device=device, workers=0
-    )
+    batches = job.batches(steps + 1)
     parts: dict[str, list[float]] = {name: [] for name in ("loading", "forward", "backward", "update", "step")}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         result = work()
-        _wait(device)
+        wait(device)
         parts[name].append(time.perf_counter() - start)
         return result
 
-    size = scale.sampler.batch_size
+    size = job.scale.sampler.batch_size
     for _ in range(steps + 1):
         batch = timed("loading", lambda: next(batches))
         net, solver = engine.solver.net, engine.solver
@@ -58,7 +50,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
         rows.append(
             {"name": f"step of {size} images: {name}", "ours": median, "unit": "s", "note": f"{share:.0%} of the step"}
         )
-    rows.append(_extraction(engine, data, recipe, device, 8 if quick else 192))
+    rows.append(_extraction(engine, job.data, job.recipe, device, 8 if quick else 192))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows.append({"name": "peak resident memory", "ours": peak, "unit": "GiB", "note": "whole process"})
     if device.type == "cuda":
@@ -78,11 +70,6 @@ def _extraction(
         some = split.subset(range(min(8, len(split)))) if warm else split
         for images in loading.test_batches(some, make_pipeline(recipe), batch_size=size, device=device):
             engine.embed(images)
-        _wait(device)
+        wait(device)
         seconds = time.perf_counter() - start
     return {"name": "feature extraction", "ours": len(split) / seconds, "unit": "images/s", "note": f"batch {size}"}
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()

@@ -19,9 +19,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from paper_recipes.registry import get
-from paper_recipes.runner import loading, plan, prepare
-from paper_recipes.runner.run import make_engine, make_pipeline, make_sampler
+from benchmarks._main_job import main_job, wait
 from ports import determinism
 from ports.backbones.bn_inception import BNInception
 from ports.images.rll import CAFFE_MEAN
@@ -61,16 +59,11 @@ def peer_image(path: Path, rng: np.random.Generator) -> torch.Tensor:
 
 
 def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
-    _wait(device)
+    wait(device)
     start = time.perf_counter()
     work()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def gflop(step: Callable[[], Any]) -> float:
@@ -95,7 +88,7 @@ def profile(step: Callable[[], Any], device: torch.device, count: int = 8) -> li
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profiled:
         step()
-        _wait(device)
+        wait(device)
     attribute = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     events = sorted(profiled.key_averages(), key=lambda e: -getattr(e, attribute))
     total = sum(getattr(e, attribute) for e in events)
@@ -111,17 +104,10 @@ def profile(step: Callable[[], Any], device: torch.device, count: int = 8) -> li
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    recipe = get("rll-sop")
-    determinism.configure(recipe.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scale = plan.embedded(recipe, full_batch=device.type == "cuda", smoke=quick)
-    data = prepare.open_embedded(recipe, scale, recipe.seed)
-    engine, peer = make_engine(recipe, scale, data, device=device, seed=recipe.seed), Peer(device)
-    rounds, size = (2 if quick else 8), scale.sampler.batch_size
-    batches = loading.train_batches(
-        data.train, make_sampler(scale, data, recipe.seed), make_pipeline(recipe),
-        seed=recipe.seed, first=0, last=10_000, device=device, workers=0,
-    )  # fmt: skip
+    job = main_job(quick)
+    device, data, engine, peer = job.device, job.data, job.engine, Peer(job.device)
+    rounds, size = (2 if quick else 8), job.scale.sampler.batch_size
+    batches = job.batches(10_000)
     last = next(batches)
     rng = np.random.default_rng(0)
 
@@ -171,7 +157,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
         }
     )
     if device.type == "cuda":
-        rows.append(_determinism(ours_step, size, rounds, device, recipe.seed))
+        rows.append(_determinism(ours_step, size, rounds, device, job.recipe.seed))
     return rows + profile(ours_step, device)
 
 
