@@ -43,6 +43,7 @@ _CHOICES = {
     "trains": ("all", "head"),
     "protocol": ("self", "query-gallery", "reid"),
     "ties": ("matlab", "optimistic"),
+    "multi_query": ("avg", "max"),
     "dataset": ("sop", "cub", "cars196", "inshop", "market1501", "mars", "lpw"),
 }
 
@@ -193,7 +194,7 @@ def _short(known: dict[str, Setting], key: str) -> str:
 def _read(setting: Setting, text: str, argument: str) -> Any:
     value = _typed(setting.value, text, setting.number, f"--set {argument}: {setting.key} takes")
     allowed = _CHOICES.get(setting.key.rsplit(".", 1)[-1])
-    if allowed and value not in allowed:
+    if allowed and not set(value if isinstance(value, tuple) else (value,)) <= set(allowed):
         raise SettingError(f"--set {argument}: {setting.key} is one of {', '.join(allowed)}")
     whole = isinstance(setting.value, int) and not isinstance(setting.value, bool) and not setting.number
     if whole and setting.value > 0 >= value and setting.key != "seed":

@@ -96,6 +96,8 @@ class Evaluation:
     binary: bool = field(default=False, metadata=_LATER)  # also score the signs of the features, by Hamming distance
     # reid: cameras (bool: same camera is junk), junk_ids, tracklets (bool: mean of the frames' raw features)
     options: dict[str, Any] = field(default_factory=dict, metadata=_LATER)
+    # reid: also score the images of a query's person and camera together, pooled by "avg", "max" or each of both
+    multi_query: tuple[str, ...] = field(default=(), metadata=_LATER)
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,20 @@ class Recipe:
         return self.caffe
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the embeddings that the network gives; the first is the headline."""
+        return (self.torch.embedding,) if self.torch is not None else tuple(self.the_caffe().test_nets)
+
+    @property
     def embeddings(self) -> tuple[str, ...]:
-        """Names of the embeddings that an evaluation scores; the first is the headline."""
-        names = (self.torch.embedding,) if self.torch is not None else tuple(self.the_caffe().test_nets)
-        return (*names, *(binary_name(name) for name in names)) if self.evaluation.binary else names
+        """Names of the embeddings that an evaluation scores: the network's, and what the protocol makes of them."""
+        binary = [binary_name(name) for name in self.outputs] if self.evaluation.binary else []
+        return (*self.outputs, *binary, *self.multi_query_names)
+
+    @property
+    def multi_query_names(self) -> tuple[str, ...]:
+        """Names of the embeddings that are pooled over the images of a query."""
+        return tuple(multi_query_name(name, how) for how in self.evaluation.multi_query for name in self.outputs)
 
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
@@ -177,6 +189,10 @@ class Recipe:
 
 def binary_name(embedding: str) -> str:
     return f"{embedding} (binary)"
+
+
+def multi_query_name(embedding: str, how: str) -> str:
+    return f"{embedding} ({how} of queries)"
 
 
 def _facts(value: Any) -> Any:

@@ -131,7 +131,8 @@ def make_market1501(root):
     touch(root, [f"bounding_box_train/0002_c{c}s1_000451_03.jpg" for c in (1, 2)] + ["bounding_box_test/Thumbs.db"])
     touch(root, ["query/0003_c6s1_000001_00.jpg", "bounding_box_test/0003_c1s1_000002_01.jpg"])
     touch(root, ["bounding_box_test/-1_c2s1_000002_01.jpg", "bounding_box_test/0000_c3s1_000002_01.jpg"])
-    return {"train": (2, 1), "query": (1, 1), "gallery": (3, 3)}
+    touch(root, [f"gt_bbox/{name}_000001_00.jpg" for name in ("0003_c6s1", "0003_c6s2", "0003_c1s1", "0002_c6s1")])
+    return {"train": (2, 1), "query": (1, 1), "gallery": (3, 3), "multi_query": (2, 1)}
 
 
 def make_mars(root):

@@ -25,9 +25,10 @@ _LOGS: dict[str, dict[str, str]] = {
         **{net: _INSHOP.format(net) for net in ("concat", "H", "L", "M")},
         **{net: _INSHOP.format(f"concat{net}") for net in ("HL", "HM", "ML")},
     },
-    "rll-tpami-market1501": {
-        "concat": "Market1501_GooLeNetV2_V02_11042020/train_180_pn04_tp0_tn10_onlyRLLv02/Record_concat.txt"
-    },
+    "rll-tpami-market1501": dict.fromkeys(
+        ("concat", "concat (avg of queries)", "concat (max of queries)"),
+        "Market1501_GooLeNetV2_V02_11042020/train_180_pn04_tp0_tn10_onlyRLLv02/Record_concat.txt",
+    ),
     "osm-cub": {"M": "CUB_V01/train_M_WIDE_ASiamese_V42_e1/CUB_Recall.txt"},
     "osm-cub-bbox": {"M": "CUB_V01/train_M_WIDE_ASiamese_V42_e1_bbox/CUB_Recall.txt"},
     "osm-cars196": {"M": "CARS196_V01/train_M_WIDE_ASiamese_V62_e1/Recall.txt"},
@@ -36,8 +37,12 @@ _LOGS: dict[str, dict[str, str]] = {
     "osm-mars": {"M": "MARS_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e2/without_minus1_AVG.txt"},
     "osm-lpw": {"M": "LPW_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e5/LPW_TEST_AF.txt"},
 }
-# Market's file holds four protocols; the recipe scores this one.
-_ONLY = {"rll-tpami-market1501": "single query"}
+# Market's file holds four protocols in turn; the fourth, max "+ re-ranking", is not scored.
+_ONLY = {
+    ("rll-tpami-market1501", "concat"): "single query,",
+    ("rll-tpami-market1501", "concat (avg of queries)"): "with avg pooling,",
+    ("rll-tpami-market1501", "concat (max of queries)"): "with max pooling,",
+}
 # Four of SOP's files begin with a line that stands before the series and is of another checkpoint or run.
 _OUT_OF_ORDER = "out-of-order"
 
@@ -122,7 +127,7 @@ def logged(name: str) -> dict[str, list[Point]]:
             Point(row["iteration"], row["metric"], row["source"].split(", ")[0])
             for row in published.rows(kind="repo log")
             if row["source"].startswith(f"{file} line")
-            and _ONLY.get(name, "") in row["variant"]
+            and _ONLY.get((name, net), "") in row["variant"]
             and _OUT_OF_ORDER not in row["variant"]
         ]
         found[net] = sorted(points, key=lambda point: point.iteration)

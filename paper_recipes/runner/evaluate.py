@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from paper_recipes.recipe import Evaluation, binary_name
+from paper_recipes.recipe import Evaluation, binary_name, multi_query_name
 from paper_recipes.runner import loading
 from paper_recipes.runner.prepare import Data
 from ports.datasets.split import Split
@@ -54,12 +54,48 @@ def embed(
 
 
 def embed_data(
-    engine: Any, data: Data, pipeline: Any, *, batch_size: int, device: torch.device, workers: int | None = None
+    engine: Any,
+    data: Data,
+    pipeline: Any,
+    evaluation: Evaluation,
+    *,
+    device: torch.device,
+    workers: int | None = None,
+    embed: Any = embed,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    """Embeddings of the queries and, where the protocol has one, of the gallery."""
-    options: dict[str, Any] = {"batch_size": batch_size, "device": device, "workers": workers}
+    """Embeddings of the queries and, where the protocol has one, of the gallery. `embed`: or one that shares the work.
+
+    Of multiple queries the pooled embeddings stand beside those of the queries, under names of their own; the gallery is
+    that of the embedding they were pooled from.
+    """
+    options: dict[str, Any] = {"batch_size": evaluation.batch_size, "device": device, "workers": workers}
     queries = embed(engine, data.test, pipeline, **options)
-    return queries, None if data.gallery is None else embed(engine, data.gallery, pipeline, **options)
+    gallery = None if data.gallery is None else embed(engine, data.gallery, pipeline, **options)
+    if evaluation.multi_query and data.multi_query is not None:
+        several = dict(queries)
+        if data.multi_query is not data.test:
+            several = embed(engine, data.multi_query, pipeline, **options)
+        for how in evaluation.multi_query:
+            for name in [name for name in several if name != WithRawPixels.NAME]:
+                pooled = _of_several(queries[name], data.test, several[name], data.multi_query, how)
+                queries[multi_query_name(name, how)] = pooled
+    return queries, gallery
+
+
+def _of_several(single: np.ndarray, test: Split, several: np.ndarray, images: Split, how: str) -> np.ndarray:
+    """(Q, D) unit rows: each query's images pooled. A query without any stands for itself."""
+    pooled, groups = reid.pool_queries(several, np.stack([images.labels, _cameras(images)], axis=1), how)
+    row = {tuple(group): i for i, group in enumerate(groups.tolist())}
+    sights = zip(test.labels.tolist(), _cameras(test).tolist())
+    rows = np.array([row.get(sight, -1) for sight in sights])
+    own = single / np.linalg.norm(single, axis=1, keepdims=True)
+    return np.where(rows[:, None] >= 0, pooled[rows], own).astype(single.dtype)
+
+
+def _cameras(split: Split) -> np.ndarray:
+    if split.cameras is None:
+        raise ValueError(f"{split.name}: multiple queries are those of one camera, but the data has no cameras")
+    return split.cameras
 
 
 def score(
@@ -72,8 +108,9 @@ def score(
 ) -> Scores:
     """The paper's metrics of each set of embeddings, by its protocol. `recall`: `recall_at_k` or one that shares the work."""
     scores = Scores({}, {}, len(data.test))
+    single = {multi_query_name(name, how): name for name in gallery or () for how in evaluation.multi_query}
     for name, values in queries.items():
-        other = None if gallery is None else gallery[name]
+        other = None if gallery is None else gallery[single.get(name, name)]
         if evaluation.protocol == "reid":
             _reid(scores, name, values, other, data, evaluation)
             continue

@@ -22,9 +22,9 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
     first = iteration == 0
     run.engine.begin_embedding(_calibration(run) if first else ())
     engine = evaluate.WithRawPixels(run.engine) if first else run.engine
-    queries, gallery = sharded.embed_data(
-        run.replicas, engine, run.data, run.pipeline,
-        batch_size=run.recipe.evaluation.batch_size, device=run.device, workers=run.workers,
+    queries, gallery = evaluate.embed_data(
+        engine, run.data, run.pipeline, run.recipe.evaluation,
+        device=run.device, workers=run.workers, embed=sharded.embed(run.replicas),
     )  # fmt: skip
     extracted = time.perf_counter() - started
     if first:
@@ -38,8 +38,8 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
             clustering.at_the_end(run.recipe, queries, gallery, run.data, run.out, say)
     shown = "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics[headline].items())
     say(f"iteration {iteration}: {headline} {shown} on {scores.queries} images of unseen classes")
-    images = len(run.data.test) + len(run.data.gallery or ())
-    return {"evaluations": scores.as_json(), "timings": {"extraction_seconds": extracted, "images": images}}
+    timings = {"extraction_seconds": extracted, "images": run.data.images_to_embed}
+    return {"evaluations": scores.as_json(), "timings": timings}
 
 
 def _score(run: Run, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None) -> evaluate.Scores:

@@ -29,7 +29,14 @@ class Data:
     test: Split  # the queries
     description: dict[str, Any]  # JSON types, goes into the run record
     gallery: Split | None = None  # None: every test image is searched for among the others
+    multi_query: Split | None = None  # the images that show a query's person under its camera; may be the queries
     own: bool = False  # a user's own folder, or letters in an official layout: nothing published to compare with
+
+    @property
+    def images_to_embed(self) -> int:
+        """How many images an evaluation takes through the network."""
+        more = () if self.multi_query is self.test else self.multi_query
+        return len(self.test) + len(self.gallery or ()) + len(more or ())
 
 
 class DataError(ValueError):
@@ -55,12 +62,13 @@ def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
     if recipe.boxes:
         train, test = embedded.with_boxes(train), embedded.with_boxes(test)
     test, gallery = embedded.query_and_gallery(test, recipe.evaluation)
+    multi_query = test if recipe.evaluation.multi_query else None  # what one camera saw of a letter are queries already
     description = _describe("embedded letters", root, train, test, gallery)
     named = splits["test"]
     if named.class_names:  # a .mat in the authors' form has no names
         names = dict(zip(np.unique(named.labels).tolist(), named.class_names))
         description["class_names"] = {str(label): names[label] for label in np.unique(test.labels).tolist()}
-    return Data(train, test, description, gallery)
+    return Data(train, test, description, gallery, multi_query)
 
 
 def open_folder(recipe: Recipe, root: Path) -> Data:
@@ -88,8 +96,16 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
     assert test is not None
     train, test, gallery = (_without_unused_boxes(recipe, split) for split in (train, test, gallery))
     test, gallery = _roles(recipe, test, gallery)
+    multi_query = splits.get("multi_query") if recipe.evaluation.multi_query else None
+    if recipe.evaluation.multi_query and not multi_query:
+        raise DataError(
+            f"--data {root}: no images for multiple queries, which {recipe.name} scores too (Market-1501's archive holds them "
+            "in gt_bbox); `--set multi_query=` leaves these scores out"
+        )
     name = f"embedded letters as {recipe.dataset}" if letters else recipe.dataset
-    return Data(train, test, _describe(name, root, train, test, gallery), gallery, own=letters)
+    return Data(
+        train, test, _describe(name, root, train, test, gallery, multi_query), gallery, multi_query, own=letters
+    )
 
 
 def _roles(recipe: Recipe, test: Split, gallery: Split | None) -> tuple[Split, Split | None]:
@@ -170,11 +186,14 @@ def _some_classes(split: Split, count: int | None, seed: int) -> Split:
     return split.subset(np.isin(split.labels, chosen))
 
 
-def _describe(name: str, root: Path, train: Split, test: Split, gallery: Split | None) -> dict[str, Any]:
+def _describe(
+    name: str, root: Path, train: Split, test: Split, gallery: Split | None, multi_query: Split | None = None
+) -> dict[str, Any]:
     def part(split: Split) -> dict[str, Any]:
         return {"images": len(split), "classes": len(np.unique(split.labels)), "fingerprint": split.fingerprint()}
 
     parts = {"train": part(train), "test": part(test)}
-    if gallery is not None:
-        parts["gallery"] = part(gallery)
+    for key, split in (("gallery", gallery), ("multi_query", multi_query)):
+        if split is not None:
+            parts[key] = part(split)
     return {"name": name, "root": str(root), **parts}

@@ -211,7 +211,11 @@ def _settings_table(recipe: Recipe, record: dict) -> str:
         ["iterations", str(record["iterations"])],
         ["images", ", ".join(f"{k} {v}" for k, v in recipe.images.items())],
         ["evaluation", f"{recipe.evaluation.protocol}, ties {recipe.evaluation.ties}"],
-        *(_data_row(record["data"], part) for part in ("train", "test", "gallery") if part in record["data"]),
+        *(
+            _data_row(record["data"], part)
+            for part in ("train", "test", "gallery", "multi_query")
+            if part in record["data"]
+        ),
         ["weights", json.dumps(record["weights"]) if record["weights"] else "seeded initialisation (fillers)"],
         ["seed", str(record["seed"])],
     ]

@@ -50,12 +50,13 @@ def load(folder: Path, recipe: Recipe, data: Data) -> tuple[Embeddings, Embeddin
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
     if facts.get("fingerprint") != recipe.fingerprint():
         raise SavedError(f"{folder}: embeddings of {facts.get('recipe')}, not of {recipe.name} as it is now")
-    queries = _side(folder, "query", data.test, recipe)
-    gallery = None if data.gallery is None else _side(folder, "gallery", data.gallery, recipe)
+    pooled = () if data.multi_query is None else recipe.multi_query_names
+    queries = _side(folder, "query", data.test, (*recipe.outputs, *pooled))
+    gallery = None if data.gallery is None else _side(folder, "gallery", data.gallery, recipe.outputs)
     return queries, gallery, facts
 
 
-def _side(folder: Path, side: str, split: Split, recipe: Recipe) -> Embeddings:
+def _side(folder: Path, side: str, split: Split, names: tuple[str, ...]) -> Embeddings:
     labels_file = folder / f"{side}_labels.npy"
     if not labels_file.is_file():
         raise SavedError(f"{folder} holds no {side}: these rules need the model itself")
@@ -65,7 +66,7 @@ def _side(folder: Path, side: str, split: Split, recipe: Recipe) -> Embeddings:
             f"{labels_file}: {len(labels)} labels that are not those of {split.name} ({len(split)} images)"
         )
     found = {}
-    for name in recipe.embeddings[: len(recipe.embeddings) // (2 if recipe.evaluation.binary else 1)]:
+    for name in names:
         file = folder / f"{side}_{name}.npy"
         if not file.is_file():
             raise SavedError(f"{folder} holds no {file.name}")

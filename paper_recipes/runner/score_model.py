@@ -152,9 +152,9 @@ def _computed(
     if processes.root:
         click.echo(line)
     engine.begin_embedding()
-    queries, gallery = sharded.embed_data(
-        processes, engine, data, make_pipeline(recipe),
-        batch_size=recipe.evaluation.batch_size, device=device, workers=options.workers,
+    queries, gallery = evaluate.embed_data(
+        engine, data, make_pipeline(recipe), recipe.evaluation,
+        device=device, workers=options.workers, embed=sharded.embed(processes),
     )  # fmt: skip
     return queries, gallery, {"model": str(options.model), "sha256": sha256(options.model), "loaded": line}
 

@@ -7,6 +7,7 @@ round differently in a batch of another size). Queries are cut anywhere: `recall
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,20 +16,14 @@ import torch
 import torch.distributed as dist
 
 from paper_recipes.runner import evaluate
-from paper_recipes.runner.prepare import Data
 from paper_recipes.runner.replicas import Replicas
 from ports.datasets.split import Split
 from ports.metrics.retrieval import RecallResult, recall_at_k
 
 
-def embed_data(
-    replicas: Replicas, engine: Any, data: Data, pipeline: Any, **options: Any
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    """`evaluate.embed_data`, every process with its share of the images; all of them get all embeddings."""
-    if replicas.world == 1:
-        return evaluate.embed_data(engine, data, pipeline, **options)
-    queries = _embed(replicas, engine, data.test, pipeline, **options)
-    return queries, None if data.gallery is None else _embed(replicas, engine, data.gallery, pipeline, **options)
+def embed(replicas: Replicas) -> Any:
+    """`evaluate.embed`, every process with its share of the images; all of them get all embeddings."""
+    return evaluate.embed if replicas.world == 1 else partial(_embed, replicas)
 
 
 def _embed(

@@ -243,7 +243,7 @@ def test_one_process_finds_the_same_hits(parallel_run, data):
     engine.load_tensors(saved.tensors, tiny.ITERATIONS)
     engine.begin_embedding()
     queries, gallery = evaluate.embed_data(
-        engine, folder, tiny.images.RllSop(), batch_size=recipe.evaluation.batch_size, device=torch.device("cpu")
+        engine, folder, tiny.images.RllSop(), recipe.evaluation, device=torch.device("cpu")
     )
     scores = evaluate.score(queries, gallery, folder, recipe.evaluation)
     last = train.read(out, "evaluations")[-1]

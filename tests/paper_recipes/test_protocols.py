@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+from dataset_makers import make_market1501
 
+from paper_recipes import derive, registry
 from paper_recipes.recipe import Evaluation
 from paper_recipes.runner import embedded, evaluate, prepare
-from ports.datasets import glyphs
+from ports.datasets import counts, glyphs
 from ports.datasets.split import Split
 from ports.images.osm import corners
 
@@ -76,6 +80,65 @@ def test_tracklets_are_means_of_raw_features():
     assert mean.tolist() == [[5, 5], [2, 2]] and first.labels.tolist() == [9, 4] and first.cameras.tolist() == [3, 2]
 
 
+def test_multiple_queries_are_pooled_by_person_and_camera():
+    """A query at 40 degrees finds the wrong person at 45; its person's other sights under the camera lie around 0."""
+    test = split([7, 8], "q", cameras=np.array([1, 1]))
+    # Person 7 under camera 2 must not count, and person 8, of whom nothing is drawn by hand, stands for itself.
+    images = split([7, 7, 7], "m", cameras=np.array([1, 1, 2]))
+    gallery = split([7, 9, 8], "g", cameras=np.array([2, 2, 2]))
+    rows = {"q": at(40, 90), "m": at(-10, 20, 180) * [[5], [1], [9]], "g": at(0, 45, 80)}
+    of = prepare.Data(split([1, 2]), test, {}, gallery, images)
+    rules = evaluation("reid", options={"cameras": True, "junk_ids": [-1]}, multi_query=("avg", "max"))
+
+    def embed(engine, part, pipeline, *, batch_size, **_):
+        return {"e": rows[part.name].copy()}
+
+    queries, found = evaluate.embed_data(None, of, None, rules, device=None, embed=embed)
+    # Rows are brought to unit length first: 5 times as long counts no more.
+    np.testing.assert_allclose(queries["e (avg of queries)"], at(5, 90), atol=1e-15)
+    largest = np.array([np.cos(np.deg2rad(10)), np.sin(np.deg2rad(20))])
+    np.testing.assert_allclose(queries["e (max of queries)"][0], largest / np.linalg.norm(largest), atol=1e-15)
+    assert list(found) == ["e"]
+    hits = evaluate.score(queries, found, of, rules).hits
+    assert {name: row["R@1"] for name, row in hits.items()} == {
+        "e": 1,
+        "e (avg of queries)": 2,
+        "e (max of queries)": 2,
+    }
+
+
+def test_queries_can_be_each_others_multiple_queries():
+    """As on the embedded letters: no image is embedded twice, and queries of one person and camera become one."""
+    test = split([7, 7, 8], "q", cameras=np.array([1, 1, 1]))
+    of = prepare.Data(split([1, 2]), test, {}, split([7], "g", cameras=np.array([2])), test)
+    seen = []
+
+    def embed(engine, part, pipeline, **_):
+        seen.append(part.name)
+        return {"e": at(10, 30, 90)[: len(part)], evaluate.WithRawPixels.NAME: at(0, 0, 0)[: len(part)]}
+
+    rules = evaluation("reid", multi_query=("avg", "max"))
+    queries, _ = evaluate.embed_data(None, of, None, rules, device=None, embed=embed)
+    assert seen == ["q", "g"] and list(queries) == ["e", "raw pixels", "e (avg of queries)", "e (max of queries)"]
+    np.testing.assert_allclose(queries["e (avg of queries)"], at(20, 20, 90), atol=1e-15)
+
+
+def test_multiple_queries_need_their_images(tmp_path, monkeypatch):
+    recipe = registry.get("rll-tpami-market1501")
+    assert recipe.embeddings[:5] == ("concat", "H", "L", "M", "concat (avg of queries)")
+    monkeypatch.setitem(counts.COUNTS, "market1501", make_market1501(tmp_path))
+    of = prepare.open_folder(recipe, tmp_path)
+    assert len(of.multi_query) == 2 and of.description["multi_query"]["images"] == 2
+    shutil.rmtree(tmp_path / "gt_bbox")
+    monkeypatch.delitem(counts.COUNTS["market1501"], "multi_query")
+    with pytest.raises(prepare.DataError, match=r"no images for multiple queries.*holds them in gt_bbox.*multi_query="):
+        prepare.open_folder(recipe, tmp_path)
+    with pytest.raises(derive.SettingError, match=r"evaluation\.multi_query is one of avg, max"):
+        derive.derive(recipe, ["multi_query=avg,median"])
+    without = derive.derive(recipe, ["multi_query="])
+    assert without.embeddings == recipe.outputs and prepare.open_folder(without, tmp_path).multi_query is None
+
+
 @pytest.fixture(scope="module")
 def letters():
     test = glyphs.make_splits()["test"]
@@ -113,8 +176,6 @@ def test_embedded_boxes_hold_the_ink(tmp_path):
 
 
 def test_a_protocol_that_the_data_cannot_serve_is_refused():
-    from paper_recipes import registry
-
     with pytest.raises(prepare.DataError, match="inshop has queries and a gallery: protocol 'self' does not apply"):
         recipe = registry.get("ms-inshop")
         import dataclasses

@@ -181,8 +181,12 @@ def test_inshop_values(tmp_path):
 
 def test_market_values(tmp_path):
     make_market1501(tmp_path / "data")
-    gallery = market1501.read(tmp_path / "data", check_counts=False)["gallery"]
-    assert gallery.labels.tolist() == [-1, 0, 3] and gallery.cameras.tolist() == [2, 3, 1]
+    splits = market1501.read(tmp_path / "data", check_counts=False)
+    assert splits["gallery"].labels.tolist() == [-1, 0, 3] and splits["gallery"].cameras.tolist() == [2, 3, 1]
+    # of the boxes drawn by hand, those of the query's person under the query's camera, whatever the sequence
+    assert splits["multi_query"].paths == [f"gt_bbox/0003_c6s{s}_000001_00.jpg" for s in (1, 2)]
+    shutil.rmtree(tmp_path / "data" / "gt_bbox")
+    assert set(market1501.read(tmp_path / "data", check_counts=False)) == {"train", "query", "gallery"}
     touch(tmp_path / "data", ["query/holiday.jpg"])
     with pytest.raises(DatasetError, match=r"holiday.jpg: not a name like"):
         market1501.read(tmp_path / "data")
