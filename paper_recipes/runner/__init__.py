@@ -9,6 +9,6 @@ training        train.py (the loop, resume, Ctrl-C), interim.py (evaluations on 
 processes       replicas.py, replicas_nets.py (what each semantics does to a net), sharded.py (evaluation in parts)
 scoring         evaluate.py (embeddings, recall), clustering.py (NMI, F1), score_model.py (`evaluate`), saved.py (kept embeddings)
 against papers  verdict.py, curves.py (the authors' logs), evidence.py (the chain; its links are in evidence_*.py),
-                leaderboard.py, compare.py
+                leaderboard.py, compare.py, brief.py (a line for each run)
 report          report.py, figures.py, neighbours.py
 """

@@ -289,12 +289,16 @@ def prepare(dataset: str, **options: Any) -> None:
 )
 @click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Recall over K as a picture.")
 @click.option("--curves", type=click.Path(path_type=Path, dir_okay=False), help="Recall@1 over the iterations.")
-def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Path | None) -> None:
+@click.option(
+    "--brief", "short", is_flag=True, help="One line for each run: recall@1 of raw pixels, untrained, at the end."
+)
+def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Path | None, short: bool) -> None:
     """Put runs beside each other and beside the values that their recipes are held to."""
+    from paper_recipes.runner import brief
     from paper_recipes.runner import compare as comparison
 
     rows = comparison.lines(list(runs))
-    click.echo(comparison.as_text(rows, style), nl=False)
+    click.echo(comparison.as_text(*(brief.table(list(runs)) if short else comparison.table(rows)), style), nl=False)
     if picture is not None:
         comparison.plot(rows, picture)
     if curves is not None:

@@ -28,7 +28,7 @@ class Line:
     metrics: dict[str, float]
 
 
-def _open(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def open_run(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Record and evaluations of a run; RunError for a folder that holds no run or no evaluation."""
     record_file = out / "run.json"
     if not record_file.exists():
@@ -56,7 +56,7 @@ def lines(runs: list[Path]) -> list[Line]:
     rows: list[Line] = []
     names: dict[str, None] = {}
     for out in runs:
-        record, evaluations = _open(out)
+        record, evaluations = open_run(out)
         recipe = registry.get(record["recipe"])
         chosen = best_of(recipe, evaluations) if record["form"] == "full" and recipe.expected else evaluations[-1]
         names[_base(recipe.name)] = None
@@ -72,7 +72,8 @@ def lines(runs: list[Path]) -> list[Line]:
     return rows
 
 
-def _cells(rows: list[Line]) -> tuple[list[str], list[list[str]]]:
+def table(rows: list[Line]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells, recalls in the order of K and then other metrics."""
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
     metrics.sort(key=lambda metric: (not metric.startswith("R@"), int(metric[2:]) if metric.startswith("R@") else 0))
     header = ["recipe", "form", "data", "embedding", "iteration", *metrics]
@@ -84,9 +85,8 @@ def _cells(rows: list[Line]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def as_text(rows: list[Line], style: str) -> str:
-    """The table as "markdown", "csv" or "latex" (booktabs)."""
-    header, body = _cells(rows)
+def as_text(header: list[str], body: list[list[str]], style: str) -> str:
+    """A table as "markdown", "csv" or "latex" (booktabs; columns that hold numbers alone are flush right)."""
     if style == "csv":
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([header, *body])
@@ -94,7 +94,7 @@ def as_text(rows: list[Line], style: str) -> str:
     if style == "latex":
         escaped = [[re.sub(r"([_&%#$])", r"\\\1", cell) for cell in line] for line in [header, *body]]
         head, *rest = [" & ".join(line) + r" \\" for line in escaped]
-        columns = "lllll" + "r" * (len(header) - 5)
+        columns = "".join("r" if all(map(_number, column)) else "l" for column in zip(*body))
         return "\n".join(
             [
                 rf"\begin{{tabular}}{{{columns}}}",
@@ -107,8 +107,12 @@ def as_text(rows: list[Line], style: str) -> str:
                 "",
             ]
         )
-    table = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n"
+    whole = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in whole) + "\n"
+
+
+def _number(cell: str) -> bool:
+    return re.fullmatch(r"-?[\d.]*", cell) is not None
 
 
 def plot(rows: list[Line], path: Path) -> None:
@@ -140,7 +144,7 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
     curves: list[tuple[str, list[tuple[int, float]], bool]] = []
     theirs: dict[str, None] = {}
     for out in runs:
-        record, evaluations = _open(out)
+        record, evaluations = open_run(out)
         recipe = registry.get(record["recipe"])
         headline = recipe.embeddings[0]
         points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from paper_recipes import registry
-from paper_recipes.runner import compare
+from paper_recipes.runner import brief, compare
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.train import RunError
 
@@ -77,7 +77,7 @@ def test_a_derived_run_stands_beside_its_parents_values(tmp_path):
 
 def test_markdown_csv_and_latex_hold_the_same(full, small, persons):
     rows = compare.lines([full, small, persons])
-    records = list(csv.reader(io.StringIO(compare.as_text(rows, "csv"))))
+    records = list(csv.reader(io.StringIO(compare.as_text(*compare.table(rows), "csv"))))
     header, body = records[0], records[1:]
     # recalls by K first, whatever run they are of; then the rest
     assert header[:5] == ["recipe", "form", "data", "embedding", "iteration"]
@@ -85,17 +85,40 @@ def test_markdown_csv_and_latex_hold_the_same(full, small, persons):
     assert len(body) == len(rows) and all(len(line) == len(header) for line in body)
     best = dict(zip(header, body[0]))
     assert best["R@1"] == "78.50" and best["R@2"] == "" and best["mAP"] == ""
-    markdown = [line.strip("| ").split(" | ") for line in compare.as_text(rows, "markdown").splitlines()]
+    markdown = [
+        line.strip("| ").split(" | ") for line in compare.as_text(*compare.table(rows), "markdown").splitlines()
+    ]
     assert [cell.strip() for cell in markdown[0]] == header and len(markdown) == len(rows) + 2
-    latex = compare.as_text(rows, "latex").splitlines()
-    assert latex[0] == r"\begin{tabular}{lllll" + "r" * 11 + "}" and latex[-1] == r"\end{tabular}"
+    latex = compare.as_text(*compare.table(rows), "latex").splitlines()
+    assert latex[0] == r"\begin{tabular}{llll" + "r" * 12 + "}" and latex[-1] == r"\end{tabular}"
     assert [cell.strip() for cell in latex[4].removesuffix(r" \\").split("&")] == body[0]
     assert latex.count(r"\midrule") == 1
 
 
 def test_latex_escapes_what_tex_would_read(tmp_path):
     folder = write_run(tmp_path / "x", "ms-cub", "own", [(1, {"embedding": {"R@1": 1.0}})], data="own folder a_b&c#1%")
-    assert r"own folder a\_b\&c\#1\%" in compare.as_text(compare.lines([folder]), "latex")
+    assert r"own folder a\_b\&c\#1\%" in compare.as_text(*compare.table(compare.lines([folder])), "latex")
+
+
+def test_brief_is_one_line_for_each_run(small, persons, full):
+    (small / "raw_pixels.json").write_text(json.dumps({"metrics": {"raw pixels": {"R@1": 40.25}}}))
+    (small / "clustering.json").write_text(json.dumps({"embedding": {"NMI": 61.04}}))
+    rows = [{"iteration": 0, "extraction_seconds": 9.0}, *({"iteration": i, "seconds": s} for i, s in ((1, 9), (2, 2)))]
+    (small / "timings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"seconds": 2.5}]))
+    header, body = brief.table([small, persons, full])
+    found = [dict(zip(header, line)) for line in body]
+    assert found[0] == {
+        "recipe": "ms-cub", "form": "embedded", "data": "embedded letters", "batch": "", "iterations": "20",
+        "embedding": "embedding", "R@1 raw pixels": "40.2", "R@1 untrained": "30.0", "R@1": "52.0", "mAP": "",
+        "NMI": "61.0", "s/iteration": "2.50",
+    }  # fmt: skip
+    # nothing before the first step, no raw pixels, no clusters: empty, not zero
+    assert [found[1][key] for key in ("R@1 raw pixels", "R@1 untrained", "NMI")] == ["", "", ""]
+    assert (found[1]["R@1"], found[1]["mAP"]) == ("88.0", "70.1")
+    # the last of a full run, where the long table has the best
+    assert (found[2]["R@1"], found[2]["iterations"]) == ("78.2", "30000")
+    done = CliRunner().invoke(cli, ["compare", str(small), str(persons), "--brief", "--format", "latex"])
+    assert done.exit_code == 0 and done.output.splitlines()[0] == r"\begin{tabular}{lllrrlrrrrrr}"
 
 
 def colours(picture):
