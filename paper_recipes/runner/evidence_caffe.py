@@ -27,8 +27,8 @@ _RUNS = {
     "osm-cub": "osm_aaai19_cub_f64",
     "osm-mars": "osm_aaai19_mars_f64",
 }
-# recipe -> one that trains the same net by the same file, and was recorded (boxes change the images alone)
-_SAME = {"osm-cub-bbox": "osm-cub"}
+# recipe -> one that trains the same net by the same file, and was recorded (boxes and the data set change the images alone)
+_SAME = {"osm-cub-bbox": "osm-cub", "rll-cars196": "rll-cub"}
 # recipe without a recording -> its nearest sibling with one: the same layers and solver under other settings
 _SIBLINGS = {
     "rll-sop-m10": "rll-sop",
