@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 from paper_recipes import registry
 from paper_recipes.runner import train
 from paper_recipes.runner.compare import open_run
+from paper_recipes.runner.files import read_json
 
 HEADER = [
     *("recipe", "form", "data", "batch", "iterations", "embedding"),
@@ -31,6 +30,7 @@ def _line(out: Path) -> list[str]:
     recipe = registry.get(record["recipe"])
     headline = recipe.embeddings[0]
     first, last = evaluations[0], evaluations[-1]
+    raw, clusters = read_json(out / "raw_pixels.json"), read_json(out / "clustering.json")
     seconds = [row["seconds"] for row in train.read(out, "timings") if "seconds" in row]
     return [
         recipe.name,
@@ -39,17 +39,13 @@ def _line(out: Path) -> list[str]:
         str(record.get("batch", "")),
         str(last["iteration"]),
         headline,
-        _percent(_read(out / "raw_pixels.json").get("metrics", {}).get("raw pixels", {}).get("R@1")),
+        _percent(None if raw is None else raw["metrics"]["raw pixels"].get("R@1")),
         _percent(first["metrics"][headline].get("R@1") if first["iteration"] == 0 else None),
         _percent(last["metrics"][headline].get("R@1")),
         _percent(last["metrics"][headline].get("mAP")),
-        _percent(_read(out / "clustering.json").get(headline, {}).get("NMI")),
+        _percent(None if clusters is None else clusters[headline]["NMI"]),
         f"{statistics.median(seconds):.2f}" if seconds else "",
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _percent(value: float | None) -> str:

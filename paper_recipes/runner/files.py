@@ -35,6 +35,11 @@ def write_json(path: Path, data: Any) -> None:
     write_atomically(path, lambda temporary: _dump(temporary, data))
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def _dump(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=1, sort_keys=False) + "\n", encoding="utf-8")
 

@@ -15,7 +15,7 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.runner import curves, figures, train
 from paper_recipes.runner.banner import NOT_COMPARABLE
 from paper_recipes.runner.describe import network_rows
-from paper_recipes.runner.files import write_atomically
+from paper_recipes.runner.files import read_json, write_atomically
 from paper_recipes.runner.verdict import Verdict, verify
 
 _STYLE = """
@@ -93,7 +93,7 @@ def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: lis
             for row in published_rows(recipe)
             if "R@1" in row["metric"]
         ]
-        raw = _raw_pixels(out)
+        raw = read_json(out / "raw_pixels.json")
         raw_r1 = raw["metrics"]["raw pixels"]["R@1"] if raw else None
         figures.recall_curve(out / "recall.png", evaluations, raw_r1, lines, record["form"])
         drawn.append("recall.png")
@@ -108,11 +108,6 @@ def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: lis
         figures.retrieval_grid(out / "retrieval.png", json.loads(grid.read_text(encoding="utf-8"))["rows"], names)
         drawn.append("retrieval.png")
     return drawn
-
-
-def _raw_pixels(out: Path) -> dict[str, Any] | None:
-    path = out / "raw_pixels.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _sections(
@@ -142,7 +137,7 @@ def _sections(
     parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
     verdict = verify(recipe, evaluations) if record["form"] == "full" else None
     if evaluations:
-        parts += ["## Result", _result_table(record, evaluations, _raw_pixels(out))]
+        parts += ["## Result", _result_table(record, evaluations, read_json(out / "raw_pixels.json"))]
         if verdict is not None:
             parts.append(_verdict_text(verdict))
     if "recall.png" in pictures:
