@@ -9,8 +9,10 @@ import torch
 
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
-from paper_recipes.runner import loading, plan, prepare
-from paper_recipes.runner.engine import CaffeEngine
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.data.batches import Batch, train_batches
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.run import make_engine, make_pipeline, make_sampler
 from ports import determinism
 
@@ -19,13 +21,13 @@ from ports import determinism
 class MainJob:
     recipe: Recipe
     device: torch.device
-    scale: plan.Plan
-    data: prepare.Data
+    scale: scales.Plan
+    data: run_data.Data
     engine: CaffeEngine
 
-    def batches(self, count: int) -> Iterator[loading.Batch]:
+    def batches(self, count: int) -> Iterator[Batch]:
         """The first `count` training batches, loaded in this process."""
-        return loading.train_batches(
+        return train_batches(
             self.data.train, make_sampler(self.scale, self.data, self.recipe.seed), make_pipeline(self.recipe),
             seed=self.recipe.seed, first=0, last=count, device=self.device, workers=0,
         )  # fmt: skip
@@ -36,8 +38,8 @@ def main_job(quick: bool) -> MainJob:
     recipe = get("rll-sop")
     determinism.configure(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scale = plan.embedded(recipe, full_batch=device.type == "cuda", smoke=quick)
-    data = prepare.open_embedded(recipe, scale, recipe.seed)
+    scale = scales.embedded(recipe, full_batch=device.type == "cuda", smoke=quick)
+    data = run_data.open_embedded(recipe, scale, recipe.seed)
     return MainJob(recipe, device, scale, data, make_engine(recipe, scale, data, device=device, seed=recipe.seed))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from caffe_compat.bn_inception import from_caffe, save_bn_inception
-from caffe_compat.caffemodel import read_caffemodel
+from caffe_compat.formats.caffemodel import read_caffemodel
 from ports.backbones.bn_inception import BNInception
 
 LAYER, NAME, BLOBS = 100, 1, 7  # NetParameter.layer, LayerParameter.name and .blobs

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from caffe_compat.net import CaffeNet, load_net
-from caffe_compat.seeded import seed_weights, seeded_images
+from caffe_compat.net.seeded import seed_weights, seeded_images
 from ports.backbones.bn_inception import BLOCKS, BNInception
 
 TARGET = 1.05

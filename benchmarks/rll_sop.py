@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from benchmarks._main_job import main_job, wait
-from paper_recipes.runner import loading, prepare
-from paper_recipes.runner.engine import CaffeEngine
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data.batches import test_batches
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.run import make_pipeline
 
 
@@ -59,7 +60,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
 
 
 def _extraction(
-    engine: CaffeEngine, data: prepare.Data, recipe: Any, device: torch.device, count: int
+    engine: CaffeEngine, data: run_data.Data, recipe: Any, device: torch.device, count: int
 ) -> dict[str, Any]:
     """Images per second of the test path: decode, crop, resize, network."""
     split = data.test.subset(range(min(count, len(data.test))))
@@ -68,7 +69,7 @@ def _extraction(
     for warm in (True, False):
         start = time.perf_counter()
         some = split.subset(range(min(8, len(split)))) if warm else split
-        for images in loading.test_batches(some, make_pipeline(recipe), batch_size=size, device=device):
+        for images in test_batches(some, make_pipeline(recipe), batch_size=size, device=device):
             engine.embed(images)
         wait(device)
         seconds = time.perf_counter() - start

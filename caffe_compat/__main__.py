@@ -1,5 +1,5 @@
 import sys
 
-from caffe_compat.cli import main
+from caffe_compat.tools.cli import main
 
 sys.exit(main())

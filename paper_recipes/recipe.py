@@ -62,7 +62,7 @@ class Phase:
 class Torch:
     """Network, loss and optimiser of a PyTorch release: class names of `ports` (and torch.optim) and their arguments."""
 
-    backbone: dict[str, Any]  # {"class": name in paper_recipes.runner.networks, **arguments}
+    backbone: dict[str, Any]  # {"class": name in paper_recipes.runner.engines.networks, **arguments}
     head: dict[str, Any]  # {"class": name in ports.backbones.heads, **arguments}
     loss: dict[str, Any]  # {"class": name in ports.losses, **arguments}; num_classes comes from the training data
     optimizer: dict[str, Any]  # {"class": name in torch.optim, **arguments but lr}

@@ -102,7 +102,7 @@ class Layer(nn.Module):
                 if isinstance(filler, float):
                     blob.fill_(filler)
                 else:
-                    from caffe_compat.fillers import fill
+                    from caffe_compat.layers.fillers import fill
 
                     fill(blob, filler, generator)
 

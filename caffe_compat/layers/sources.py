@@ -30,7 +30,7 @@ class DummyData(Layer):
         return shapes * count if len(shapes) == 1 else shapes
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        from caffe_compat.fillers import fill
+        from caffe_compat.layers.fillers import fill
 
         fillers = list(self.message.dummy_data_param.data_filler)
         tops = []

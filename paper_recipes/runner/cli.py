@@ -103,12 +103,12 @@ def show(
     if as_json:
         click.echo(json.dumps(recipe.canonical(), indent=1))
         return
-    from paper_recipes.runner import describe
+    from paper_recipes.runner.reports import terminal
 
     if other is not None:
-        describe.diff(recipe, other)
+        terminal.diff(recipe, other)
     else:
-        describe.show(recipe)
+        terminal.show(recipe)
 
 
 @cli.command()
@@ -130,7 +130,7 @@ def lock(check: bool) -> None:
 
 
 def _net_text(recipe: Recipe, name: str) -> str:
-    from caffe_compat import prototxt
+    from caffe_compat.formats import prototxt
     from paper_recipes.nets.messages import to_message
 
     caffe = recipe.the_caffe()
@@ -210,23 +210,24 @@ def evaluate(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: 
     the official data the exit code is 1 if the published values are not met. Embeddings are saved as .npy; that folder given
     as --model is scored again, by other rules or with --clustering, without images or network.
     """
-    from paper_recipes.runner import score_model
+    from paper_recipes.runner import evaluate as verb
 
-    if (rules := options["protocol"]) is not None and rules not in score_model.PROTOCOLS:
+    if (rules := options["protocol"]) is not None and rules not in verb.PROTOCOLS:
         options["protocol"] = RECIPE.convert(rules, None, None).name
     recipe = registry.derived(recipe, settings, judge=judge)
-    sys.exit(score_model.score_model(recipe, score_model.Options(**options)))
+    sys.exit(verb.score_model(recipe, verb.Options(**options)))
 
 
 @cli.command()
 @click.argument("recipe", type=RECIPE)
 def chain(recipe: Recipe) -> None:
     """Compute the chain of evidence: each link of the recipe against its reference."""
-    from paper_recipes.runner import describe, evidence
+    from paper_recipes.runner.evidence import chain as links
+    from paper_recipes.runner.reports import terminal
 
-    rows = evidence.chain(recipe)
-    describe.evidence(rows)
-    sys.exit(0 if evidence.holds(rows) else 1)
+    rows = links.chain(recipe)
+    terminal.evidence(rows)
+    sys.exit(0 if links.holds(rows) else 1)
 
 
 @cli.command()
@@ -247,7 +248,7 @@ def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> 
 
     With a run the exit code is 1 if a checkpoint differs by more than the recipe's tolerance, or is missing.
     """
-    from paper_recipes.runner import curves as logs
+    from paper_recipes.runner.reports import curves as logs
 
     if not logs.logged(recipe.name):
         known = ", ".join(logs.names())
@@ -277,7 +278,7 @@ def prepare(dataset: str, **options: Any) -> None:
 
     An interrupted call goes on where it stopped.
     """
-    from paper_recipes.runner import archives
+    from paper_recipes.runner.data import archives
 
     archives.prepare(dataset, **options)
 
@@ -294,8 +295,8 @@ def prepare(dataset: str, **options: Any) -> None:
 )
 def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Path | None, short: bool) -> None:
     """Put runs beside each other and beside the values that their recipes are held to."""
-    from paper_recipes.runner import brief
-    from paper_recipes.runner import compare as comparison
+    from paper_recipes.runner.reports import brief
+    from paper_recipes.runner.reports import compare as comparison
 
     rows = comparison.lines(list(runs))
     click.echo(comparison.as_text(*(brief.table(list(runs)) if short else comparison.table(rows)), style), nl=False)
@@ -315,7 +316,7 @@ def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Pa
 )
 def leaderboard(runs: Path) -> None:
     """What this installation has reproduced, verified anew from its run records; other runs are listed apart."""
-    from paper_recipes.runner import leaderboard as board
+    from paper_recipes.runner.reports import leaderboard as board
 
     board.show(runs)
 

@@ -1,186 +1,168 @@
-"""Embeddings of a split and the paper's metrics on them."""
+"""`evaluate NAME --model FILE`: a trained model scored by its paper's protocol, without training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from paper_recipes.recipe import Evaluation, binary_name, multi_query_name
-from paper_recipes.runner import loading
-from paper_recipes.runner.prepare import Data
-from ports.datasets.split import Split
-from ports.metrics import originals, reid
-from ports.metrics.binary import hamming_recall_at_k
-from ports.metrics.retrieval import recall_at_k
+from paper_recipes import registry
+from paper_recipes.recipe import Evaluation, Recipe
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.engines import processes as process_group
+from paper_recipes.runner.engines import trained_models
+from paper_recipes.runner.files import sha256, write_json
+from paper_recipes.runner.reports import terminal, verdict
+from paper_recipes.runner.run import make_engine, make_pipeline
+from paper_recipes.runner.scoring import clustering, saved, sharded
+from paper_recipes.runner.scoring import scores as scoring
+from ports import determinism
+
+# queries and gallery (N, D) by embedding, and which model made them (JSON types)
+Found = tuple[dict[str, np.ndarray], "dict[str, np.ndarray] | None", dict[str, Any]]
+PROTOCOLS = ("self", "query-gallery", "reid")
 
 
 @dataclass
-class Scores:
-    """`metrics[test net]["R@1"]` in percent, `hits[test net]["R@1"]` of `queries` as exact counts."""
-
-    metrics: dict[str, dict[str, float]]
-    hits: dict[str, dict[str, int]]
-    queries: int
-
-    def as_json(self) -> dict[str, Any]:
-        return {"metrics": self.metrics, "hits": self.hits, "queries": self.queries}
-
-
-def embed(
-    engine: Any,
-    split: Split,
-    pipeline: Any,
-    *,
-    batch_size: int,
-    device: torch.device,
-    workers: int | None = None,
-    progress: bool = True,
-) -> dict[str, np.ndarray]:
-    """Raw embeddings of a whole split by test net, (len(split), D) float32. Call `engine.begin_embedding` before."""
-    parts: dict[str, list[np.ndarray]] = {}
-    batches = loading.test_batches(split, pipeline, batch_size=batch_size, device=device, workers=workers)
-    bar = tqdm(total=len(split), unit="img", desc=f"embedding {split.name}", leave=False, disable=not progress)
-    with bar:
-        for images in batches:
-            for name, values in engine.embed(images).items():
-                parts.setdefault(name, []).append(values.numpy())
-            bar.update(len(images))
-    return {name: np.concatenate(values) for name, values in parts.items()}
+class Options:
+    model: Path
+    data: Path | None = None
+    protocol: str | None = None
+    out: Path | None = None
+    device: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    smoke: bool = False
+    clustering: bool = False
 
 
-def embed_data(
-    engine: Any,
-    data: Data,
-    pipeline: Any,
-    evaluation: Evaluation,
-    *,
-    device: torch.device,
-    workers: int | None = None,
-    embed: Any = embed,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    """Embeddings of the queries and, where the protocol has one, of the gallery. `embed`: or one that shares the work.
+def score_model(recipe: Recipe, options: Options) -> int:
+    """Exit code: 0 done, 1 the published values are not met (official data and the paper's own protocol only).
 
-    Of multiple queries the pooled embeddings stand beside those of the queries, under names of their own; the gallery is
-    that of the embedding they were pooled from.
+    Several processes under torchrun share images and queries; the root says and writes what comes of it.
     """
-    options: dict[str, Any] = {"batch_size": evaluation.batch_size, "device": device, "workers": workers}
-    queries = embed(engine, data.test, pipeline, **options)
-    gallery = None if data.gallery is None else embed(engine, data.gallery, pipeline, **options)
-    if evaluation.multi_query and data.multi_query is not None:
-        several = dict(queries)
-        if data.multi_query is not data.test:
-            several = embed(engine, data.multi_query, pipeline, **options)
-        for how in evaluation.multi_query:
-            for name in [name for name in several if name != WithRawPixels.NAME]:
-                pooled = _of_several(queries[name], data.test, several[name], data.multi_query, how)
-                queries[multi_query_name(name, how)] = pooled
-    return queries, gallery
+    trained_models.check(recipe, options.model)
+    determinism.configure(recipe.seed, threads=options.threads)
+    device = process_group.device_for(options.device)
+    with process_group.joined("global" if process_group.launched() > 1 else None, device=device) as processes:
+        return _score(recipe, options, device, processes)
 
 
-def _of_several(single: np.ndarray, test: Split, several: np.ndarray, images: Split, how: str) -> np.ndarray:
-    """(Q, D) unit rows: each query's images pooled. A query without any stands for itself."""
-    pooled, groups = reid.pool_queries(several, np.stack([images.labels, _cameras(images)], axis=1), how)
-    row = {tuple(group): i for i, group in enumerate(groups.tolist())}
-    sights = zip(test.labels.tolist(), _cameras(test).tolist())
-    rows = np.array([row.get(sight, -1) for sight in sights])
-    own = single / np.linalg.norm(single, axis=1, keepdims=True)
-    return np.where(rows[:, None] >= 0, pooled[rows], own).astype(single.dtype)
-
-
-def _cameras(split: Split) -> np.ndarray:
-    if split.cameras is None:
-        raise ValueError(f"{split.name}: multiple queries are those of one camera, but the data has no cameras")
-    return split.cameras
-
-
-def score(
-    queries: dict[str, np.ndarray],
-    gallery: dict[str, np.ndarray] | None,
-    data: Data,
-    evaluation: Evaluation,
-    *,
-    recall: Any = recall_at_k,
-) -> Scores:
-    """The paper's metrics of each set of embeddings, by its protocol. `recall`: `recall_at_k` or one that shares the work."""
-    scores = Scores({}, {}, len(data.test))
-    single = {multi_query_name(name, how): name for name in gallery or () for how in evaluation.multi_query}
-    for name, values in queries.items():
-        other = None if gallery is None else gallery[single.get(name, name)]
-        if evaluation.protocol == "reid":
-            _reid(scores, name, values, other, data, evaluation)
-            continue
-        rule = {"recall_at_k": partial(recall, ties=evaluation.ties)}.get(evaluation.rule)
-        _recall(scores, name, rule or getattr(originals, evaluation.rule), values, other, data, evaluation.ks)
-        if evaluation.binary:
-            rule = partial(hamming_recall_at_k, ties="matlab")
-            _recall(scores, binary_name(name), rule, values, other, data, evaluation.ks)
-    return scores
-
-
-def _recall(
-    scores: Scores, name: str, rule: Any, queries: np.ndarray, gallery: np.ndarray | None, data: Data, ks: tuple
-) -> None:
-    where = {} if data.gallery is None else {"gallery": gallery, "gallery_labels": data.gallery.labels}
-    result = rule(queries, data.test.labels, ks, **where)
-    scores.metrics[name] = {f"R@{k}": 100 * float(result[k]) for k in ks}
-    scores.hits[name] = {f"R@{k}": int(result.hits[k]) for k in ks}
-
-
-def _reid(
-    scores: Scores, name: str, queries: np.ndarray, gallery: np.ndarray | None, data: Data, evaluation: Evaluation
-) -> None:
-    """CMC and mAP. options: cameras (same camera is junk), junk_ids, tracklets (mean of the frames' raw features)."""
-    if data.gallery is None or gallery is None:
-        raise ValueError("protocol 'reid' needs a gallery")
-    options = evaluation.options
-    sides = [(queries, data.test), (gallery, data.gallery)]
-    if options.get("tracklets"):
-        sides = [_tracklets(values, split) for values, split in sides]
-    (q, query), (g, items) = sides
-    cameras = {"query_cams": query.cameras, "gallery_cams": items.cameras} if options.get("cameras") else {}
-    result = reid.evaluate(
-        reid.distance_blocks(q, g), query.labels, items.labels, junk_ids=options.get("junk_ids", ()), **cameras
+def _score(recipe: Recipe, options: Options, device: torch.device, processes: process_group.Replicas) -> int:
+    say = click.echo if processes.root else _quiet
+    judged = options.protocol is None
+    trained, recipe = recipe, replace(recipe, evaluation=_evaluation(recipe, options.protocol))
+    if options.clustering:
+        clustering.check(recipe)
+    scale, data = processes.agree(_open(recipe, options) if processes.root else None)
+    judged = judged and options.data is not None and not data.own
+    say(f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}")
+    if options.model.is_dir():
+        queries, gallery, origin = _saved(options.model, trained, data, say)
+    else:
+        queries, gallery, origin = _computed(options, scale, data, recipe, trained, device, processes)
+    scored = queries, gallery
+    if recipe.evaluation.rule == "ret_metric_recall" != trained.evaluation.rule:
+        # The rule takes the query for its own nearest item, which holds for rows of one length alone: its networks end in
+        # a normalisation, this recipe's may not.
+        say("rows are normalised first, as the networks of these rules do")
+        scored = _unit(queries), None if gallery is None else _unit(gallery)
+    scores = scoring.score(*scored, data, recipe.evaluation, recall=sharded.recall(processes))
+    if not processes.root:
+        return 0
+    clusters = clustering.score(recipe, queries, gallery, data) if options.clustering else None
+    out = options.out or Path("runs") / f"{recipe.name}-evaluate-{options.model.stem}".replace("/", "_")
+    if not options.model.is_dir():
+        saved.save(out, queries, gallery, data)
+    facts = {
+        "recipe": recipe.name,
+        "fingerprint": trained.fingerprint(),
+        "form": "own" if data.own else scale.form,
+        "protocol": options.protocol,  # None: the paper's own
+        **origin,
+        "data": data.description,
+        **scores.as_json(),
+        **({} if clusters is None else {"clustering": clusters}),
+    }
+    write_json(out / "scores.json", facts)
+    terminal.scores(scores.metrics)
+    if clusters is not None:
+        clustering.show(recipe, clusters, official=judged)
+    click.echo(
+        f"{scores.queries:,} queries; {'' if options.model.is_dir() else 'embeddings and '}exact counts in {out}"
     )
-    counted = len(q) - result.without_match
-    scores.queries = counted
-    curve = {k: float(result.cmc[min(k, len(result.cmc)) - 1]) for k in evaluation.ks}
-    scores.metrics[name] = {**{f"R@{k}": 100 * share for k, share in curve.items()}, "mAP": 100 * result.mean_ap}
-    scores.hits[name] = {f"R@{k}": round(share * counted) for k, share in curve.items()}
+    result = verdict.verify(recipe, [{"iteration": 0, **scores.as_json()}]) if judged else None
+    if result is None:
+        none = judged and not recipe.expected
+        click.echo(
+            f"no verdict: {recipe.name} is held to no published value"
+            if none
+            else "no verdict: published values belong to the official data and the paper's own protocol"
+        )
+        return 0
+    terminal.verdict(result)
+    return 0 if result.passed else 1
 
 
-def _tracklets(values: np.ndarray, split: Split) -> tuple[np.ndarray, Split]:
-    """Mean of the frames' raw features and, of each tracklet, its first frame for identity and camera."""
-    if split.tracks is None:
-        raise ValueError(f"{split.name}: the protocol is of tracklets, but the data has none")
-    _, first, code = np.unique(split.tracks, return_index=True, return_inverse=True)
-    order = np.argsort(code.reshape(-1), kind="stable")
-    starts = np.searchsorted(code.reshape(-1)[order], np.arange(len(first)))
-    counts = np.diff([*starts, len(order)])[:, None]
-    return np.add.reduceat(values[order], starts, axis=0) / counts, split.subset(first)
+def _open(recipe: Recipe, options: Options) -> tuple[scales.Plan, run_data.Data]:
+    if options.data is not None:
+        return scales.full(recipe), run_data.open_folder(recipe, options.data)
+    scale = scales.embedded(recipe, smoke=options.smoke)
+    return scale, run_data.open_embedded(recipe, scale, recipe.seed)
 
 
-class WithRawPixels:
-    """An engine that also embeds as raw pixels, the baseline a network must beat: the test crops as small grey pictures."""
+def _quiet(line: str) -> None:
+    """Of several processes, only the root speaks."""
 
-    NAME = "raw pixels"
 
-    def __init__(self, engine: Any, side: int = 32) -> None:
-        self.engine, self.side = engine, side
+def _saved(folder: Path, trained: Recipe, data: run_data.Data, say: Callable[[str], None]) -> Found:
+    """Embeddings that an earlier call saved, and the model that it says they are of."""
+    queries, gallery, facts = saved.load(folder, trained, data)
+    origin = {key: facts[key] for key in ("model", "sha256", "loaded")}
+    say(f"embeddings saved in {folder}, of {Path(origin['model']).name} (sha256 {origin['sha256'][:16]})")
+    return queries, gallery, origin
 
-    def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        grey = torch.nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), self.side).flatten(1)
-        return {**self.engine.embed(images), self.NAME: grey.cpu()}
 
-    @classmethod
-    def take(cls, embeddings: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
-        """Remove the raw pixels from `embeddings` and return them alone: mean picture subtracted, unit norm."""
-        if embeddings is None:
-            return None
-        pixels = embeddings.pop(cls.NAME)
-        pixels = pixels - pixels.mean(0)
-        return {cls.NAME: pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-12)}
+def _computed(
+    options: Options,
+    scale: scales.Plan,
+    data: run_data.Data,
+    recipe: Recipe,
+    trained: Recipe,
+    device: torch.device,
+    processes: process_group.Replicas,
+) -> Found:
+    """Embeddings of the test images by the model file."""
+    if options.model.suffix == ".onnx":
+        engine, line = trained_models.onnx_engine(recipe, options.model, device)
+    else:
+        engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
+        line = trained_models.load(engine, trained, options.model)
+    if processes.root:
+        click.echo(line)
+    engine.begin_embedding()
+    queries, gallery = scoring.embed_data(
+        engine, data, make_pipeline(recipe), recipe.evaluation,
+        device=device, workers=options.workers, embed=sharded.embed(processes),
+    )  # fmt: skip
+    return queries, gallery, {"model": str(options.model), "sha256": sha256(options.model), "loaded": line}
+
+
+def _unit(embeddings: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    norms = {name: np.linalg.norm(values, axis=1, keepdims=True) for name, values in embeddings.items()}
+    return {name: values / np.maximum(norms[name], 1e-12) for name, values in embeddings.items()}
+
+
+def _evaluation(recipe: Recipe, protocol: str | None) -> Evaluation:
+    """The recipe's own rules, another recipe's, or its own under another protocol."""
+    if protocol is None:
+        return recipe.evaluation
+    if protocol in PROTOCOLS:
+        return replace(recipe.evaluation, protocol=protocol)
+    return registry.get(protocol).evaluation

@@ -15,14 +15,21 @@ import numpy as np
 import torch
 
 from paper_recipes.recipe import Recipe, Sampler
-from paper_recipes.runner import describe, evidence, plan, prepare, record, replicas, train, verdict
-from paper_recipes.runner import report as reports
-from paper_recipes.runner import weights as weights_file
-from paper_recipes.runner.banner import banner, batch
-from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.engine_torch import TorchEngine
+from paper_recipes.runner import run_files
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.engines import processes as process_group
+from paper_recipes.runner.engines import starting_weights as weights_file
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.torch_engine import TorchEngine
+from paper_recipes.runner.evidence.chain import chain
 from paper_recipes.runner.files import write_json
-from paper_recipes.runner.train import Interrupted, RunError
+from paper_recipes.runner.reports import page as reports
+from paper_recipes.runner.reports import terminal, verdict
+from paper_recipes.runner.reports.banner import banner, batch
+from paper_recipes.runner.run_files import RunError
+from paper_recipes.runner.training import loop, record
+from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism, images, samplers
 
 
@@ -50,21 +57,23 @@ def run(recipe: Recipe, options: Options) -> int:
     seed = recipe.seed if options.seed is None else options.seed
     determinism.configure(seed, strict=options.strict, threads=options.threads)  # before anything starts CUDA
     _check(recipe, options)
-    device = replicas.device_for(options.device)
-    with replicas.joined(options.replicas, sync_bn=options.sync_bn, device=device) as processes:
+    device = process_group.device_for(options.device)
+    with process_group.joined(options.replicas, sync_bn=options.sync_bn, device=device) as processes:
         try:
             return _run(recipe, options, seed=seed, device=device, processes=processes)
         except RunError as error:
             raise RunError(str(error) if processes.root else f"process {processes.rank}: {error}") from error
 
 
-def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, processes: replicas.Replicas) -> int:
+def _run(
+    recipe: Recipe, options: Options, *, seed: int, device: torch.device, processes: process_group.Replicas
+) -> int:
     scale, data = processes.agree(_open(recipe, options, seed, processes) if processes.root else None)
     form, what = scale.label, banner(recipe, scale, processes)
     out = options.out or Path("runs") / f"{recipe.name}-{form.replace(', ', '-')}".replace("/", "_")
     out.mkdir(parents=True, exist_ok=True)
     engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=options.weights, processes=processes)
-    current = train.Run(
+    current = Run(
         recipe=recipe,
         plan=scale,
         data=data,
@@ -79,7 +88,7 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
     )
     if not processes.root:
         with contextlib.suppress(Interrupted):
-            train.train(current, resume=options.resume, say=_quiet)
+            loop.train(current, resume=options.resume, say=_quiet)
         return 0
     fields = record.run_record(
         recipe,
@@ -98,29 +107,29 @@ def _run(recipe: Recipe, options: Options, *, seed: int, device: torch.device, p
     }
     write_json(out / "run.json", fields)
     try:
-        train.train(current, resume=options.resume, say=_say)
+        loop.train(current, resume=options.resume, say=_say)
         fields["status"] = "finished"
     except Interrupted as stop:
         fields["status"] = f"stopped by the user at iteration {stop.iteration}"
         write_json(out / "run.json", fields)
         click.echo(f"stopped; go on with: {again(recipe, options, processes, out)}")
         return 130
-    evaluations = train.read(out, "evaluations")
+    evaluations = run_files.read(out, "evaluations")
     result = verdict.verify(recipe, evaluations) if form == "full" else None
     fields["verdict"] = None if result is None else ("reproduced" if result.passed else "not reproduced")
     fields["result"] = evaluations[-1] if evaluations else None
     write_json(out / "run.json", fields)
-    links = evidence.chain(recipe)
-    describe.evidence(links)
+    links = chain(recipe)
+    terminal.evidence(links)
     if result is not None:
-        describe.verdict(result)
+        terminal.verdict(result)
     click.echo(f"report: {reports.write(out, links)}")
     click.echo(_summary(evaluations, engine.headline))
     click.echo(what)
     return 0 if result is None or result.passed else 1
 
 
-def again(recipe: Recipe, options: Options, processes: replicas.Replicas, out: Path) -> str:
+def again(recipe: Recipe, options: Options, processes: process_group.Replicas, out: Path) -> str:
     """The command that resumes: what was given, once more."""
     launcher = f"torchrun --nproc-per-node {processes.world}" if processes.world > 1 else "python"
     words = [launcher, "-m paper_recipes run", recipe.name]
@@ -133,16 +142,18 @@ def again(recipe: Recipe, options: Options, processes: replicas.Replicas, out: P
     return " ".join([*words, f"--resume --out {shlex.quote(str(out))}"])
 
 
-def _open(recipe: Recipe, options: Options, seed: int, processes: replicas.Replicas) -> tuple[plan.Plan, prepare.Data]:
+def _open(
+    recipe: Recipe, options: Options, seed: int, processes: process_group.Replicas
+) -> tuple[scales.Plan, run_data.Data]:
     """Scale and data; the banner is said as soon as the scale is known, which is before letters are drawn."""
     if options.data is None:
-        scale = plan.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
+        scale = scales.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
         scale = replace(scale, fast=not options.strict)
         click.echo(banner(recipe, scale, processes))
-        return scale, prepare.open_embedded(recipe, scale, seed)
-    data = prepare.open_folder(recipe, options.data)
+        return scale, run_data.open_embedded(recipe, scale, seed)
+    data = run_data.open_folder(recipe, options.data)
     _check_full(recipe, options, data)
-    scale = plan.own(recipe, data.train, options.iterations) if data.own else plan.full(recipe)
+    scale = scales.own(recipe, data.train, options.iterations) if data.own else scales.full(recipe)
     scale = replace(scale, fast=not options.strict)
     click.echo(banner(recipe, scale, processes))
     return scale, data
@@ -155,17 +166,17 @@ def report(out: Path) -> Path:
     if not (out / "run.json").exists():
         raise RunError(f"{out} is not a run directory: there is no run.json")
     recipe = registry.of_record(json.loads((out / "run.json").read_text(encoding="utf-8")))
-    return reports.write(out, evidence.chain(recipe))
+    return reports.write(out, chain(recipe))
 
 
 def _check(recipe: Recipe, options: Options) -> None:
     """Everything that can be refused before any work is done."""
-    replicas.check(options.replicas, options.sync_bn)
+    process_group.check(options.replicas, options.sync_bn)
     if options.data is None and options.require_data:
         raise RunError(f"--require-data: {recipe.name} needs --data (the official {recipe.dataset.upper()} folder)")
     if options.data is not None and not options.data.is_dir():
         raise RunError(f"--data {options.data}: no such folder")
-    if options.data is not None and options.weights is None and not prepare.may_be_own(options.data):
+    if options.data is not None and options.weights is None and not run_data.may_be_own(options.data):
         # No own folder: said before an hour of listing files.
         raise RunError(
             f"{_wants_weights(recipe)} (only your own pictures need none: class folders and nothing beside them)"
@@ -179,7 +190,7 @@ def _check(recipe: Recipe, options: Options) -> None:
             raise RunError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
 
 
-def _check_full(recipe: Recipe, options: Options, data: prepare.Data) -> None:
+def _check_full(recipe: Recipe, options: Options, data: run_data.Data) -> None:
     """What only holds for --data: the frozen recipe needs its weights and has one scale."""
     if options.full_batch or options.smoke or (options.iterations and not data.own):
         raise RunError(
@@ -195,13 +206,13 @@ def _wants_weights(recipe: Recipe) -> str:
 
 def make_engine(
     recipe: Recipe,
-    scale: plan.Plan,
-    data: prepare.Data,
+    scale: scales.Plan,
+    data: run_data.Data,
     *,
     device: torch.device,
     seed: int,
     weights: Path | None = None,
-    processes: replicas.Replicas | None = None,
+    processes: process_group.Replicas | None = None,
 ) -> Any:
     """`CaffeEngine` or `TorchEngine`, whichever the recipe describes."""
     if recipe.torch is None:
@@ -209,7 +220,7 @@ def make_engine(
             recipe.the_caffe(), device=device, seed=seed, weights=weights, replicas=processes, fast=scale.fast
         )
     return TorchEngine(
-        plan.torch_at(recipe, scale, len(data.train)),
+        scales.torch_at(recipe, scale, len(data.train)),
         classes=data.train.num_classes,
         device=device,
         seed=seed,
@@ -224,7 +235,9 @@ def make_pipeline(recipe: Recipe) -> Any:
     return getattr(images, recipe.images["pipeline"])(**fields)
 
 
-def make_sampler(scale: plan.Plan, data: prepare.Data, seed: int, processes: replicas.Replicas | None = None) -> Any:
+def make_sampler(
+    scale: scales.Plan, data: run_data.Data, seed: int, processes: process_group.Replicas | None = None
+) -> Any:
     """The recipe's sampler, or this process's shard of it."""
     if processes is None or processes.world == 1:
         return _whole_sampler(scale.sampler, data, seed)
@@ -243,7 +256,7 @@ def make_sampler(scale: plan.Plan, data: prepare.Data, seed: int, processes: rep
         raise RunError(f"--replicas {processes.semantics} with {processes.world} processes: {error}") from error
 
 
-def _whole_sampler(facts: Sampler, data: prepare.Data, seed: int) -> Any:
+def _whole_sampler(facts: Sampler, data: run_data.Data, seed: int) -> Any:
     """The originals' constructors take their batch in three forms."""
     labels = data.train.labels
     rule = getattr(samplers, facts.rule)

@@ -25,8 +25,8 @@ from caffe_compat.bn_inception import (
 )
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.net import load_net
+from caffe_compat.net.seeded import seed_weights
 from caffe_compat.preprocessing import PREPROCESSING, Preprocessing
-from caffe_compat.seeded import seed_weights
 from ports.backbones.bn_inception import BNInception
 
 

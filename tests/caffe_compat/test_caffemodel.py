@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from caffe_compat import CaffeFormatError
-from caffe_compat.binaryproto import read_binaryproto, write_binaryproto
-from caffe_compat.caffemodel import read_caffemodel, read_layers, read_weights_message, write_caffemodel
-from caffe_compat.prototxt import read_net
+from caffe_compat.formats.binaryproto import read_binaryproto, write_binaryproto
+from caffe_compat.formats.caffemodel import read_caffemodel, read_layers, read_weights_message, write_caffemodel
+from caffe_compat.formats.prototxt import read_net
+from caffe_compat.formats.solverstate import SolverSnapshot, read_solverstate, write_solverstate
 from caffe_compat.schema import DIALECTS, message_class
 from caffe_compat.schema.weights import weights_class
-from caffe_compat.solverstate import SolverSnapshot, read_solverstate, write_solverstate
 
 FORKS = DIALECTS[1:]
 SNAPSHOTS = ("init.caffemodel", "tiny_iter_3.caffemodel")
@@ -281,7 +281,7 @@ def test_large_model_in_time_and_memory(tmp_path):
     # VmHWM and not getrusage: the latter's peak is inherited from the process that starts this one.
     code = f"""
 import re, time
-from caffe_compat.caffemodel import read_caffemodel
+from caffe_compat.formats.caffemodel import read_caffemodel
 def peak():
     return int(re.search("VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) * 1024
 read_caffemodel({str(tmp_path / "small.caffemodel")!r})

@@ -9,17 +9,17 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from caffe_compat.binaryproto import write_binaryproto
-from caffe_compat.caffemodel import read_caffemodel, read_layers, write_caffemodel
-from caffe_compat.cli import main
-from caffe_compat.draw import draw_net
-from caffe_compat.draw_layout import boxes_of, place
-from caffe_compat.info import layer_costs
-from caffe_compat.matfile import load_split
+from caffe_compat.formats.binaryproto import write_binaryproto
+from caffe_compat.formats.caffemodel import read_caffemodel, read_layers, write_caffemodel
+from caffe_compat.formats.prototxt import filter_net, read_net, read_solver
+from caffe_compat.formats.solverstate import read_solverstate
+from caffe_compat.matlab.lists import load_split
 from caffe_compat.net import load_net
-from caffe_compat.prototxt import filter_net, read_net, read_solver
 from caffe_compat.schema import message_class
-from caffe_compat.solverstate import read_solverstate
+from caffe_compat.tools.cli import main
+from caffe_compat.tools.draw import draw_net
+from caffe_compat.tools.draw_layout import boxes_of, place
+from caffe_compat.tools.info import layer_costs
 
 
 @pytest.fixture

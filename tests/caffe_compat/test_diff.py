@@ -10,10 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from caffe_compat.diff import diff_net
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.net import load_net
-from caffe_compat.seeded import seed_weights, seeded_images
+from caffe_compat.net.seeded import seed_weights, seeded_images
+from caffe_compat.tools.diff import diff_net
 
 FORK = "rll_cvpr19"
 

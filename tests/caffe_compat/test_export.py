@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat import export as export_module
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.export import TOLERANCE, export, export_onnx
 from caffe_compat.net import load_net
+from caffe_compat.net.seeded import seed_weights
 from caffe_compat.preprocessing import PREPROCESSING, Preprocessing
-from caffe_compat.seeded import seed_weights
+from caffe_compat.tools import export as export_module
+from caffe_compat.tools.export import TOLERANCE, export, export_onnx
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

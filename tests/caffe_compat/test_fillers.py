@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from caffe_compat.fillers import AVERAGE, FAN_IN, FAN_OUT, fan, fill
+from caffe_compat.layers.fillers import AVERAGE, FAN_IN, FAN_OUT, fan, fill
 
 SHAPE = (40, 30, 3, 3)  # fan_in 270, fan_out 360
 

@@ -22,7 +22,7 @@ import gzip, random, resource, sys, tempfile, time, warnings
 from pathlib import Path
 family, count, data, limit = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 from caffe_compat import CaffeFormatError, DialectError, read_caffemodel, read_net, read_solver, read_solverstate
-from caffe_compat.matfile import load_image_cells, load_splits, save_split, load_split
+from caffe_compat.matlab.lists import load_image_cells, load_splits, save_split, load_split
 from ports.datasets.split import DatasetError
 import h5py, scipy.io
 warnings.simplefilter("ignore")

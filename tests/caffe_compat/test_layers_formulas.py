@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from caffe_compat.formats.prototxt import parse
 from caffe_compat.layers import LAYERS, class_attention, pair_losses
-from caffe_compat.prototxt import parse
 
 
 def make(kind: str, rest: str, *shapes, tops: int = 1, dialect: str = "bvlc", phase: str = "TRAIN"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat import prototxt
+from caffe_compat.formats import prototxt
 from caffe_compat.layers import LAYERS
 
 LOCAL = Path(__file__).resolve().parents[2] / "golden" / "data" / "layers"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from loss_records import ATOL, RTOL, arrays_of
 
-from caffe_compat import prototxt
+from caffe_compat.formats import prototxt
 from caffe_compat.layers import LAYERS
 
 CASES = {name: case for name, case in loss_records.CASES.items() if "/CAAChain/" not in name}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffe_compat.lr_policy import LearningRate
+from caffe_compat.solver.lr_policy import LearningRate
 
 
 class Param(SimpleNamespace):

@@ -11,9 +11,10 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from caffe_compat import CaffeFormatError, matfile
-from caffe_compat.mat_read import read_mat
-from caffe_compat.matfile import load_image_cells, load_split, load_splits, reroot, save_split
+from caffe_compat import CaffeFormatError
+from caffe_compat.matlab import lists
+from caffe_compat.matlab.lists import load_image_cells, load_split, load_splits, reroot, save_split
+from caffe_compat.matlab.read import read_mat
 from ports.datasets.split import DatasetError, Split
 
 MAT = Path(__file__).resolve().parents[2] / "golden" / "data" / "mat"
@@ -209,9 +210,9 @@ def test_image_cells():
 
 
 def test_inshop_query_and_gallery(tmp_path, monkeypatch, cells):
-    assert (matfile.INSHOP_QUERIES, matfile.INSHOP_GALLERY) == (14_218, 12_612)  # published counts
-    monkeypatch.setattr(matfile, "INSHOP_QUERIES", 3)
-    monkeypatch.setattr(matfile, "INSHOP_GALLERY", 2)
+    assert (lists.INSHOP_QUERIES, lists.INSHOP_GALLERY) == (14_218, 12_612)  # published counts
+    monkeypatch.setattr(lists, "INSHOP_QUERIES", 3)
+    monkeypatch.setattr(lists, "INSHOP_GALLERY", 2)
     paths = [f"img/{i}.jpg" for i in range(5)]
     # The preparation script saves EvaImagePathBoxCell, the test script reads TestImagePathBoxCell: both are known.
     for name, part in (("EvaImagePathBoxCell", "eval"), ("TestImagePathBoxCell", "test")):

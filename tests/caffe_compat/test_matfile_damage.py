@@ -12,8 +12,8 @@ import pytest
 import scipy.io
 
 from caffe_compat import CaffeFormatError
-from caffe_compat.mat_read import read_mat
-from caffe_compat.matfile import load_split
+from caffe_compat.matlab.lists import load_split
+from caffe_compat.matlab.read import read_mat
 
 
 def column(values):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from caffe_compat.errors import CaffeFormatError, DialectError, UnsupportedLayerError
+from caffe_compat.formats.prototxt import read_net
 from caffe_compat.net import load_net
-from caffe_compat.prototxt import read_net
 
 INPUT = 'input: "data" input_shape { dim: 2 dim: 3 dim: 4 dim: 4 } '
 LABEL = 'input: "label" input_shape { dim: 2 dim: 1 dim: 1 dim: 1 } '

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat.diff import TOLERANCE, diff_net
 from caffe_compat.net import load_net
-from caffe_compat.seeded import seed_weights, seeded_images
+from caffe_compat.net.seeded import seed_weights, seeded_images
+from caffe_compat.tools.diff import TOLERANCE, diff_net
 
 NETS = [
     "rll_cvpr19/sop_test_H",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from caffe_compat.net import load_net
-from caffe_compat.seeded import seed_weights, seeded_images
+from caffe_compat.net.seeded import seed_weights, seeded_images
 
 FORKS = ["rll_cvpr19", "rll_tpami", "osm_aaai19"]
 # Sums of at most 12 * 100 terms: a few 1e-16 each; loss gradients pass four layers.

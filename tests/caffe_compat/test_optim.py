@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat.optim import CaffeAdaDelta, CaffeAdaGrad, CaffeAdam, CaffeNesterov, CaffeRMSProp, CaffeSGD
+from caffe_compat.solver.optim import CaffeAdaDelta, CaffeAdaGrad, CaffeAdam, CaffeNesterov, CaffeRMSProp, CaffeSGD
 
 GRADS = [0.5, -1.25, 0.75, 2.0, -0.125]
 RATES = [0.5, 0.5, 0.125, 0.125, 0.0625]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from caffe_compat import CaffeFormatError, DialectError
-from caffe_compat.prototxt import net_inputs, parse, read_net, read_solver, write
+from caffe_compat.formats.prototxt import net_inputs, parse, read_net, read_solver, write
+from caffe_compat.formats.text import rename_fields
 from caffe_compat.schema import DIALECTS, dialect_of
-from caffe_compat.text import rename_fields
 
 V12 = 'layer { name: "l" type: "DistanceWeightedValidPairLossV12" bottom: "x" bottom: "label" top: "loss" %s }'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caffe_compat import CaffeFormatError
-from caffe_compat.prototxt import filter_net, read_net, read_solver, upgrade_net, upgrade_solver
+from caffe_compat.formats.prototxt import filter_net, read_net, read_solver, upgrade_net, upgrade_solver
 
 RULES = """
 name: "rules"

@@ -10,8 +10,8 @@ import torch
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.net import load_net
-from caffe_compat.optim import CaffeAdaDelta, CaffeAdaGrad, CaffeAdam, CaffeNesterov, CaffeRMSProp, CaffeSGD
 from caffe_compat.solver import Solver
+from caffe_compat.solver.optim import CaffeAdaDelta, CaffeAdaGrad, CaffeAdam, CaffeNesterov, CaffeRMSProp, CaffeSGD
 
 NET = """
 name: "line" input: "x" input: "y"

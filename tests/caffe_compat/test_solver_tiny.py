@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat import prototxt
-from caffe_compat.caffemodel import read_caffemodel
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.lr_policy import LearningRate
+from caffe_compat.formats import prototxt
+from caffe_compat.formats.caffemodel import read_caffemodel
+from caffe_compat.formats.solverstate import read_solverstate
 from caffe_compat.net import load_net
-from caffe_compat.optim import CaffeSGD
-from caffe_compat.seeded import seed_weights, seeded_images
+from caffe_compat.net.seeded import seed_weights, seeded_images
 from caffe_compat.solver import Solver
-from caffe_compat.solverstate import read_solverstate
+from caffe_compat.solver.lr_policy import LearningRate
+from caffe_compat.solver.optim import CaffeSGD
 
 TREES = ["rll_cvpr19", "rll_tpami", "osm_aaai19"]
 #: An independent implementation stayed within 2e-15 of these runs; DESIGN's bound for trajectories.

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat import prototxt
+from caffe_compat.formats import prototxt
 from caffe_compat.net import CaffeNet, load_net
-from caffe_compat.seeded import seed_weights, seeded_images
+from caffe_compat.net.seeded import seed_weights, seeded_images
 from caffe_compat.solver import Solver
 
 TOLERANCE = 1e-9

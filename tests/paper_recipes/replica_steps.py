@@ -18,9 +18,10 @@ import tiny
 
 from paper_recipes import registry
 from paper_recipes.recipe import Phase, Torch
-from paper_recipes.runner import networks, replicas
-from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.engine_torch import TorchEngine
+from paper_recipes.runner.engines import networks
+from paper_recipes.runner.engines import processes as process_group
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.torch_engine import TorchEngine
 from ports import determinism
 
 CPU = torch.device("cpu")
@@ -89,7 +90,7 @@ def pictures(step: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.nn.functional.interpolate(50 * small, size=(227, 227)), labels
 
 
-def engine(recipe: str, processes: replicas.Replicas | None = None, *, dropout: bool = True) -> Any:
+def engine(recipe: str, processes: process_group.Replicas | None = None, *, dropout: bool = True) -> Any:
     """In double precision, so that nothing but the order of sums is left to differ."""
     if recipe != "caffe-net":
         made = TorchEngine(TORCH[recipe], classes=CLASSES, device=CPU, seed=1, replicas=processes)
@@ -114,7 +115,7 @@ def data(recipe: str, step: int, part: slice) -> tuple[torch.Tensor, torch.Tenso
 PUBLISHED = {"rll-sop": (4, 2), "osm-mars": (6, 2)}
 
 
-def published_step(recipe: str, processes: replicas.Replicas) -> tuple[dict[str, float], list[torch.Tensor]]:
+def published_step(recipe: str, processes: process_group.Replicas) -> tuple[dict[str, float], list[torch.Tensor]]:
     """Losses and gradients of a Caffe release's training net in double precision, on smooth noise."""
     caffe = registry.get(recipe).the_caffe()
     made = CaffeEngine(caffe, device=CPU, seed=1, replicas=processes)
@@ -147,17 +148,17 @@ def seed(step: int, rank: int) -> None:
 
 def published(out: Path) -> None:
     determinism.configure(0)
-    with replicas.joined("global", sync_bn=True, device=CPU) as processes:
+    with process_group.joined("global", sync_bn=True, device=CPU) as processes:
         for recipe in PUBLISHED:
             torch.save(published_step(recipe, processes), out / f"{recipe}-{processes.rank}.pt")
 
 
 def main(out: Path) -> None:
     determinism.configure(0)
-    with replicas.joined("global", device=CPU) as joined:
+    with process_group.joined("global", device=CPU) as joined:
         for case, (semantics, sync_bn) in CASES.items():
             recipe = case.split(".")[0]
-            processes = replicas.Replicas(semantics, joined.rank, joined.world, sync_bn=sync_bn)
+            processes = process_group.Replicas(semantics, joined.rank, joined.world, sync_bn=sync_bn)
             of = engine(recipe, processes, dropout=semantics == "caffe")
             steps = []
             for step in range(STEPS):

@@ -7,7 +7,8 @@ import errno
 import pytest
 import torch
 
-from paper_recipes.runner import checkpoint, files
+from paper_recipes.runner import files
+from paper_recipes.runner.engines import checkpoint
 
 
 def example() -> checkpoint.Checkpoint:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from paper_recipes import registry
-from paper_recipes.runner import clustering, prepare
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.scoring import clustering
 from ports.datasets.split import Split
 
 
@@ -26,7 +27,7 @@ def blobs(labels, seed: int = 0) -> np.ndarray:
 
 def test_classes_that_lie_apart_are_found_whatever_their_length():
     labels = np.repeat(range(5), 6)
-    data = prepare.Data(split([1]), split(labels), {})
+    data = run_data.Data(split([1]), split(labels), {})
     found = clustering.score(registry.get("dm-nca-cub"), {"embedding": blobs(labels)}, None, data)["embedding"]
     assert found["NMI"] == pytest.approx(100) and found["F1"] == found["purity"] == 100
     assert (found["tp"], found["fp"], found["fn"]) == (5 * 15, 0, 0)
@@ -34,7 +35,7 @@ def test_classes_that_lie_apart_are_found_whatever_their_length():
 
 def test_queries_and_gallery_are_clustered_together():
     recipe = registry.get("cls-inshop")
-    data = prepare.Data(split([1]), split([0, 1, 2]), {}, split([0, 0, 1, 1, 2, 2], "g"))
+    data = run_data.Data(split([1]), split([0, 1, 2]), {}, split([0, 0, 1, 1, 2, 2], "g"))
     queries, gallery = {"embedding": blobs([0, 1, 2])}, {"embedding": blobs([0, 0, 1, 1, 2, 2], 1)}
     found = clustering.score(recipe, queries, gallery, data)["embedding"]
     assert found["NMI"] == pytest.approx(100) and found["tp"] == 3 * 3  # pairs of 9 items, not of 3
@@ -44,14 +45,14 @@ def test_the_mean_of_entropies_is_the_releases():
     """Clusters and classes of different entropy: geometric and arithmetic means differ."""
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 2])
     x = {"e": blobs([0, 0, 0, 1, 1, 1, 2, 2])}
-    data = prepare.Data(split([1]), split(labels), {})
+    data = run_data.Data(split([1]), split(labels), {})
     rll, dm = (clustering.score(registry.get(name), x, None, data)["e"] for name in ("rll-cub", "dm-nca-cub"))
     assert rll["tp"] == dm["tp"] and rll["NMI"] < dm["NMI"]
 
 
 def test_persons_are_not_clustered():
     with pytest.raises(ValueError, match="osm-mars is scored by CMC and mAP"):
-        clustering.score(registry.get("osm-mars"), {}, None, prepare.Data(split([1]), split([1]), {}))
+        clustering.score(registry.get("osm-mars"), {}, None, run_data.Data(split([1]), split([1]), {}))
 
 
 def test_published_nmi_are_those_of_the_papers_table():
@@ -74,7 +75,7 @@ def test_published_values_stand_beside_official_data_only(capsys):
 
 def test_an_embedded_run_of_a_release_that_clusters_leaves_a_file(tmp_path, monkeypatch):
     labels = np.repeat(range(4), 5)
-    data = prepare.Data(split([1]), split(labels), {})
+    data = run_data.Data(split([1]), split(labels), {})
     said: list[str] = []
 
     def end(name: str) -> None:
@@ -99,7 +100,7 @@ def test_an_embedded_run_of_a_release_that_clusters_leaves_a_file(tmp_path, monk
 
 def test_the_seed_is_the_recipes():
     labels = np.repeat(range(3), 4)
-    data = prepare.Data(split([1]), split(labels), {})
+    data = run_data.Data(split([1]), split(labels), {})
     x = {"e": np.random.default_rng(1).normal(size=(12, 8))}
     recipe = registry.get("rll-cub")
     assert clustering.score(recipe, x, None, data) == clustering.score(recipe, x, None, data)

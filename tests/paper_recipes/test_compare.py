@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from paper_recipes import registry
-from paper_recipes.runner import brief, compare
 from paper_recipes.runner.cli import cli
-from paper_recipes.runner.train import RunError
+from paper_recipes.runner.reports import brief, compare
+from paper_recipes.runner.run_files import RunError
 
 
 def write_run(folder, recipe, form, evaluations, data="sop"):
@@ -151,7 +151,7 @@ def test_both_pictures_are_drawn(full, small, persons, tmp_path):
 
 
 def test_logs_of_the_authors_are_beside_the_run(full, monkeypatch, tmp_path):
-    from paper_recipes.runner import figures
+    from paper_recipes.runner.reports import figures
 
     drawn = []
     monkeypatch.setattr(figures, "recall_over_iterations", lambda path, curves: drawn.extend(curves))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner.engine import CaffeEngine
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from ports import determinism
 
 STEPS = 30

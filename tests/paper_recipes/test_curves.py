@@ -11,7 +11,7 @@ from PIL import Image
 
 from paper_recipes import registry
 from paper_recipes.registry import get
-from paper_recipes.runner import curves, describe, verdict
+from paper_recipes.runner.reports import curves, terminal, verdict
 
 LOGGED = (
     "rll-tpami-sop", "rll-tpami-inshop", "rll-tpami-market1501", "osm-cub", "osm-cub-bbox", "osm-cars196",
@@ -119,11 +119,11 @@ def test_verify_brings_the_curves_and_they_do_not_set_the_exit_code():
 
 
 def test_the_verdict_on_the_terminal_names_the_curves(capsys):
-    describe.verdict(verdict.verify(get("osm-cub"), run_of("osm-cub", shift=-3.0, only=(1000,))))
+    terminal.verdict(verdict.verify(get("osm-cub"), run_of("osm-cub", shift=-3.0, only=(1000,))))
     text = " ".join(capsys.readouterr().out.split())
     assert "authors' log: M R@1 too low at 1000, worst difference -3.0 at 1000" in text and "reproduced" in text
     # `evaluate --model` scores a file of unknown iteration: beside no checkpoint.
-    describe.verdict(verdict.verify(get("osm-cub"), [{**run_of("osm-cub")[4], "iteration": 0}]))
+    terminal.verdict(verdict.verify(get("osm-cub"), [{**run_of("osm-cub")[4], "iteration": 0}]))
     assert "beside the authors' log" not in capsys.readouterr().out
 
 
@@ -180,18 +180,18 @@ def test_what_cannot_be_compared_is_said(tmp_path, name, form, recipe, words):
 @pytest.mark.parametrize("form", ["full", "embedded"])
 def test_the_report(tmp_path, monkeypatch, form):
     """A full run's report has the table and both curves; an embedded one's the authors' curve alone, marked."""
-    from paper_recipes.runner import report
+    from paper_recipes.runner.reports import page
 
     evaluations = run_of("osm-lpw", shift=-4.0, only=(60000,))
     out = run_folder(tmp_path / "run", "osm-lpw", evaluations, form)
-    monkeypatch.setattr(report, "_settings_table", lambda recipe, record: "")
-    monkeypatch.setattr(report, "_environment_table", lambda record: "")
+    monkeypatch.setattr(page, "_settings_table", lambda recipe, record: "")
+    monkeypatch.setattr(page, "_environment_table", lambda record: "")
     for row in evaluations:
         row["queries"] = 756
     (out / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
     facts = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps({**facts, "status": "finished", "data": {}}))
-    report.write(out, [{"link": "loss gradient", "verdict": "verified"}])
+    page.write(out, [{"link": "loss gradient", "verdict": "verified"}])
     text = (out / "report.md").read_text()
     if form == "full":
         assert "| M | R@1 | 4 | -4.0 at 60000 | too low at 60000 |" in text and (out / "curves.png").exists()

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from paper_recipes import derive, differences, registry
-from paper_recipes.runner import record
 from paper_recipes.runner.cli import cli
+from paper_recipes.runner.training import record
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -144,9 +144,10 @@ def test_a_value_that_the_file_format_does_not_take_is_one_error():
 
 @pytest.mark.slow
 def test_a_derived_run_is_its_own_from_banner_to_report(tmp_path, capsys, monkeypatch):
-    from paper_recipes.runner import checkpoint, run
+    from paper_recipes.runner import run
+    from paper_recipes.runner.engines import checkpoint
 
-    monkeypatch.setattr(run.evidence, "chain", lambda recipe: [{"link": "left out"}])
+    monkeypatch.setattr(run, "chain", lambda recipe: [{"link": "left out"}])
     recipe = registry.get("ms-cub+alpha=3+sampler.images_per_class=4")
     assert run.run(recipe, run.Options(out=tmp_path, smoke=True, threads=1, iterations=1)) == 0
     said = capsys.readouterr().out.splitlines()

@@ -16,7 +16,14 @@ import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner import checkpoint, evaluate, plan, prepare, replicas, run, sharded, train
+from paper_recipes.runner import run, run_files
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.engines import checkpoint
+from paper_recipes.runner.engines import processes as process_group
+from paper_recipes.runner.run_files import RunError
+from paper_recipes.runner.scoring import scores as scoring
+from paper_recipes.runner.scoring import sharded
 from ports.datasets.split import Split
 from ports.metrics.retrieval import recall_at_k
 
@@ -177,7 +184,7 @@ def test_global_is_one_process_for_whole_published_nets(tmp_path):
     ends = finish(launch(Path(steps.__file__), str(tmp_path), "--published"))
     assert [code for code, *_ in ends] == [0, 0], ends
     for recipe in steps.PUBLISHED:
-        losses, gradients = steps.published_step(recipe, replicas.Replicas())
+        losses, gradients = steps.published_step(recipe, process_group.Replicas())
         largest = max(float(gradient.abs().max()) for gradient in gradients)
         for rank in range(2):
             their_losses, theirs = torch.load(tmp_path / f"{recipe}-{rank}.pt")
@@ -242,11 +249,11 @@ def test_one_process_finds_the_same_hits(parallel_run, data):
     saved = checkpoint.load(checkpoint.latest(out / "checkpoints"))
     engine.load_tensors(saved.tensors, tiny.ITERATIONS)
     engine.begin_embedding()
-    queries, gallery = evaluate.embed_data(
+    queries, gallery = scoring.embed_data(
         engine, folder, tiny.images.RllSop(), recipe.evaluation, device=torch.device("cpu")
     )
-    scores = evaluate.score(queries, gallery, folder, recipe.evaluation)
-    last = train.read(out, "evaluations")[-1]
+    scores = scoring.score(queries, gallery, folder, recipe.evaluation)
+    last = run_files.read(out, "evaluations")[-1]
     assert last == {"iteration": tiny.ITERATIONS, **scores.as_json()}
     unit = queries["fc"] / np.linalg.norm(queries["fc"], axis=1, keepdims=True)
     rows = json.loads((out / "neighbours.json").read_text())["rows"]
@@ -260,7 +267,7 @@ def test_one_process_finds_the_same_hits(parallel_run, data):
 def test_a_run_goes_on_only_with_its_own_processes(parallel_run, data, tmp_path):
     name, out = parallel_run
     shutil.copytree(out, tmp_path / "copy")
-    with pytest.raises(train.RunError, match=rf"its replicas is .*{name}.*this run's is None"):
+    with pytest.raises(RunError, match=rf"its replicas is .*{name}.*this run's is None"):
         tiny.start(tmp_path / "copy", data, resume=True)
 
 
@@ -290,7 +297,7 @@ def test_recall_in_any_parts_counts_the_same(world):
     embeddings, labels = rng.integers(-1, 2, (9, 3)).astype(np.float32), rng.integers(0, 3, 9)
     shares: list[list[float]] = []
 
-    class One(replicas.Replicas):
+    class One(process_group.Replicas):
         def add(self, values):
             shares.append(list(values))
             return list(values)
@@ -308,40 +315,40 @@ def test_recall_in_any_parts_counts_the_same(world):
 def test_several_processes_must_say_what_they_compute(monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(replicas.ReplicaError, match=r"4 processes .*--replicas caffe .*--replicas global"):
+    with pytest.raises(process_group.ReplicaError, match=r"4 processes .*--replicas caffe .*--replicas global"):
         run.run(registry.get("rll-sop"), run.Options())
-    with pytest.raises(replicas.ReplicaError, match=r"--sync-bn belongs to --replicas global"):
-        replicas.check("caffe", True)
-    replicas.check("global", True)
+    with pytest.raises(process_group.ReplicaError, match=r"--sync-bn belongs to --replicas global"):
+        process_group.check("caffe", True)
+    process_group.check("global", True)
     with pytest.raises(
-        replicas.ReplicaError, match=r"cuda:1: of several processes each takes the GPU of its own number"
+        process_group.ReplicaError, match=r"cuda:1: of several processes each takes the GPU of its own number"
     ):
-        replicas.device_for("cuda:1")
+        process_group.device_for("cuda:1")
 
 
 def test_one_process_cannot_be_replicas(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(
-        replicas.ReplicaError, match=r"torchrun --nproc-per-node N -m paper_recipes run NAME --replicas caffe"
+        process_group.ReplicaError, match=r"torchrun --nproc-per-node N -m paper_recipes run NAME --replicas caffe"
     ):
         run.run(registry.get("rll-sop"), run.Options(replicas="caffe"))
-    replicas.check(None, False)
+    process_group.check(None, False)
 
 
-def some_data(classes: int = 20, tracks: bool = False) -> prepare.Data:
+def some_data(classes: int = 20, tracks: bool = False) -> run_data.Data:
     labels = np.repeat(np.arange(classes), 8)
     split = Split(
         [f"{i}.png" for i in range(len(labels))], labels, tracks=np.arange(len(labels)) // 2 if tracks else None
     )
-    return prepare.Data(split, split, {})
+    return run_data.Data(split, split, {})
 
 
 def test_caffe_multiplies_the_classes_and_global_cuts_the_batch():
     facts = registry.get("rll-cub")
-    scale = plan.embedded(facts)  # 6 classes x 3
+    scale = scales.embedded(facts)  # 6 classes x 3
     parts = {}
-    for name in replicas.SEMANTICS:
-        shards = [run.make_sampler(scale, some_data(), 1, replicas.Replicas(name, r, 2)) for r in range(2)]
+    for name in process_group.SEMANTICS:
+        shards = [run.make_sampler(scale, some_data(), 1, process_group.Replicas(name, r, 2)) for r in range(2)]
         parts[name] = [shard.next_batch() for shard in shards]
     assert [len(part) for part in parts["caffe"]] == [18, 18]
     assert len({i // 8 for part in parts["caffe"] for i in part}) == 12  # classes of both together, 8 images each
@@ -349,18 +356,16 @@ def test_caffe_multiplies_the_classes_and_global_cuts_the_batch():
 
 
 def test_batches_that_cannot_be_cut_are_refused():
-    scale = plan.embedded(registry.get("rll-cub"))
-    with pytest.raises(
-        train.RunError, match=r"--replicas global with 4 processes: 6 identities .* do not divide among 4"
-    ):
-        run.make_sampler(scale, some_data(), 1, replicas.Replicas("global", 0, 4))
-    with pytest.raises(train.RunError, match=r"--replicas caffe with 4 processes: 20 classes are fewer than the 24"):
-        run.make_sampler(scale, some_data(), 1, replicas.Replicas("caffe", 0, 4))
-    mars = plan.embedded(registry.get("osm-mars"))
-    with pytest.raises(train.RunError, match=r"--replicas caffe: this recipe's batch names its identities twice"):
-        run.make_sampler(mars, some_data(tracks=True), 1, replicas.Replicas("caffe", 0, 2))
-    with pytest.raises(replicas.ReplicaError, match=r"a memory of its own; use --replicas global"):
-        steps.engine("memory", replicas.Replicas("caffe", 0, 1))
+    scale = scales.embedded(registry.get("rll-cub"))
+    with pytest.raises(RunError, match=r"--replicas global with 4 processes: 6 identities .* do not divide among 4"):
+        run.make_sampler(scale, some_data(), 1, process_group.Replicas("global", 0, 4))
+    with pytest.raises(RunError, match=r"--replicas caffe with 4 processes: 20 classes are fewer than the 24"):
+        run.make_sampler(scale, some_data(), 1, process_group.Replicas("caffe", 0, 4))
+    mars = scales.embedded(registry.get("osm-mars"))
+    with pytest.raises(RunError, match=r"--replicas caffe: this recipe's batch names its identities twice"):
+        run.make_sampler(mars, some_data(tracks=True), 1, process_group.Replicas("caffe", 0, 2))
+    with pytest.raises(process_group.ReplicaError, match=r"a memory of its own; use --replicas global"):
+        steps.engine("memory", process_group.Replicas("caffe", 0, 1))
 
 
 def test_torchrun_ends_all_when_one_process_fails(data, tmp_path):
@@ -373,19 +378,19 @@ def test_torchrun_ends_all_when_one_process_fails(data, tmp_path):
     )  # fmt: skip
     assert ended.returncode == 1 and "exitcode  : -9" in ended.stderr, ended.stderr
     assert time.time() - started < 120  # not the hour that a lost message would be waited for
-    assert len(train.read(tmp_path, "steps")) == 3
+    assert len(run_files.read(tmp_path, "steps")) == 3
 
 
 def test_the_command_that_resumes():
     recipe = registry.get("rll-cub")
-    assert run.again(recipe, run.Options(), replicas.Replicas(), Path("x")) == (
+    assert run.again(recipe, run.Options(), process_group.Replicas(), Path("x")) == (
         "python -m paper_recipes run rll-cub --resume --out x"
     )
     given = run.Options(data=Path("my folder"), seed=0, resume=True)
-    assert run.again(recipe, given, replicas.Replicas(), Path("x")) == (
+    assert run.again(recipe, given, process_group.Replicas(), Path("x")) == (
         "python -m paper_recipes run rll-cub --data 'my folder' --seed 0 --resume --out x"
     )
-    processes = replicas.Replicas("global", 0, 4, sync_bn=True)
+    processes = process_group.Replicas("global", 0, 4, sync_bn=True)
     options = run.Options(strict=False, replicas="global", sync_bn=True)
     assert run.again(recipe, options, processes, Path("x")) == (
         "torchrun --nproc-per-node 4 -m paper_recipes run rll-cub --fast --replicas global --sync-bn --resume --out x"

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from paper_recipes.recipe import Phase, Torch
-from paper_recipes.runner import networks
-from paper_recipes.runner.engine_torch import TorchEngine
+from paper_recipes.runner.engines import networks
+from paper_recipes.runner.engines.torch_engine import TorchEngine
 from ports import losses
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import os
 import pytest
 
 from paper_recipes import registry
-from paper_recipes.runner import run, train
+from paper_recipes.runner import run, run_files
 
 PATHS = (
     "rll-tpami-inshop",  # queries and a gallery
@@ -30,7 +30,7 @@ def test_two_steps(name, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "report", lambda folder: "left out")
     recipe = registry.get(name)
     assert run.run(recipe, run.Options(out=tmp_path, smoke=True, threads=1)) == 0
-    steps, evaluations = train.read(tmp_path, "steps"), train.read(tmp_path, "evaluations")
+    steps, evaluations = run_files.read(tmp_path, "steps"), run_files.read(tmp_path, "evaluations")
     assert [row["iteration"] for row in steps] == [1, 2] and [row["iteration"] for row in evaluations] == [0, 1, 2]
     assert all(math.isfinite(value) for row in steps for value in row["losses"].values())
     assert all(tuple(row["metrics"]) == recipe.embeddings for row in evaluations)

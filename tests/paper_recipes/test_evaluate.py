@@ -12,8 +12,12 @@ import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner import checkpoint, leaderboard, models, prepare, run, saved, score_model, train
-from paper_recipes.runner.plan import embedded
+from paper_recipes.runner import evaluate, run, run_files
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data.scale import embedded
+from paper_recipes.runner.engines import checkpoint, trained_models
+from paper_recipes.runner.reports import leaderboard
+from paper_recipes.runner.scoring import saved
 
 sys.path.insert(0, str(Path(__file__).parent))
 from onnx_files import write_onnx
@@ -31,30 +35,30 @@ def trained(tmp_path_factory):
 @pytest.mark.slow
 def test_a_checkpoint_scores_as_its_run_did(trained, tmp_path):
     model = checkpoint.latest(trained / "checkpoints")
-    options = score_model.Options(model=model, out=tmp_path, smoke=True, threads=1)
-    assert score_model.score_model(registry.get("ms-cub"), options) == 0
+    options = evaluate.Options(model=model, out=tmp_path, smoke=True, threads=1)
+    assert evaluate.score_model(registry.get("ms-cub"), options) == 0
     got = json.loads((tmp_path / "scores.json").read_text())
-    assert got["hits"] == train.read(trained, "evaluations")[-1]["hits"]
+    assert got["hits"] == run_files.read(trained, "evaluations")[-1]["hits"]
     embeddings, labels = np.load(tmp_path / "query_embedding.npy"), np.load(tmp_path / "query_labels.npy")
     assert embeddings.shape == (got["queries"], 512) and labels.shape == (got["queries"],)
     # the same features by In-shop's rules
     options.protocol = "ms-inshop"
-    assert score_model.score_model(registry.get("ms-cub"), options) == 0
+    assert evaluate.score_model(registry.get("ms-cub"), options) == 0
     assert "R@50" in json.loads((tmp_path / "scores.json").read_text())["metrics"]["embedding"]
     assert (tmp_path / "gallery_embedding.npy").exists()
-    with pytest.raises(models.ModelError, match="a checkpoint of ms-cub, not of dm-nca-cub as it is now"):
-        models.load(None, registry.get("dm-nca-cub"), model)
+    with pytest.raises(trained_models.ModelError, match="a checkpoint of ms-cub, not of dm-nca-cub as it is now"):
+        trained_models.load(None, registry.get("dm-nca-cub"), model)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(models.ModelError, match="no such file"):
-        score_model.score_model(registry.get("ms-cub"), score_model.Options(model=tmp_path / "no.pth"))
+    with pytest.raises(trained_models.ModelError, match="no such file"):
+        evaluate.score_model(registry.get("ms-cub"), evaluate.Options(model=tmp_path / "no.pth"))
     (tmp_path / "bad.safetensors").write_bytes(b"1234567890")
-    with pytest.raises(models.ModelError, match=r"bad\.safetensors: cannot read it"):
-        models.load(None, registry.get("ms-cub"), tmp_path / "bad.safetensors")
+    with pytest.raises(trained_models.ModelError, match=r"bad\.safetensors: cannot read it"):
+        trained_models.load(None, registry.get("ms-cub"), tmp_path / "bad.safetensors")
     torch.save({}, tmp_path / "x.pth")
-    with pytest.raises(models.ModelError, match=r"rll-sop is a Caffe recipe.*takes a \.caffemodel"):
-        models.load(None, registry.get("rll-sop"), tmp_path / "x.pth")
+    with pytest.raises(trained_models.ModelError, match=r"rll-sop is a Caffe recipe.*takes a \.caffemodel"):
+        trained_models.load(None, registry.get("rll-sop"), tmp_path / "x.pth")
 
 
 @pytest.mark.slow
@@ -66,12 +70,12 @@ def test_a_state_dict_scores_as_the_checkpoint_it_came_from(trained, tmp_path, c
     state = {name.removeprefix("net/"): value for name, value in saved.tensors.items() if name.startswith("net/")}
     torch.save({"model": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "wrapped.pth")
     save_file(state, tmp_path / "bare.safetensors")
-    want = train.read(trained, "evaluations")[-1]["hits"]
+    want = run_files.read(trained, "evaluations")[-1]["hits"]
     for name in ("wrapped.pth", "bare.safetensors"):
-        options = score_model.Options(
+        options = evaluate.Options(
             model=tmp_path / name, out=tmp_path / name[:4], smoke=True, threads=1, clustering=name == "wrapped.pth"
         )
-        assert score_model.score_model(registry.get("ms-cub"), options) == 0
+        assert evaluate.score_model(registry.get("ms-cub"), options) == 0
         got = json.loads((tmp_path / name[:4] / "scores.json").read_text())
         assert got["hits"] == want and got["form"] == "embedded" and got["protocol"] is None
         assert got["fingerprint"] == registry.get("ms-cub").fingerprint()
@@ -81,14 +85,16 @@ def test_a_state_dict_scores_as_the_checkpoint_it_came_from(trained, tmp_path, c
     torch.save(state, tmp_path / "short.pth")
     with pytest.raises(ValueError, match=r"short\.pth: does not fit this network: head.fc.bias is missing \(1 missing"):
         options.model = tmp_path / "short.pth"
-        score_model.score_model(registry.get("ms-cub"), options)
+        evaluate.score_model(registry.get("ms-cub"), options)
 
 
 @pytest.mark.slow
 def test_a_derived_recipes_checkpoint_is_its_own(trained):
     model = checkpoint.latest(trained / "checkpoints")
-    with pytest.raises(models.ModelError, match=r"a checkpoint of ms-cub, not of ms-cub\+alpha=3.0 as it is now"):
-        models.load(None, registry.get("ms-cub+alpha=3"), model)
+    with pytest.raises(
+        trained_models.ModelError, match=r"a checkpoint of ms-cub, not of ms-cub\+alpha=3.0 as it is now"
+    ):
+        trained_models.load(None, registry.get("ms-cub+alpha=3"), model)
 
 
 @pytest.fixture
@@ -96,10 +102,10 @@ def official(monkeypatch):
     """A few letters that pass for the official Stanford Online Products."""
 
     def opened(recipe, root):
-        letters = prepare.open_embedded(recipe, embedded(recipe, smoke=True), recipe.seed)
+        letters = run_data.open_embedded(recipe, embedded(recipe, smoke=True), recipe.seed)
         return dataclasses.replace(letters, description={**letters.description, "name": recipe.dataset})
 
-    monkeypatch.setattr(prepare, "open_folder", opened)
+    monkeypatch.setattr(run_data, "open_folder", opened)
 
 
 @pytest.mark.slow
@@ -108,8 +114,8 @@ def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard
     recipe = registry.get("rll-sop")
 
     def score(name: str, recipe, **changes) -> int:
-        options = score_model.Options(tmp_path / "m.onnx", data=tmp_path, out=tmp_path / name, threads=1)
-        return score_model.score_model(recipe, dataclasses.replace(options, **changes))
+        options = evaluate.Options(tmp_path / "m.onnx", data=tmp_path, out=tmp_path / name, threads=1)
+        return evaluate.score_model(recipe, dataclasses.replace(options, **changes))
 
     assert score("a", recipe) == 1  # mean colours are no embedding
     said = capsys.readouterr().out
@@ -131,11 +137,11 @@ def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard
 def test_saved_embeddings_are_scored_again_by_other_rules(tmp_path, capsys):
     write_onnx(tmp_path / "m.onnx", 1536)
     recipe = registry.get("rll-sop")
-    first = score_model.Options(tmp_path / "m.onnx", out=tmp_path / "first", threads=1, smoke=True)
-    score_model.score_model(recipe, first)
+    first = evaluate.Options(tmp_path / "m.onnx", out=tmp_path / "first", threads=1, smoke=True)
+    evaluate.score_model(recipe, first)
     (tmp_path / "m.onnx").unlink()
-    again = score_model.Options(tmp_path / "first", out=tmp_path / "again", threads=1, smoke=True, protocol="ms-sop")
-    score_model.score_model(recipe, again)
+    again = evaluate.Options(tmp_path / "first", out=tmp_path / "again", threads=1, smoke=True, protocol="ms-sop")
+    evaluate.score_model(recipe, again)
     old, new = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("first", "again"))
     assert list(new["metrics"]) == ["concat", "H", "L", "M"] and "R@1000" in new["metrics"]["H"]
     assert new["hits"]["M"]["R@1"] == old["hits"]["M"]["R@1"] and new["sha256"] == old["sha256"]
@@ -143,7 +149,7 @@ def test_saved_embeddings_are_scored_again_by_other_rules(tmp_path, capsys):
 
     def refused(message: str, recipe=recipe, **changes) -> None:
         with pytest.raises(saved.SavedError, match=message):
-            score_model.score_model(recipe, dataclasses.replace(again, **changes))
+            evaluate.score_model(recipe, dataclasses.replace(again, **changes))
 
     refused("embeddings of rll-sop, not of rll-sop-m10 as it is now", registry.get("rll-sop-m10"))
     refused("labels that are not those of", smoke=False)

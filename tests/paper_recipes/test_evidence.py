@@ -9,18 +9,13 @@ import pytest
 
 import golden
 from paper_recipes import registry
-from paper_recipes.runner import (
-    evidence,
-    evidence_caffe,
-    evidence_data,
-    evidence_metrics,
-    evidence_samplers,
-    evidence_torch,
-)
+from paper_recipes.runner.evidence import caffe_links, image_links, metric_link, sampler_link, torch_links
+from paper_recipes.runner.evidence.chain import chain, holds
+from paper_recipes.runner.evidence.row import HOLDS, open_link, recorded, rule_checked
 from ports import samplers
 from ports.metrics import reid
 
-RECORDED, RULE = evidence.HOLDS
+RECORDED, RULE = HOLDS
 LINKS = ["weights", "images", "sampler", "network", "loss", "solver", "evaluation"]
 
 
@@ -32,16 +27,16 @@ def chains(request):
     """Recipes' rows by link, the solver's (which trains for three steps) left out: one of each path, or all."""
     rows = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence_caffe, "solver", lambda recipe: evidence.open_link("solver", "-", "not asked here"))
+        patch.setattr(caffe_links, "solver", lambda recipe: open_link("solver", "-", "not asked here"))
         for recipe in map(registry.get, SOME if request.param == "some" else registry.RECIPES):
-            rows[recipe.name] = {row["link"].removesuffix(" gradient"): row for row in evidence.chain(recipe)}
+            rows[recipe.name] = {row["link"].removesuffix(" gradient"): row for row in chain(recipe)}
     return rows
 
 
 def test_no_link_is_wrong_and_none_is_missing(chains):
     for name, rows in chains.items():
         assert [link for link in rows if link != "images: resize"] == LINKS, name
-        assert evidence.holds(list(rows.values())), (name, rows)
+        assert holds(list(rows.values())), (name, rows)
 
 
 def test_every_caffe_link_is_held_to_something(chains):
@@ -49,7 +44,7 @@ def test_every_caffe_link_is_held_to_something(chains):
     for recipe in map(registry.get, chains):
         if recipe.caffe is not None:
             rows = {link: row for link, row in chains[recipe.name].items() if link not in ("weights", "solver")}
-            assert {row["verdict"] for row in rows.values()} <= set(evidence.HOLDS), recipe.name
+            assert {row["verdict"] for row in rows.values()} <= set(HOLDS), recipe.name
 
 
 # Links that stay open, and the word that says why or what to bring.
@@ -74,7 +69,7 @@ def test_open_links_say_what_would_close_them(chains):
         found = {
             link: row["verdict"]
             for link, row in chains[recipe.name].items()
-            if row["verdict"] not in evidence.HOLDS and link not in ("weights", "solver")
+            if row["verdict"] not in HOLDS and link not in ("weights", "solver")
         }
         expected = OPEN.get(recipe.name, {})
         assert set(found) == set(expected), recipe.name
@@ -93,19 +88,19 @@ def test_which_nets_are_recorded_whole(chains):
 
 def test_every_caffe_recipe_has_a_run_to_be_held_to():
     caffe = {r.name for r in registry.RECIPES.values() if r.caffe is not None}
-    known = set(evidence_caffe._RUNS) | set(evidence_caffe._SAME) | set(evidence_caffe._SIBLINGS)
+    known = set(caffe_links._RUNS) | set(caffe_links._SAME) | set(caffe_links._SIBLINGS)
     assert known == caffe
-    for name in evidence_caffe._RUNS.values():
+    for name in caffe_links._RUNS.values():
         assert (golden.DATA / "train" / name / "trace.npz").is_file()
-    for name, other in evidence_caffe._SAME.items():  # boxes apart, the two compute the same
+    for name, other in caffe_links._SAME.items():  # boxes apart, the two compute the same
         one, two = registry.get(name), registry.get(other)
         assert one.the_caffe() == two.the_caffe() and one.sampler == two.sampler
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*evidence_caffe._RUNS, "osm-lpw"])
+@pytest.mark.parametrize("name", [*caffe_links._RUNS, "osm-lpw"])
 def test_recorded_runs_are_followed(name):
-    row = evidence_caffe.solver(registry.get(name))
+    row = caffe_links.solver(registry.get(name))
     assert row.verdict == (RULE if name == "osm-lpw" else RECORDED)
     assert row.worst is not None and 0 < row.worst < 1e-10
     assert ("of osm-mars" in row.compared) == (name == "osm-lpw")
@@ -120,8 +115,8 @@ def test_a_solver_with_another_weight_decay_is_wrong():
     """lr x (1e-5 more) of decay moves weights by 5e-9 of themselves a step: five times the tolerance already in the first."""
     recipe = registry.get("osm-cub")
     spoiled = dataclasses.replace(recipe.caffe, solver={**recipe.caffe.solver, "weight_decay": 3.1e-4})
-    row = evidence_caffe.solver(dataclasses.replace(recipe, caffe=spoiled))
-    assert row.verdict == "WRONG" and not evidence.holds([row.as_cells()])
+    row = caffe_links.solver(dataclasses.replace(recipe, caffe=spoiled))
+    assert row.verdict == "WRONG" and not holds([row.as_cells()])
 
 
 def test_a_net_with_one_wrong_pooling_is_wrong():
@@ -134,7 +129,7 @@ def test_a_net_with_one_wrong_pooling_is_wrong():
         for layer in net["layer"]
     ]
     wrong = dataclasses.replace(recipe.caffe, test_nets={"M": {**net, "layer": layers}})
-    assert evidence_caffe.network(changed("osm-cub", caffe=wrong)).verdict == "WRONG"
+    assert caffe_links.network(changed("osm-cub", caffe=wrong)).verdict == "WRONG"
 
 
 def test_a_net_of_unknown_blobs_is_open():
@@ -142,7 +137,7 @@ def test_a_net_of_unknown_blobs_is_open():
     one = recipe.caffe.test_nets["M"]["layer"][0]
     renamed = {**one, "name": "mine", "top": ["mine"]}
     tiny = {**recipe.caffe.test_nets["M"], "layer": [renamed], "input_dim": [1, 3, 64, 64]}
-    row = evidence_caffe.network(changed("osm-cub", caffe=dataclasses.replace(recipe.caffe, test_nets={"M": tiny})))
+    row = caffe_links.network(changed("osm-cub", caffe=dataclasses.replace(recipe.caffe, test_nets={"M": tiny})))
     assert row.verdict == "no recording: bring blobs of this net from the authors' Caffe" and row.worst is None
 
 
@@ -152,10 +147,10 @@ def test_wrong_images_are_wrong(monkeypatch):
     monkeypatch.setattr(
         osm, "crop_box", lambda image, box: image[int(box[1]) : int(box[3]) + 1, int(box[0]) : int(box[2]) + 1]
     )
-    assert evidence_data.images(registry.get("osm-cub")).verdict == RULE  # no boxes there
-    assert evidence_data.images(registry.get("osm-cub-bbox")).verdict == "WRONG"  # 0-based corners
+    assert image_links.images(registry.get("osm-cub")).verdict == RULE  # no boxes there
+    assert image_links.images(registry.get("osm-cub-bbox")).verdict == "WRONG"  # 0-based corners
     rgb = changed("ms-cub", images={"pipeline": "MultiSimilarity", "crop": 227, "bgr": False})
-    assert evidence_torch.images(rgb).verdict == "WRONG"
+    assert torch_links.images(rgb).verdict == "WRONG"
 
 
 def test_wrong_samplers_are_wrong(monkeypatch):
@@ -178,24 +173,20 @@ def test_wrong_samplers_are_wrong(monkeypatch):
     monkeypatch.setattr(samplers, "RandomIdentitySampler", WithRepeats)
     monkeypatch.setattr(samplers, "MsRandomIdentity", samplers.ClassBalanced)
     for name in ("osm-mars", "osm-cub"):
-        assert evidence_samplers.sampler(registry.get(name)).verdict == "WRONG"
+        assert sampler_link.sampler(registry.get(name)).verdict == "WRONG"
     unknown = dataclasses.replace(registry.get("osm-cub").sampler, rule="MyOwn")
-    assert "no check of MyOwn" in evidence_samplers.sampler(changed("osm-cub", sampler=unknown)).verdict
+    assert "no check of MyOwn" in sampler_link.sampler(changed("osm-cub", sampler=unknown)).verdict
 
 
 def test_wrong_metrics_are_wrong(monkeypatch):
     """MATLAB's ties instead of the query's; a step-shaped average precision; another bit rule."""
     strict = dataclasses.replace(registry.get("xbm-sop").evaluation, ties="matlab")
-    assert (
-        evidence_metrics.evaluation(changed("xbm-sop", evaluation=strict)).verdict == RECORDED
-    )  # another rule's records
+    assert metric_link.evaluation(changed("xbm-sop", evaluation=strict)).verdict == RECORDED  # another rule's records
     step = lambda places, count=None: float((np.arange(1, len(places) + 1) / (np.asarray(places) + 1)).mean())  # noqa: E731
     monkeypatch.setattr(reid, "trapezoid_ap", step)
-    assert evidence_metrics.evaluation(registry.get("osm-mars")).verdict == "WRONG"
-    monkeypatch.setattr(
-        evidence_metrics, "hamming_recall_at_k", lambda x, *a, **k: evidence_metrics.recall_at_k(x, *a, **k)
-    )
-    assert evidence_metrics.evaluation(registry.get("cls-cub")).verdict == "WRONG"
+    assert metric_link.evaluation(registry.get("osm-mars")).verdict == "WRONG"
+    monkeypatch.setattr(metric_link, "hamming_recall_at_k", lambda x, *a, **k: metric_link.recall_at_k(x, *a, **k))
+    assert metric_link.evaluation(registry.get("cls-cub")).verdict == "WRONG"
 
 
 def test_a_wrong_loss_and_head_are_wrong(monkeypatch):
@@ -203,18 +194,18 @@ def test_a_wrong_loss_and_head_are_wrong(monkeypatch):
 
     real = losses.NormSoftmaxLoss
     monkeypatch.setattr(losses, "NormSoftmaxLoss", lambda *sizes: real(*sizes, variant="paper"))
-    assert evidence_torch.loss(registry.get("cls-cub")).verdict == "WRONG"
+    assert torch_links.loss(registry.get("cls-cub")).verdict == "WRONG"
     recipe = registry.get("ms-cub")
     averaged = dataclasses.replace(recipe.torch, backbone={**recipe.torch.backbone, "pool": "avg"})
-    assert evidence_torch.network(changed("ms-cub", torch=averaged)).verdict == "WRONG"
+    assert torch_links.network(changed("ms-cub", torch=averaged)).verdict == "WRONG"
 
 
 def test_nan_is_wrong_not_small():
-    assert evidence.recorded("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
-    assert evidence.rule_checked("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
+    assert recorded("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
+    assert rule_checked("x", "y", "z", float("nan"), 1.0).verdict == "WRONG"
 
 
 def test_a_net_recorded_in_another_fork_says_so():
-    row = evidence_caffe.network(registry.get("rll-tpami-market1501"))
+    row = caffe_links.network(registry.get("rll-tpami-market1501"))
     assert row.verdict == RECORDED and row.compared.endswith("recorded in rll_cvpr19, whose layers are the same")
-    assert evidence_caffe.network(registry.get("rll-sop")).compared == "249 blobs, float64, relative to RMS"
+    assert caffe_links.network(registry.get("rll-sop")).compared == "249 blobs, float64, relative to RMS"

@@ -11,9 +11,13 @@ import pytest
 import torch
 
 from paper_recipes import registry
-from paper_recipes.runner import banner, checkpoint, plan, report, run, train
-from paper_recipes.runner.engine_torch import TorchEngine
-from paper_recipes.runner.replicas import Replicas
+from paper_recipes.runner import run
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.engines import checkpoint
+from paper_recipes.runner.engines.processes import Replicas
+from paper_recipes.runner.engines.torch_engine import TorchEngine
+from paper_recipes.runner.reports import banner, page
+from paper_recipes.runner.run_files import RunError
 from ports import determinism
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -47,7 +51,7 @@ def test_a_compiled_net_takes_the_same_steps():
 
 
 def test_no_form_of_a_fast_run_is_full():
-    for scale in (plan.full(registry.get("rll-sop")), plan.embedded(registry.get("rll-sop"))):
+    for scale in (scales.full(registry.get("rll-sop")), scales.embedded(registry.get("rll-sop"))):
         fast = replace(scale, fast=True)
         assert fast.label == f"{scale.form}, fast" and scale.label == scale.form
         assert banner.NOT_COMPARABLE in banner.banner(registry.get("rll-sop"), fast, Replicas())
@@ -56,14 +60,14 @@ def test_no_form_of_a_fast_run_is_full():
 
 def test_record_and_report_say_so(tmp_path, monkeypatch):
     """The command line's way, without the training itself."""
-    monkeypatch.setattr(train, "train", lambda current, resume, say: finished(current.out))
+    monkeypatch.setattr(run.loop, "train", lambda current, resume, say: finished(current.out))
     monkeypatch.setattr(run, "make_engine", lambda *args, **kwargs: type("Engine", (), {"headline": "concat"}))
-    monkeypatch.setattr(run.evidence, "chain", lambda recipe: [{"link": "-", "verdict": "-"}])
+    monkeypatch.setattr(run, "chain", lambda recipe: [{"link": "-", "verdict": "-"}])
     monkeypatch.setattr(run, "make_sampler", lambda *args: None)
     data = tiny.make_data(tmp_path)
     part = {"images": 20, "classes": 5, "fingerprint": "0" * 64}
     data.description.update(train=part, test=part)
-    monkeypatch.setattr(run.prepare, "open_embedded", lambda recipe, scale, seed: data)
+    monkeypatch.setattr(run.run_data, "open_embedded", lambda recipe, scale, seed: data)
     assert run.run(registry.get("rll-sop"), run.Options(out=tmp_path / "run", strict=False)) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["form"] == "embedded, fast" and record["comparable"] is False and record["verdict"] is None
@@ -71,7 +75,7 @@ def test_record_and_report_say_so(tmp_path, monkeypatch):
     assert banner.NOT_COMPARABLE in (tmp_path / "run" / "report.md").read_text()
     record["comparable"], record["form"] = True, "embedded"
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    report.write(tmp_path / "run", [{"link": "-", "verdict": "-"}])
+    page.write(tmp_path / "run", [{"link": "-", "verdict": "-"}])
     assert banner.NOT_COMPARABLE not in (tmp_path / "run" / "report.md").read_text()
 
 
@@ -90,5 +94,5 @@ def test_a_fast_checkpoint_does_not_become_a_comparable_run(tmp_path):
     saved = checkpoint.load(path)
     saved.state["form"] += ", fast"
     checkpoint.save(path, saved)
-    with pytest.raises(train.RunError, match="its form is 'embedded, fast', this run's is 'embedded'"):
+    with pytest.raises(RunError, match="its form is 'embedded, fast', this run's is 'embedded'"):
         tiny.start(out, data, iterations=3, resume=True)

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from paper_recipes import registry
-from paper_recipes.runner import leaderboard
 from paper_recipes.runner.cli import cli
+from paper_recipes.runner.reports import leaderboard
 
 QUERIES = 100_000
 

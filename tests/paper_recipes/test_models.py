@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat.export import export_onnx
+from caffe_compat.tools.export import export_onnx
 from paper_recipes import registry
-from paper_recipes.runner import models
-from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.engine_onnx import OnnxEngine, OnnxError
+from paper_recipes.runner.engines import trained_models
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.onnx_engine import OnnxEngine, OnnxError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from onnx_files import write_onnx
@@ -41,7 +41,7 @@ def tiny_engine():
 
 def test_an_exported_deploy_net_embeds_as_the_net_does(tiny_engine, images, tmp_path):
     export_onnx(tiny_engine.test_net, tmp_path / "tiny.onnx")
-    engine, line = models.onnx_engine(tiny_recipe(), tmp_path / "tiny.onnx", CPU)
+    engine, line = trained_models.onnx_engine(tiny_recipe(), tmp_path / "tiny.onnx", CPU)
     want, got = tiny_engine.embed(images)["fc"], engine.embed(images)["fc"]
     # float32 in another order of sums: the bound that the export itself is held to
     assert float((want - got).abs().max()) <= 1e-4 * float(want.square().mean().sqrt()) and want.abs().max() > 0
@@ -51,7 +51,7 @@ def test_an_exported_deploy_net_embeds_as_the_net_does(tiny_engine, images, tmp_
 def test_heads_are_columns_of_the_concatenation(images, tmp_path):
     recipe = registry.get("rll-sop")
     matrix = write_onnx(tmp_path / "x.onnx", 1536)
-    engine, line = models.onnx_engine(recipe, tmp_path / "x.onnx", CPU)
+    engine, line = trained_models.onnx_engine(recipe, tmp_path / "x.onnx", CPU)
     found = engine.embed(images)
     assert tuple(found) == recipe.embeddings and "does not say which it takes" in line
     whole = images.mean((2, 3)).numpy() @ matrix
@@ -102,27 +102,27 @@ def test_onnx_files_that_do_not_fit_are_refused(images, tmp_path):
 def test_a_kind_of_file_that_a_recipe_has_no_use_for(recipe, file, message, tmp_path):
     if not file.startswith("missing"):
         (tmp_path / file).write_bytes(b"x")
-    with pytest.raises(models.ModelError, match=message):
-        models.check(registry.get(recipe), tmp_path / file)
+    with pytest.raises(trained_models.ModelError, match=message):
+        trained_models.check(registry.get(recipe), tmp_path / file)
 
 
 def test_a_caffemodel_of_the_net_loads_and_another_nets_is_refused(tiny_engine, images, tmp_path):
     recipe = tiny_recipe()
     tiny_engine.solver.net.save_caffemodel(tmp_path / "tiny.caffemodel")
     fresh = CaffeEngine(recipe.caffe, device=CPU, seed=2)
-    line = models.load(fresh, recipe, tmp_path / "tiny.caffemodel")
+    line = trained_models.load(fresh, recipe, tmp_path / "tiny.caffemodel")
     fresh.begin_embedding()
     assert torch.equal(fresh.embed(images)["fc"], tiny_engine.embed(images)["fc"]) and "layers loaded" in line
-    from caffe_compat.caffemodel import read_caffemodel, write_caffemodel
+    from caffe_compat.formats.caffemodel import read_caffemodel, write_caffemodel
 
     layers = read_caffemodel(tmp_path / "tiny.caffemodel")
     types = dict.fromkeys(layers, "Convolution")
     del layers["fc"]
     write_caffemodel(tmp_path / "trunk.caffemodel", layers, types=types)
     with pytest.raises(
-        models.ModelError, match="1 layers of the test net are not in it, 'fc' first; it is no trained model"
+        trained_models.ModelError, match="1 layers of the test net are not in it, 'fc' first; it is no trained model"
     ):
-        models.load(fresh, recipe, tmp_path / "trunk.caffemodel")
+        trained_models.load(fresh, recipe, tmp_path / "trunk.caffemodel")
 
 
 @pytest.mark.slow
@@ -134,9 +134,9 @@ def test_a_trained_net_that_shares_trunk_and_middle_head_is_told_apart(tmp_path)
     engine = CaffeEngine(recipe.caffe, device=CPU, seed=1)
     assert set(engine.test_net.params) <= set(rll.solver.net.params)
     with pytest.raises(
-        models.ModelError, match="no 'loss1/classifier_1', which osm-cub trains, but 'loss1/fc/bn/sc/fc'"
+        trained_models.ModelError, match="no 'loss1/classifier_1', which osm-cub trains, but 'loss1/fc/bn/sc/fc'"
     ):
-        models.load(engine, recipe, tmp_path / "rll.caffemodel")
+        trained_models.load(engine, recipe, tmp_path / "rll.caffemodel")
     with pytest.raises(ValueError, match=r"pool5/7x7_s1/fc.*shape"):  # the same layers, 64 values a head
         tpami = registry.get("rll-tpami-sop")
-        models.load(CaffeEngine(tpami.caffe, device=CPU, seed=1), tpami, tmp_path / "rll.caffemodel")
+        trained_models.load(CaffeEngine(tpami.caffe, device=CPU, seed=1), tpami, tmp_path / "rll.caffemodel")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffe_compat import prototxt
+from caffe_compat.formats import prototxt
 from paper_recipes.nets import osm_caa, rll
 from paper_recipes.nets.messages import to_message
 from paper_recipes.registry import get

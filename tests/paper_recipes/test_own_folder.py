@@ -11,10 +11,12 @@ from dataset_makers import make_cub, make_inshop, make_sop
 from PIL import Image
 
 from paper_recipes import registry
-from paper_recipes.runner import evidence, plan, prepare
 from paper_recipes.runner import run as runner
-from paper_recipes.runner.prepare import DataError
-from paper_recipes.runner.train import RunError
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.data.run_data import DataError
+from paper_recipes.runner.evidence.row import open_link
+from paper_recipes.runner.run_files import RunError
 from ports.datasets import DatasetError
 
 FRUIT = ("apple", "banana", "cherry", "date", "elder", "fig")
@@ -40,7 +42,7 @@ def mine(tmp_path):
 def test_half_of_the_classes_train(mine):
     for name in (".DS_Store", "Thumbs.db", "desktop.ini"):  # what file managers leave
         (mine / name).write_text("")
-    data = prepare.open_folder(registry.get("rll-sop"), mine)
+    data = run_data.open_folder(registry.get("rll-sop"), mine)
     assert data.own and data.gallery is None
     assert sorted({path.split("/")[0] for path in data.train.paths}) == ["apple", "banana", "cherry"]
     assert sorted({path.split("/")[0] for path in data.test.paths}) == ["date", "elder", "fig"]
@@ -53,12 +55,12 @@ def test_half_of_the_classes_train(mine):
 def test_train_and_test_are_the_users_own_division(tmp_path):
     make_pictures(tmp_path / "my" / "train", FRUIT[:4])
     make_pictures(tmp_path / "my" / "test", FRUIT[4:])
-    data = prepare.open_folder(registry.get("ms-cub"), tmp_path / "my")
+    data = run_data.open_folder(registry.get("ms-cub"), tmp_path / "my")
     assert (data.train.num_classes, data.test.num_classes) == (4, 2)
 
 
 def test_query_and_gallery_are_made_where_the_protocol_has_them(mine):
-    data = prepare.open_folder(registry.get("ms-inshop"), mine)
+    data = run_data.open_folder(registry.get("ms-inshop"), mine)
     assert len(data.test) == len(data.gallery) == 6
     assert not set(data.test.paths) & set(data.gallery.paths)
 
@@ -66,7 +68,7 @@ def test_query_and_gallery_are_made_where_the_protocol_has_them(mine):
 @pytest.mark.parametrize("name", ["osm-mars", "rll-tpami-market1501", "osm-cub-bbox"])
 def test_what_a_plain_folder_cannot_give_is_said(name, mine):
     with pytest.raises(DataError, match=f"{name} needs cameras, tracklets or boxes, which a plain folder has not"):
-        prepare.open_folder(registry.get(name), mine)
+        run_data.open_folder(registry.get(name), mine)
 
 
 @pytest.mark.parametrize("name", ["rll-sop", "ms-sop", "cls-sop", "rll-tpami-sop", "xbm-sop"])
@@ -78,14 +80,14 @@ def test_an_official_folder_without_its_lists_is_not_taken_for_ones_own(name, tm
     with pytest.raises(
         DataError, match=r"Ebay_train.txt, Ebay_test.txt not found there .*'bicycle_final'.*official SOP"
     ):
-        prepare.open_folder(registry.get(name), tmp_path / "SOP")
+        run_data.open_folder(registry.get(name), tmp_path / "SOP")
 
 
 def test_the_mend_that_the_message_names(tmp_path):
     """The same class folders under train/ and test/ are the user's decision."""
     make_pictures(tmp_path / "mine" / "train", ("bicycle_final", "chair_final"))
     make_pictures(tmp_path / "mine" / "test", ("sofa_final", "lamp_final"))
-    assert prepare.open_folder(registry.get("rll-sop"), tmp_path / "mine").own
+    assert run_data.open_folder(registry.get("rll-sop"), tmp_path / "mine").own
 
 
 def test_other_official_folders_without_lists(tmp_path):
@@ -93,15 +95,15 @@ def test_other_official_folders_without_lists(tmp_path):
     for name in ("images.txt", "image_class_labels.txt", "classes.txt", "bounding_boxes.txt"):
         (tmp_path / "CUB" / name).unlink()
     with pytest.raises(DataError, match=r"images.txt, .* not found there .*'images'"):
-        prepare.open_folder(registry.get("ms-cub"), tmp_path / "CUB")
+        run_data.open_folder(registry.get("ms-cub"), tmp_path / "CUB")
     with pytest.raises(DataError, match=r"'001.Black_footed_Albatross'.*official CUB"):  # one folder too deep
-        prepare.open_folder(registry.get("ms-cub"), tmp_path / "CUB" / "images")
+        run_data.open_folder(registry.get("ms-cub"), tmp_path / "CUB" / "images")
     make_inshop(tmp_path / "Inshop")
     (tmp_path / "Inshop" / "list_eval_partition.txt").unlink()
     with pytest.raises(DataError, match=r"list_eval_partition.txt not found there .*'img'"):
-        prepare.open_folder(registry.get("ms-inshop"), tmp_path / "Inshop")
+        run_data.open_folder(registry.get("ms-inshop"), tmp_path / "Inshop")
     # another data set's class folders are pictures like any other
-    assert prepare.open_folder(registry.get("ms-sop"), tmp_path / "CUB" / "images").own
+    assert run_data.open_folder(registry.get("ms-sop"), tmp_path / "CUB" / "images").own
 
 
 def test_an_official_folder_that_is_not_whole_is_not_taken_for_ones_own(tmp_path):
@@ -110,7 +112,7 @@ def test_an_official_folder_that_is_not_whole_is_not_taken_for_ones_own(tmp_path
     make_pictures(tmp_path / "data" / "other", FRUIT[:1])
     (tmp_path / "data" / "SOP" / "chair_final" / "9_0.JPG").unlink()
     with pytest.raises(DatasetError, match="instead of 59,551"):
-        prepare.open_folder(registry.get("rll-sop"), tmp_path / "data")
+        run_data.open_folder(registry.get("rll-sop"), tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -123,34 +125,34 @@ def test_an_official_folder_that_is_not_whole_is_not_taken_for_ones_own(tmp_path
 def test_a_folder_of_neither_kind(mine, spoil, message):
     spoil(mine)
     with pytest.raises(DatasetError, match=message):
-        prepare.open_folder(registry.get("rll-sop"), mine)
+        run_data.open_folder(registry.get("rll-sop"), mine)
 
 
 def test_a_loose_file_makes_it_no_own_folder(mine):
     (mine / "readme.txt").write_text("what these are")
     words = r"not Stanford Online Products: Ebay_train.txt, .* class folders alone, but readme.txt lies there"
     with pytest.raises(DataError, match=words):
-        prepare.open_folder(registry.get("rll-sop"), mine)
+        run_data.open_folder(registry.get("rll-sop"), mine)
     with pytest.raises(RunError, match="give its path with"):  # said before anything is read
         runner.run(registry.get("rll-sop"), runner.Options(data=mine))
 
 
 def test_the_scale_of_an_own_run(mine):
-    data = prepare.open_folder(registry.get("rll-sop"), mine)
-    scale = plan.own(registry.get("rll-sop"), data.train, 10)
+    data = run_data.open_folder(registry.get("rll-sop"), mine)
+    scale = scales.own(registry.get("rll-sop"), data.train, 10)
     assert scale.sampler.classes_per_batch == 3 and scale.sampler.images_per_class == 3  # no more than there are
     assert scale.iterations == 10 and {0, 10} <= scale.evaluations and 10 in scale.snapshots
     osm = registry.get("osm-cub")
     few = dataclasses.replace(osm, caffe=dataclasses.replace(osm.caffe, classes=2))
     with pytest.raises(ValueError, match="classifiers of 2 classes"):
-        plan.own(few, data.train, 10)
+        scales.own(few, data.train, 10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rll-sop", "ms-cub", "osm-cub", "cls-inshop"])
 def test_an_own_run_from_start_to_report(name, mine, tmp_path, monkeypatch, capsys):
     """One step of a small batch by the real networks; the chain of evidence is tested elsewhere."""
-    monkeypatch.setattr(evidence, "chain", lambda recipe: [evidence.open_link("all", "-", "left out").as_cells()])
+    monkeypatch.setattr(runner, "chain", lambda recipe: [open_link("all", "-", "left out").as_cells()])
     recipe = registry.get(f"{name}+sampler.classes_per_batch=2+sampler.images_per_class=2")
     out = tmp_path / "run"
     assert runner.run(recipe, runner.Options(data=mine, out=out, iterations=1, workers=0)) == 0

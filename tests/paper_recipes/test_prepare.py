@@ -26,8 +26,8 @@ from scipy.io import loadmat, savemat
 
 import caffe_compat
 from paper_recipes import registry
-from paper_recipes.runner import embedded_archives, prepare
 from paper_recipes.runner.cli import cli
+from paper_recipes.runner.data import letter_archives, run_data
 from ports.datasets import DatasetError, archives, counts, glyphs, read
 from ports.datasets.split import Split
 
@@ -257,7 +257,7 @@ def test_letters_are_packed_and_prepared(dataset, packed, tmp_path):
     with Image.open(splits["train"].file(0)) as picture:
         assert picture.size == (20, 24)
     assert call(dataset, "--root", root, "--check")[0] == 0
-    marker = embedded_archives.marker_of(root)
+    marker = letter_archives.marker_of(root)
     record = json.loads(marker.read_text())
     record["splits"]["train"] = [301, 100]
     marker.write_text(json.dumps(record))
@@ -287,8 +287,8 @@ def test_letters_are_never_the_data_set(packed, tmp_path):
     """A recipe run on them is an own run: it wants no ImageNet weights and is held to nothing."""
     command = packed("sop")
     assert call("sop", *command[5:-1], tmp_path / "SOP")[0] == 0
-    assert prepare.may_be_own(tmp_path / "SOP")
-    data = prepare.open_folder(registry.get("rll-sop"), tmp_path / "SOP")
+    assert run_data.may_be_own(tmp_path / "SOP")
+    data = run_data.open_folder(registry.get("rll-sop"), tmp_path / "SOP")
     assert data.own and data.description["name"] == "embedded letters as sop"
 
 

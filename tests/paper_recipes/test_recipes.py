@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from golden import published
 from paper_recipes import differences, lock, osm_caa, registry, rll, rll_tpami
-from paper_recipes.runner import plan
 from paper_recipes.runner.cli import cli
+from paper_recipes.runner.data import scale
 from ports.datasets.split import Split
 
 
@@ -41,7 +41,7 @@ def test_an_unknown_name_lists_what_there_is():
 
 def test_the_full_plan_is_the_recipes_own():
     recipe = registry.get("rll-sop")
-    full = plan.full(recipe)
+    full = scale.full(recipe)
     assert full.sampler.batch_size == 180 and full.iterations == 20000
     assert sorted(full.snapshots) == list(range(2000, 20001, 2000))
     assert {10000, 16000, 20000} <= full.evaluations and 0 not in full.evaluations
@@ -49,22 +49,22 @@ def test_the_full_plan_is_the_recipes_own():
 
 def test_the_embedded_plan_scales_only_the_scale():
     recipe = registry.get("rll-sop")
-    small = plan.embedded(recipe)
+    small = scale.embedded(recipe)
     assert small.sampler.rule == recipe.sampler.rule and small.sampler.options == recipe.sampler.options
     assert small.sampler.batch_size < recipe.sampler.batch_size
     assert {0, small.iterations} <= small.evaluations and small.iterations in small.snapshots
-    assert plan.embedded(recipe, 7).iterations == 7
-    assert plan.embedded(recipe, full_batch=True).sampler == recipe.sampler
+    assert scale.embedded(recipe, 7).iterations == 7
+    assert scale.embedded(recipe, full_batch=True).sampler == recipe.sampler
 
 
 def test_a_net_with_classifiers_is_never_given_more_classes_than_it_has():
     for name in ("osm-cub", "osm-cars196", "osm-lpw"):
         recipe = registry.get(name)
         assert recipe.embedded.train_classes <= recipe.caffe.classes
-        assert plan.embedded(recipe, full_batch=True).train_classes == recipe.embedded.train_classes
+        assert scale.embedded(recipe, full_batch=True).train_classes == recipe.embedded.train_classes
     many = Split([f"{i}.png" for i in range(101)], np.arange(101), "birds/train")
     with pytest.raises(ValueError, match="osm-cub has classifiers of 100 classes, birds/train has 101"):
-        plan.own(registry.get("osm-cub"), many, None)
+        scale.own(registry.get("osm-cub"), many, None)
 
 
 PUBLISHED = {"sop": "SOP", "cub": "CUB-200-2011", "cars196": "CARS196", "inshop": "In-Shop"}

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from paper_recipes.runner import checkpoint, train
+from paper_recipes.runner import run_files
+from paper_recipes.runner.engines import checkpoint
+from paper_recipes.runner.run_files import RunError
+from paper_recipes.runner.training.state import Interrupted
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
@@ -60,7 +63,7 @@ def test_killed_and_resumed_is_the_same(reference_run, data, tmp_path, stop):
     out = tmp_path / "run"
     process = subprocess.Popen([sys.executable, str(SCRIPT), str(out), str(data)], stderr=subprocess.DEVNULL)
     deadline = time.time() + 240
-    while len(train.read(out, "steps")) < stop and process.poll() is None and time.time() < deadline:
+    while len(run_files.read(out, "steps")) < stop and process.poll() is None and time.time() < deadline:
         time.sleep(0.005)
     process.kill()
     process.wait()
@@ -97,26 +100,26 @@ tiny.start(Path({str(tmp_path)!r}), Path({str(data)!r}))
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_a_usable_checkpoint(reference_run, data, tmp_path, monkeypatch, number):
-    real = train._append
+    real = run_files.append
 
     def press_at_five(path, row):
         real(path, row)
         if path.name == "steps.jsonl" and row["iteration"] == 5:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(train, "_append", press_at_five)
-    with pytest.raises(train.Interrupted) as stopped:
+    monkeypatch.setattr(run_files, "append", press_at_five)
+    with pytest.raises(Interrupted) as stopped:
         tiny.start(tmp_path, data)
     assert stopped.value.iteration == 5
     assert checkpoint.load(checkpoint.latest(tmp_path / "checkpoints")).state["iteration"] == 5
-    monkeypatch.setattr(train, "_append", real)
+    monkeypatch.setattr(run_files, "append", real)
     tiny.start(tmp_path, data, resume=True)
     (tmp_path / "checkpoints" / "iteration_000005.safetensors").unlink()  # the extra one of the interruption
     same(reference_run, tmp_path)
 
 
 def test_a_finished_run_is_not_overwritten(reference_run, data):
-    with pytest.raises(train.RunError, match="already holds a run; add --resume"):
+    with pytest.raises(RunError, match="already holds a run; add --resume"):
         tiny.start(reference_run, data)
 
 
@@ -125,12 +128,12 @@ def test_a_checkpoint_of_another_recipe_is_refused(reference_run, data, tmp_path
     saved = checkpoint.load(path)
     saved.state["fingerprint"] = "0" * 64
     checkpoint.save(tmp_path / "checkpoints" / path.name, saved)
-    with pytest.raises(train.RunError, match="its fingerprint is '0000"):
+    with pytest.raises(RunError, match="its fingerprint is '0000"):
         tiny.start(tmp_path, data, resume=True)
 
 
 def test_learning_rate_steps_and_the_state_is_complete(reference_run):
-    steps = train.read(reference_run, "steps")
+    steps = run_files.read(reference_run, "steps")
     assert [row["iteration"] for row in steps] == list(range(1, tiny.ITERATIONS + 1))
     # stepvalue s acts from the (s+1)-th update on
     assert [row["lr"] for row in steps] == pytest.approx([0.01] * 4 + [0.005] * 4 + [0.0025] * 4, rel=1e-6)
@@ -158,7 +161,7 @@ def test_a_mutation_is_noticed(reference_run, data, tmp_path):
 
 
 def test_evaluation_rows_hold_exact_counts(reference_run):
-    for row in train.read(reference_run, "evaluations"):
+    for row in run_files.read(reference_run, "evaluations"):
         for name, hits in row["hits"].items():
             for k, count in hits.items():
                 assert row["metrics"][name][k] == pytest.approx(100 * count / row["queries"], abs=1e-12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paper_recipes.registry import get
-from paper_recipes.runner.verdict import verify
+from paper_recipes.runner.reports.verdict import verify
 
 PUBLISHED = {"concat": {"R@1": 79.8, "R@10": 91.3, "R@100": 96.3}, "H": {"R@1": 76.1, "R@10": 89.1, "R@100": 95.4}}
 

@@ -9,9 +9,9 @@ import torch
 
 from caffe_compat.bn_inception import save_bn_inception
 from paper_recipes import registry
-from paper_recipes.runner import networks, weights
-from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.weights import WeightsError
+from paper_recipes.runner.engines import networks, starting_weights
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.starting_weights import WeightsError
 from ports import images
 from ports.backbones.bn_inception import BNInception
 from ports.torchvision_compat import torchvision
@@ -67,7 +67,7 @@ def test_both_generations_of_bn_inception_fill_the_backbone(wide, folder, file):
     for name, value in net.backbone.state_dict().items():
         if "num_batches" not in name:
             assert torch.equal(value, wide[name]), name
-    assert "the head starts from its seeded initialisation" in str(loaded) and loaded.images == weights.PYTORCH
+    assert "the head starts from its seeded initialisation" in str(loaded) and loaded.images == starting_weights.PYTORCH
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_both_origins_of_resnet50_fill_the_backbone(resnet, folder, recipe, file
     for name, value in resnet.items():
         if not name.startswith("fc.") and "num_batches" not in name:
             assert torch.equal(own[f"feature.{name}"], value), name
-    assert loaded.images == weights.IMAGENET
+    assert loaded.images == starting_weights.IMAGENET
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_converted_file_fills_a_caffe_net_as_the_caffemodel_does(narrow, folde
     with torch.no_grad():
         for blob in caffe_net.params["conv1/7x7_s2"]:
             blob.zero_()
-    loaded = weights.into_caffe(caffe_net, folder / file)
+    loaded = starting_weights.into_caffe(caffe_net, folder / file)
     assert torch.equal(caffe_net.params["conv1/7x7_s2"][0], narrow["conv1_7x7_s2.weight"])
     mean, variance, divisor = caffe_net.params["inception_4c/pool_proj/bn"]
     unit = "inception_4c_pool_proj"
@@ -107,13 +107,15 @@ def test_a_converted_file_fills_a_caffe_net_as_the_caffemodel_does(narrow, folde
 
 def test_images_are_the_recipes_and_the_weights_own_are_named(narrow, folder, caffe_net):
     recipe = registry.get("osm-cub")
-    loaded = weights.into_caffe(caffe_net, folder / "googlenet_bn.caffemodel")
-    assert weights.images(recipe, loaded.images).endswith("B,G,R minus 104,117,123, which belong to the weights")
-    loaded = weights.into_caffe(caffe_net, folder / "converted.pth")  # nothing in it says otherwise
-    assert weights.images(recipe, loaded.images).endswith("the weights' own would be B,G,R minus 104,117,128")
-    facts = weights.record(recipe, folder / "converted.pth", loaded)
+    loaded = starting_weights.into_caffe(caffe_net, folder / "googlenet_bn.caffemodel")
+    assert starting_weights.images(recipe, loaded.images).endswith(
+        "B,G,R minus 104,117,123, which belong to the weights"
+    )
+    loaded = starting_weights.into_caffe(caffe_net, folder / "converted.pth")  # nothing in it says otherwise
+    assert starting_weights.images(recipe, loaded.images).endswith("the weights' own would be B,G,R minus 104,117,128")
+    facts = starting_weights.record(recipe, folder / "converted.pth", loaded)
     assert facts["sha256"] == hashlib.sha256((folder / "converted.pth").read_bytes()).hexdigest()
-    assert weights.line(facts).startswith(
+    assert starting_weights.line(facts).startswith(
         "weights: converted.pth, the name says nothing of the content; converted from"
     )
 
@@ -129,10 +131,10 @@ def test_the_table_of_images_is_what_the_pipelines_compute(recipe):
     picture[:] = (10, 20, 30)
     found = np.asarray(pipeline.test(picture)).reshape(3, -1).mean(1)
     want = {
-        weights.CAFFE: [30 - 104, 20 - 117, 10 - 123],
-        weights.PYTORCH: [30 - 104, 20 - 117, 10 - 128],
-        weights.IMAGENET: [(10 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224, (30 / 255 - 0.406) / 0.225],
-    }[weights.PIPELINES[recipe.images["pipeline"]]]
+        starting_weights.CAFFE: [30 - 104, 20 - 117, 10 - 123],
+        starting_weights.PYTORCH: [30 - 104, 20 - 117, 10 - 128],
+        starting_weights.IMAGENET: [(10 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224, (30 / 255 - 0.406) / 0.225],
+    }[starting_weights.PIPELINES[recipe.images["pipeline"]]]
     np.testing.assert_allclose(found, want, atol=1e-4)
 
 
@@ -143,18 +145,18 @@ def test_a_published_name_is_held_against_the_content(tmp_path):
         "resnet50-19c8e357.pth": f"NOT the published file: its name says sha256 19c8e357..., it is {digest[:8]}...",
         "googlenet_bn.caffemodel": "the name says nothing",
     }.items():
-        assert weights.named(tmp_path / name, digest).startswith(said)
+        assert starting_weights.named(tmp_path / name, digest).startswith(said)
 
 
 def test_weights_of_another_network_are_refused_in_words(wide, narrow, resnet, folder, caffe_net):
     before = {name: [blob.clone() for blob in blobs] for name, blobs in caffe_net.params.items()}
     with pytest.raises(WeightsError, match=r"pool_proj.*start from googlenet_bn\.caffemodel"):
-        weights.into_caffe(caffe_net, folder / "bn_inception-new.pth")
+        starting_weights.into_caffe(caffe_net, folder / "bn_inception-new.pth")
     with pytest.raises(WeightsError, match="not the weights of a BN-Inception"):
-        weights.into_caffe(caffe_net, folder / "resnet50.pth")
+        starting_weights.into_caffe(caffe_net, folder / "resnet50.pth")
     (folder / "empty.caffemodel").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"empty\.caffemodel"):
-        weights.into_caffe(caffe_net, folder / "empty.caffemodel")
+        starting_weights.into_caffe(caffe_net, folder / "empty.caffemodel")
     assert all(torch.equal(a, b) for name, blobs in caffe_net.params.items() for a, b in zip(blobs, before[name]))
     ms = networks.EmbeddingNet(registry.get("ms-cub").torch)
     with pytest.raises(WeightsError, match=r"pool_proj.*start from bn_inception-52deb4733\.pth"):

@@ -19,9 +19,12 @@ from PIL import Image
 from paper_recipes import registry
 from paper_recipes.nets.parts import bn_scale_relu, concat, conv, inner_product, net, pool
 from paper_recipes.recipe import Caffe, Recipe
-from paper_recipes.runner import plan, prepare, train
-from paper_recipes.runner.engine import CaffeEngine
-from paper_recipes.runner.replicas import Replicas, joined
+from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.processes import Replicas, joined
+from paper_recipes.runner.training import loop
+from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism, images, samplers
 from ports.datasets.split import Split
 
@@ -73,7 +76,7 @@ def recipe() -> Recipe:
     return dataclasses.replace(sop, name="tiny", caffe=caffe, evaluation=evaluation)
 
 
-def make_data(root: Path) -> prepare.Data:
+def make_data(root: Path) -> run_data.Data:
     """Five classes of four noisy stripe pictures, written once."""
     splits = {}
     for part, first in (("train", 0), ("test", 5)):
@@ -89,7 +92,7 @@ def make_data(root: Path) -> prepare.Data:
                 paths.append(path.name)
                 labels.append(label)
         splits[part] = Split(paths, np.array(labels), part, root)
-    return prepare.Data(splits["train"], splits["test"], {"name": "stripes"})
+    return run_data.Data(splits["train"], splits["test"], {"name": "stripes"})
 
 
 def start(
@@ -100,11 +103,11 @@ def start(
     workers: int = 0,
     iterations: int = ITERATIONS,
     processes: Replicas | None = None,
-) -> train.Run:
+) -> Run:
     tiny, processes = recipe(), processes or Replicas()
     determinism.configure(tiny.seed)
     device = torch.device("cpu")
-    scale = plan.Plan(
+    scale = scales.Plan(
         form="embedded",
         sampler=dataclasses.replace(tiny.sampler, classes_per_batch=2, images_per_class=3),
         iterations=iterations,
@@ -112,7 +115,7 @@ def start(
         evaluations=frozenset({0, 6, iterations}),
     )
     folder = make_data(data)
-    run = train.Run(
+    run = Run(
         recipe=tiny,
         plan=scale,
         data=folder,
@@ -131,7 +134,7 @@ def start(
         replicas=processes,
     )
     out.mkdir(parents=True, exist_ok=True)
-    train.train(run, resume=resume, say=lambda line: None)
+    loop.train(run, resume=resume, say=lambda line: None)
     return run
 
 
@@ -158,5 +161,5 @@ if __name__ == "__main__":
             CaffeEngine.step = last  # type: ignore[method-assign]
         try:
             start(args.out, args.data, resume=args.resume, workers=args.workers, processes=joined_processes)
-        except train.Interrupted as stop:
+        except Interrupted as stop:
             print(f"stopped at {stop.iteration}")

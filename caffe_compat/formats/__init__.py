@@ -1,0 +1,1 @@
+"""Files that Caffe wrote, to messages and arrays and back."""

@@ -1,0 +1,154 @@
+"""Caffe's weights files, .caffemodel (binary protobuf) and .caffemodel.h5, to arrays and back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe_compat.errors import CaffeFormatError
+from caffe_compat.files import atomic_path
+from caffe_compat.formats.blobs import fill_blob, to_array
+from caffe_compat.formats.hdf5 import is_hdf5, read_hdf5_weights, write_hdf5_weights
+from caffe_compat.formats.upgrade_v0 import V0_TYPES
+from caffe_compat.formats.upgrades import V1_TYPES
+from caffe_compat.formats.wire import parse_message, text_value
+from caffe_compat.schema import message_class
+from caffe_compat.schema.weights import weights_class
+
+__all__ = ["LayerWeights", "read_caffemodel", "read_layers", "read_weights_message", "write_caffemodel"]
+
+
+@dataclass
+class LayerWeights:
+    """One layer of a weights file.
+
+    Attributes:
+        name: layer name.
+        type: V2 type string, "" where the file does not say it (HDF5 never does).
+        blobs: its blobs in Caffe's order.
+    """
+
+    name: str
+    type: str = ""
+    blobs: list[np.ndarray] = field(default_factory=list)
+
+
+def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
+    """Read weights by layer name, in the order of the file; layers without blobs are left out.
+
+    Reads V2, V1 and V0 layers, `shape` and legacy num/channels/height/width, packed or single values, and HDF5
+    (told by content, not by name). float32, or float64 where the file holds double_data.
+
+    Raises:
+        CaffeFormatError: not such a file, truncated, or values that do not fit their shape.
+        FileNotFoundError: no such file.
+    """
+    weights: dict[str, list[np.ndarray]] = {}
+    for layer in read_layers(path):
+        if not layer.blobs:
+            continue
+        if layer.name in weights:
+            # Caffe copies both into the layer of that name, one after the other.
+            warnings.warn(f'{path}: two layers are named "{layer.name}"; the last one counts', stacklevel=2)
+        weights[layer.name] = layer.blobs
+    return weights
+
+
+def read_layers(path: str | Path) -> list[LayerWeights]:
+    """Read all layers of a weights file, with their types; errors as `read_caffemodel`."""
+    path = Path(path)
+    if is_hdf5(path):
+        return [LayerWeights(name, "", blobs) for name, blobs in read_hdf5_weights(path).items()]
+    net = read_weights_message(path)
+    layers = [_layer(layer.name, layer.type, layer.blobs, path) for layer in net.layer]
+    for v1 in net.layers:
+        if v1.HasField("layer"):
+            v0 = v1.layer
+            layers.append(_layer(v0.name, V1_TYPES.get(V0_TYPES.get(v0.type, ""), v0.type), v0.blobs, path))
+        else:
+            layers.append(_layer(v1.name, _v1_types().get(v1.type, ""), v1.blobs, path))
+    return layers
+
+
+def _layer(name: str, type: str, blobs: Iterable[Any], path: Path) -> LayerWeights:
+    name = text_value(name, "a layer name", file=path)
+    type = text_value(type, f'layer "{name}": type', file=path)
+    arrays = [to_array(blob, f'layer "{name}", blob {i}', file=path) for i, blob in enumerate(blobs)]
+    return LayerWeights(name, type, arrays)
+
+
+def read_weights_message(path: str | Path) -> Any:
+    """Read a .caffemodel as a NetParameter of `schema.weights`: all fields survive writing it back.
+
+    Raises:
+        CaffeFormatError: not a NetParameter, or one without any layer.
+    """
+    path = Path(path)
+    net = parse_message(path.read_bytes(), weights_class("NetParameter"), file=path)
+    if not net.layer and not net.layers:
+        raise CaffeFormatError("no layers in it; not a caffemodel?", file=path)
+    return net
+
+
+@cache
+def _v1_types() -> dict[int, str]:
+    enum = message_class("bvlc", "V1LayerParameter").DESCRIPTOR.fields_by_name["type"].enum_type
+    return {value.number: V1_TYPES[value.name] for value in enum.values}
+
+
+def write_caffemodel(
+    path: str | Path,
+    weights: Mapping[str, Sequence[np.ndarray]],
+    *,
+    net: Any = None,
+    types: Mapping[str, str] | None = None,
+) -> None:
+    """Write weights as Caffe reads them; HDF5 when the path ends in .h5 or .hdf5.
+
+    Args:
+        path: file to write; it appears only when complete.
+        weights: layer name -> blobs in Caffe's order. float64 arrays become double_data, all others float32.
+        net: NetParameter (V2 layers) of any dialect; the file then holds its name and all its layers with all their
+            fields, as Caffe's own snapshots do. Without it: the weighted layers' names, types and blobs.
+        types: layer name -> type string, used without `net`.
+
+    Raises:
+        KeyError: weights for a layer that the net does not have.
+        CaffeFormatError: a layer name that an HDF5 file cannot hold.
+    """
+    path = Path(path)
+    if path.suffix in (".h5", ".hdf5"):
+        names = [layer.name for layer in net.layer] if net is not None else list(weights)
+        _check_names(weights, names)
+        write_hdf5_weights(path, {name: list(weights.get(name, ())) for name in names})
+        return
+    result = weights_class("NetParameter")()
+    if net is not None:
+        _check_names(weights, [layer.name for layer in net.layer])
+        if net.HasField("name"):
+            result.name = net.name
+        for layer in net.layer:
+            bare = type(layer)()
+            bare.CopyFrom(layer)
+            bare.ClearField("blobs")
+            result.layer.add().MergeFromString(bare.SerializeToString())
+    else:
+        for name in weights:
+            result.layer.add(name=name, type=(types or {}).get(name, ""))
+    for layer in result.layer:
+        for array in weights.get(layer.name, ()):
+            fill_blob(layer.blobs.add(), array)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(result.SerializeToString())
+
+
+def _check_names(weights: Mapping[str, Any], names: Iterable[str]) -> None:
+    missing = [name for name in weights if name not in set(names)]
+    if missing:
+        raise KeyError(f"weights for layers that the net does not have: {', '.join(missing)}")

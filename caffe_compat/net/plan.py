@@ -1,0 +1,231 @@
+"""From a NetParameter to an ordered list of layers and steps: shapes, sharing, fusion, outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffe_compat.errors import CaffeFormatError, UnsupportedLayerError
+from caffe_compat.formats.prototxt import net_inputs
+from caffe_compat.layers import LAYERS, Layer
+from caffe_compat.layers.base import Shape
+from caffe_compat.layers.batch_norm import BatchNorm
+from caffe_compat.layers.scale import Scale
+from caffe_compat.net.data_layers import DATA_TYPES, data_tops
+from caffe_compat.schema import dialects_of_type
+
+
+@dataclass
+class Step:
+    """One layer's call."""
+
+    layer: Any
+    bottoms: list[str]
+    tops: list[str]
+    propagate_down: list[bool]
+    loss_weights: list[float]
+    #: the next layer, a Scale, is computed here too: its parameters and its top's name.
+    fused_scale: Any = None
+    fused_top: str = ""
+    #: the top may be written over the bottom's memory.
+    in_place: bool = False
+
+
+@dataclass
+class Learnable:
+    """Blob `blob` of layer `layer` (index) with the solver's multipliers."""
+
+    layer: int
+    blob: int
+    lr_mult: float
+    decay_mult: float
+    explicit_lr: bool
+    explicit_decay: bool
+
+
+@dataclass
+class Shared:
+    """Blob `blob` of layer `layer` is blob `owner_blob` of layer `owner`."""
+
+    layer: int
+    blob: int
+    owner: int
+    owner_blob: int
+
+
+@dataclass
+class Plan:
+    inputs: dict[str, Shape]
+    needed_inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    layers: list[Any] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    learnable: list[Learnable] = field(default_factory=list)
+    shared: list[Shared] = field(default_factory=list)
+    #: names that are not read any more after step i.
+    last_use: list[list[str]] = field(default_factory=list)
+    #: declared shape of every blob (its last value).
+    shapes: dict[str, Shape] = field(default_factory=dict)
+
+
+def make_plan(net: Any, dialect: str, phase: str) -> Plan:
+    """Build the layers of `net` (upgraded and filtered) and work out how they connect."""
+    inputs = net_inputs(net)
+    for message in net.layer:
+        if message.type in DATA_TYPES:
+            inputs.update(data_tops(message))
+    plan = Plan(inputs, shapes=dict(inputs))
+    # Tops that no later layer has read so far, in order; what is left at the end are the outputs.
+    unread: dict[str, None] = {}
+    for message in net.layer:
+        if message.type == "Input" or message.type in DATA_TYPES:
+            continue
+        _add_layer(plan, message, dialect, phase, unread)
+    plan.outputs = list(unread)
+    read = {name for step in plan.steps for name in step.bottoms}
+    plan.needed_inputs = [name for name in inputs if name in read]
+    _share(plan)
+    _fuse(plan)
+    _mark_in_place(plan)
+    _find_last_use(plan)
+    return plan
+
+
+def _add_layer(plan: Plan, message: Any, dialect: str, phase: str, unread: dict[str, None]) -> None:
+    name = f'layer "{message.name}" ({message.type})'
+    cls = _layer_class(message, dialect)
+    bottoms, tops = list(message.bottom), list(message.top)
+    for bottom in bottoms:
+        if bottom not in plan.shapes:
+            raise CaffeFormatError(f'{name}: unknown bottom "{bottom}"; no input or earlier layer makes it')
+        unread.pop(bottom, None)
+    for top in tops:
+        if top in plan.shapes and top not in bottoms:
+            raise CaffeFormatError(
+                f'{name}: top "{top}" is already made by another layer; only in-place reuse is allowed'
+            )
+    if message.propagate_down and len(message.propagate_down) != len(bottoms):
+        raise CaffeFormatError(f"{name}: {len(message.propagate_down)} propagate_down for {len(bottoms)} bottoms")
+    shapes = [plan.shapes[bottom] for bottom in bottoms]
+    try:
+        layer = cls(message, shapes, dialect=dialect, phase=phase)
+        top_shapes = layer.top_shapes(shapes)
+        loss_weights = layer.loss_weights()
+    except (ValueError, IndexError) as error:
+        place = "" if name in str(error) else f"{name}: "
+        raise CaffeFormatError(f"{place}{error}") from error
+    for top, shape in zip(tops, top_shapes):
+        plan.shapes[top] = tuple(shape)
+        unread[top] = None
+    down = [bool(d) for d in message.propagate_down] or [True] * len(bottoms)
+    plan.layers.append(layer)
+    plan.steps.append(Step(layer, bottoms, tops, down, loss_weights))
+
+
+def _layer_class(message: Any, dialect: str) -> type[Layer]:
+    known = dialects_of_type(message.type)
+    if message.type not in LAYERS:
+        hint = "a class for it can be added to caffe_compat.layers.LAYERS"
+        raise UnsupportedLayerError(message.name, message.type, (), hint=hint)
+    if dialect not in known:
+        hint = f"the net is read as {dialect}; give dialect="
+        raise UnsupportedLayerError(message.name, message.type, known, hint=hint)
+    return LAYERS[message.type]
+
+
+def _share(plan: Plan) -> None:
+    """Parameters of the same name are one blob, owned by the first layer; the solver sees it once (AppendParam)."""
+    owners: dict[str, int] = {}
+    for index, layer in enumerate(plan.layers):
+        for blob in range(len(layer.blob_names)):
+            spec = layer.message.param[blob] if blob < len(layer.message.param) else None
+            explicit_lr = spec is not None and spec.HasField("lr_mult")
+            explicit_decay = spec is not None and spec.HasField("decay_mult")
+            lr_mult, decay_mult = layer.multipliers(blob)
+            name = spec.name if spec is not None else ""
+            if not name or name not in owners:
+                if name:
+                    owners[name] = len(plan.learnable)
+                plan.learnable.append(Learnable(index, blob, lr_mult, decay_mult, explicit_lr, explicit_decay))
+                continue
+            owner = plan.learnable[owners[name]]
+            ours, theirs = layer.blobs[blob].shape, plan.layers[owner.layer].blobs[owner.blob].shape
+            if ours != theirs:
+                raise CaffeFormatError(
+                    f'{layer} blob {blob}: shared parameter "{name}" has shape {tuple(theirs)} in '
+                    f"{plan.layers[owner.layer]}, here {tuple(ours)}"
+                )
+            if explicit_lr and owner.explicit_lr and lr_mult != owner.lr_mult:
+                raise CaffeFormatError(f'{layer}: shared parameter "{name}" has lr_mult {lr_mult} and {owner.lr_mult}')
+            if explicit_decay and owner.explicit_decay and decay_mult != owner.decay_mult:
+                raise CaffeFormatError(
+                    f'{layer}: shared parameter "{name}" has decay_mult {decay_mult} and {owner.decay_mult}'
+                )
+            if explicit_lr and not owner.explicit_lr:
+                owner.lr_mult, owner.explicit_lr = lr_mult, True
+            if explicit_decay and not owner.explicit_decay:
+                owner.decay_mult, owner.explicit_decay = decay_mult, True
+            plan.shared.append(Shared(index, blob, owner.layer, owner.blob))
+
+
+def _fuse(plan: Plan) -> None:
+    """Let BatchNorm do the following Scale's work; its own top is computed only if somebody looks at it."""
+    steps = []
+    skip = False
+    for step, following in zip(plan.steps, [*plan.steps[1:], None]):
+        if skip:
+            skip = False
+            continue
+        if (
+            following is not None
+            and isinstance(step.layer, BatchNorm)
+            and isinstance(following.layer, Scale)
+            and following.layer.per_channel
+            and following.bottoms == step.tops
+            and following.propagate_down[0]
+            and not any(step.loss_weights + following.loss_weights)
+            and len(plan.shapes[step.tops[0]]) >= 2
+            and _readers(plan, step, step.tops[0]) == 1
+        ):
+            step.fused_scale, step.fused_top = following.layer, following.tops[0]
+            skip = True
+        steps.append(step)
+    plan.steps = steps
+
+
+def _readers(plan: Plan, writer: Step, name: str) -> int:
+    """How many layers read the value that `writer` gives `name` (until an in-place layer replaces it)."""
+    count = 0
+    start = next(i for i, step in enumerate(plan.steps) if step is writer)
+    for step in plan.steps[start + 1 :]:
+        count += step.bottoms.count(name)
+        if name in (step.fused_top, *step.tops):
+            break
+    return count
+
+
+def _mark_in_place(plan: Plan) -> None:
+    """A ReLU over its own bottom may overwrite it if nothing else, backward included, needs the old value."""
+    writer: dict[str, Step] = {}
+    for step in plan.steps:
+        if step.tops == step.bottoms and hasattr(step.layer, "overwrite") and step.propagate_down[0]:
+            source = writer.get(step.bottoms[0])
+            if source is not None and source.layer.output_is_free:
+                step.in_place = _readers(plan, source, step.bottoms[0]) == 1
+        for name in (*step.tops, step.fused_top):
+            writer[name] = step
+
+
+def _find_last_use(plan: Plan) -> None:
+    keep = {*plan.inputs, *plan.outputs}
+    reads = Counter(name for step in plan.steps for name in step.bottoms)
+    for step in plan.steps:
+        done = []
+        for name in step.bottoms:
+            reads[name] -= 1
+            if not reads[name] and name not in keep:
+                done.append(name)
+        if step.fused_scale is not None:
+            done.append(step.tops[0])
+        plan.last_use.append(done)

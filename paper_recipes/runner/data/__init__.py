@@ -1,0 +1,1 @@
+"""What a run trains and tests on: its scale, its splits, its batches, and the letters that stand in."""

@@ -1,0 +1,200 @@
+"""The data of a run: the embedded set, an official data set, or a user's folder with one folder per class.
+
+The embedded set takes the way of the authors' lists: it is written as `.mat` splits and read by `caffe_compat.load_split`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import caffe_compat
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data import letter_archives
+from paper_recipes.runner.data.letters import query_and_gallery, with_boxes, with_cameras
+from paper_recipes.runner.data.scale import Plan
+from ports import datasets, determinism
+from ports.datasets import folder, glyphs
+from ports.datasets.layout import LayoutError
+from ports.datasets.split import DatasetError, Split
+
+
+@dataclass
+class Data:
+    train: Split
+    test: Split  # the queries
+    description: dict[str, Any]  # JSON types, goes into the run record
+    gallery: Split | None = None  # None: every test image is searched for among the others
+    multi_query: Split | None = None  # the images that show a query's person under its camera; may be the queries
+    own: bool = False  # a user's own folder, or letters in an official layout: nothing published to compare with
+
+    @property
+    def images_to_embed(self) -> int:
+        """How many images an evaluation takes through the network."""
+        more = () if self.multi_query is self.test else self.multi_query
+        return len(self.test) + len(self.gallery or ()) + len(more or ())
+
+
+class DataError(ValueError):
+    """Data that a recipe cannot run on: which path, what was expected."""
+
+
+def cache_folder() -> Path:
+    """Where the embedded set is kept: $DML_PORTS_CACHE, else the user's cache folder."""
+    if "DML_PORTS_CACHE" in os.environ:
+        return Path(os.environ["DML_PORTS_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dml-ports"
+
+
+def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
+    """Letters drawn by type designers: some classes to train on, others to test on, as many as the plan says."""
+    root = cache_folder() / "glyphs"
+    splits = glyphs.build(root)
+    train, test = (_through_mat(splits[part], root / f"{part}.mat") for part in ("train", "test"))
+    train = _some_classes(train, plan.train_classes, seed)
+    test = _some_classes(test, plan.test_classes, seed)
+    if recipe.sampler.rule == "TrackletSampler":
+        train = with_cameras(train)
+    if recipe.boxes:
+        train, test = with_boxes(train), with_boxes(test)
+    test, gallery = query_and_gallery(test, recipe.evaluation)
+    multi_query = test if recipe.evaluation.multi_query else None  # what one camera saw of a letter are queries already
+    description = _describe("embedded letters", root, train, test, gallery)
+    named = splits["test"]
+    if named.class_names:  # a .mat in the authors' form has no names
+        names = dict(zip(np.unique(named.labels).tolist(), named.class_names))
+        description["class_names"] = {str(label): names[label] for label in np.unique(test.labels).tolist()}
+    return Data(train, test, description, gallery, multi_query)
+
+
+def open_folder(recipe: Recipe, root: Path) -> Data:
+    """The recipe's own data set in its official layout under `root`, or any folder that holds one folder per class.
+
+    Raises DataError or DatasetError: no such folder, an official layout that is not whole, a folder of neither kind.
+    """
+    if not root.is_dir():
+        raise DataError(f"--data {root}: no such folder")
+    letters = letter_archives.marker_of(root) is not None
+    try:
+        splits = datasets.read(recipe.dataset, root, check_counts=not letters)
+    except LayoutError as official:  # any other error is about an official folder that is there
+        if loose := _loose(root):
+            raise DataError(
+                f"{official} (nor a folder of your own pictures: those are class folders alone, but {loose[0]} lies there)"
+            ) from official
+        if (entry := official_entry(recipe.dataset, root)) is not None:
+            raise DataError(
+                f"{official} (but the folder {entry!r} is named as those of the official {recipe.dataset.upper()} are; to train "
+                "on such folders as your own classes, divide them into train/ and test/)"
+            ) from official
+        return _open_own(recipe, root, official)
+    train, test, gallery = splits["train"], splits.get("test", splits.get("query")), splits.get("gallery")
+    assert test is not None
+    train, test, gallery = (_without_unused_boxes(recipe, split) for split in (train, test, gallery))
+    test, gallery = _roles(recipe, test, gallery)
+    multi_query = splits.get("multi_query") if recipe.evaluation.multi_query else None
+    if recipe.evaluation.multi_query and not multi_query:
+        raise DataError(
+            f"--data {root}: no images for multiple queries, which {recipe.name} scores too (Market-1501's archive holds them "
+            "in gt_bbox); `--set multi_query=` leaves these scores out"
+        )
+    name = f"embedded letters as {recipe.dataset}" if letters else recipe.dataset
+    return Data(
+        train, test, _describe(name, root, train, test, gallery, multi_query), gallery, multi_query, own=letters
+    )
+
+
+def _roles(recipe: Recipe, test: Split, gallery: Split | None) -> tuple[Split, Split | None]:
+    """Queries and gallery for the recipe's protocol, which may not be the data set's own."""
+    protocol = recipe.evaluation.protocol
+    if protocol == "query-gallery" and gallery is None:
+        return query_and_gallery(test, recipe.evaluation)
+    if (protocol == "self") != (gallery is None):
+        parts = "queries and a gallery" if gallery is not None else "one test set"
+        raise DataError(f"{recipe.dataset} has {parts}: protocol {protocol!r} does not apply")
+    return test, gallery
+
+
+def _open_own(recipe: Recipe, root: Path, official: DatasetError) -> Data:
+    """A user's pictures: half of the classes train, the others test (or train/ and test/ say which)."""
+    if recipe.evaluation.protocol == "reid" or recipe.sampler.rule == "TrackletSampler" or recipe.boxes:
+        raise DataError(f"{recipe.name} needs cameras, tracklets or boxes, which a plain folder has not: {official}")
+    splits = folder.read(root)
+    test, gallery = query_and_gallery(splits["test"], recipe.evaluation)
+    description = _describe(f"own folder {root.name}", root, splits["train"], test, gallery)
+    names = splits["test"].class_names or []
+    description["class_names"] = dict(zip(map(str, np.unique(splits["test"].labels).tolist()), names))
+    return Data(splits["train"], test, description, gallery, own=True)
+
+
+def may_be_own(root: Path) -> bool:
+    """A look before the lists are read: class folders alone, or letters packed as a data set, both without ImageNet weights."""
+    return only_folders(root) or letter_archives.marker_of(root) is not None
+
+
+def only_folders(root: Path) -> bool:
+    """Folders at the top and no list, table, picture or archive beside them."""
+    return not _loose(root) and any(entry.is_dir() for entry in root.iterdir())
+
+
+def _loose(root: Path) -> list[str]:
+    """Files directly in `root`, without those that file managers leave there."""
+    files = sorted(entry.name for entry in root.iterdir() if not entry.is_dir())
+    return [name for name in files if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini")]
+
+
+# Folders of the official layouts, by which a data set is known whose lists are missing.
+_OFFICIAL = {
+    "sop": r".+_final|Stanford_Online_Products",
+    "cub": r"\d{3}\.[A-Z].*|CUB_200_2011|images",
+    "cars196": r"car_ims|cars_train|cars_test|devkit",
+    "inshop": r"img|Img|Eval|WOMEN|MEN|id_\d{8}",
+    "market1501": r"bounding_box_(train|test)|Market-1501-v15.09.15",
+    "mars": r"bbox_(train|test)",
+    "lpw": r"scen[123]|pep_256x128",
+}
+
+
+def official_entry(dataset: str, root: Path) -> str | None:
+    """The name of a folder in `root` that the official layout of `dataset` has; None: it looks like a user's own."""
+    names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    return next((name for name in names if re.fullmatch(_OFFICIAL[dataset], name)), None)
+
+
+def _without_unused_boxes(recipe: Recipe, split: Any) -> Any:
+    return split if recipe.boxes or split is None else replace(split, boxes=None)
+
+
+def _through_mat(split: Split, path: Path) -> Split:
+    """Write the split as the authors' .mat and read it back: the embedded form takes the real one's path."""
+    caffe_compat.save_split(split, path)
+    return caffe_compat.load_split(path, image_root=split.root)
+
+
+def _some_classes(split: Split, count: int | None, seed: int) -> Split:
+    """`count` classes drawn by the seed with all their images; all classes for None."""
+    classes = np.unique(split.labels)
+    if count is None:
+        return split
+    if count > len(classes):
+        raise DataError(f"{split.name}: {count} classes were asked for, there are {len(classes)}")
+    chosen = determinism.stream(seed, "subset").choice(classes, size=count, replace=False)
+    return split.subset(np.isin(split.labels, chosen))
+
+
+def _describe(
+    name: str, root: Path, train: Split, test: Split, gallery: Split | None, multi_query: Split | None = None
+) -> dict[str, Any]:
+    def part(split: Split) -> dict[str, Any]:
+        return {"images": len(split), "classes": len(np.unique(split.labels)), "fingerprint": split.fingerprint()}
+
+    parts = {"train": part(train), "test": part(test)}
+    for key, split in (("gallery", gallery), ("multi_query", multi_query)):
+        if split is not None:
+            parts[key] = part(split)
+    return {"name": name, "root": str(root), **parts}

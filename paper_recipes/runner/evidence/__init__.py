@@ -1,0 +1,1 @@
+"""The chain of evidence: each link of a recipe against its reference."""

@@ -1,0 +1,1 @@
+"""What people look at: verdict, tables, curves, figures, the report."""

@@ -1,0 +1,52 @@
+"""`compare --brief`: one line for each run, what it began with and what it came to."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from paper_recipes import registry
+from paper_recipes.runner import run_files
+from paper_recipes.runner.files import read_json
+from paper_recipes.runner.reports.compare import open_run
+
+HEADER = [
+    *("recipe", "form", "data", "batch", "iterations", "embedding"),
+    *("R@1 raw pixels", "R@1 untrained", "R@1", "mAP", "NMI", "s/iteration"),
+]
+
+
+def table(runs: list[Path]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells. R@1, mAP and NMI in percent, of the last evaluation's headline embedding; seconds: the median.
+
+    A cell is empty where the run has no such number: raw pixels and NMI are of embedded runs, "untrained" is an evaluation
+    before the first step. Raises RunError for a folder that holds no run or no evaluation.
+    """
+    return HEADER, [_line(out) for out in runs]
+
+
+def _line(out: Path) -> list[str]:
+    record, evaluations = open_run(out)
+    recipe = registry.get(record["recipe"])
+    headline = recipe.embeddings[0]
+    first, last = evaluations[0], evaluations[-1]
+    raw, clusters = read_json(out / "raw_pixels.json"), read_json(out / "clustering.json")
+    seconds = [row["seconds"] for row in run_files.read(out, "timings") if "seconds" in row]
+    return [
+        recipe.name,
+        record["form"],
+        record["data"]["name"],
+        str(record.get("batch", "")),
+        str(last["iteration"]),
+        headline,
+        _percent(None if raw is None else raw["metrics"]["raw pixels"].get("R@1")),
+        _percent(first["metrics"][headline].get("R@1") if first["iteration"] == 0 else None),
+        _percent(last["metrics"][headline].get("R@1")),
+        _percent(last["metrics"][headline].get("mAP")),
+        _percent(None if clusters is None else clusters[headline]["NMI"]),
+        f"{statistics.median(seconds):.2f}" if seconds else "",
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,163 @@
+"""`compare RUN...`: several runs beside each other and beside the published values; table, plot, CSV, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paper_recipes import registry
+from paper_recipes.runner import run_files
+from paper_recipes.runner.reports.verdict import best_of
+from paper_recipes.runner.run_files import RunError
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the comparison: where it is from, and percent by metric."""
+
+    recipe: str
+    form: str  # embedded | full | own | published
+    data: str  # what was scored: rows of different data do not compare
+    embedding: str
+    iteration: str
+    metrics: dict[str, float]
+
+
+def open_run(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Record and evaluations of a run; RunError for a folder that holds no run or no evaluation."""
+    record_file = out / "run.json"
+    if not record_file.exists():
+        raise RunError(f"{out} is not a run directory: there is no run.json")
+    try:
+        record = json.loads(record_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{record_file}: not a run record: {error}") from error
+    evaluations = run_files.read(out, "evaluations")
+    if not evaluations:
+        raise RunError(f"{out}: the run has no evaluation yet")
+    return record, evaluations
+
+
+def _base(name: str) -> str:
+    """The recipe of the registry that a derived one comes from: what is published is published of that."""
+    return name.split("+")[0]
+
+
+def lines(runs: list[Path]) -> list[Line]:
+    """The last evaluation of embedded and own runs, the best (by the headline) of full ones, then what recipes are held to.
+
+    Raises RunError for a folder that holds no run or no evaluation.
+    """
+    rows: list[Line] = []
+    names: dict[str, None] = {}
+    for out in runs:
+        record, evaluations = open_run(out)
+        recipe = registry.get(record["recipe"])
+        chosen = best_of(recipe, evaluations) if record["form"] == "full" and recipe.expected else evaluations[-1]
+        names[_base(recipe.name)] = None
+        for embedding, metrics in chosen["metrics"].items():
+            place = (recipe.name, record["form"], record["data"]["name"], embedding, str(chosen["iteration"]))
+            rows.append(Line(*place, metrics))
+    for name in names:
+        held: dict[str, dict[str, float]] = {}
+        for expected in registry.get(name).expected:
+            held.setdefault(expected.test_net, {})[expected.metric] = expected.value
+        data = registry.get(name).dataset
+        rows += [Line(name, "published", data, embedding, "", metrics) for embedding, metrics in held.items()]
+    return rows
+
+
+def table(rows: list[Line]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells, recalls in the order of K and then other metrics."""
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
+    metrics.sort(key=lambda metric: (not metric.startswith("R@"), int(metric[2:]) if metric.startswith("R@") else 0))
+    header = ["recipe", "form", "data", "embedding", "iteration", *metrics]
+    body = [
+        [row.recipe, row.form, row.data, row.embedding, row.iteration]
+        + [f"{row.metrics[metric]:.2f}" if metric in row.metrics else "" for metric in metrics]
+        for row in rows
+    ]
+    return header, body
+
+
+def as_text(header: list[str], body: list[list[str]], style: str) -> str:
+    """A table as "markdown", "csv" or "latex" (booktabs; columns that hold numbers alone are flush right)."""
+    if style == "csv":
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([header, *body])
+        return out.getvalue()
+    if style == "latex":
+        escaped = [[re.sub(r"([_&%#$])", r"\\\1", cell) for cell in line] for line in [header, *body]]
+        head, *rest = [" & ".join(line) + r" \\" for line in escaped]
+        columns = "".join("r" if all(map(_number, column)) else "l" for column in zip(*body))
+        return "\n".join(
+            [
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *rest,
+                r"\bottomrule",
+                r"\end{tabular}",
+                "",
+            ]
+        )
+    whole = [header, ["---"] * len(header), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in whole) + "\n"
+
+
+def _number(cell: str) -> bool:
+    return re.fullmatch(r"-?[\d.]*", cell) is not None
+
+
+def plot(rows: list[Line], path: Path) -> None:
+    """Recall over K, K on a logarithmic axis; published values dashed. Of several recipes the headline embeddings alone.
+
+    RunError where no row has a recall.
+    """
+    from paper_recipes.runner.reports import figures
+
+    if len({_base(row.recipe) for row in rows}) > 1:
+        rows = [row for row in rows if row.embedding == registry.get(_base(row.recipe)).embeddings[0]]
+    curves = []
+    for row in rows:
+        points = sorted((int(key[2:]), value) for key, value in row.metrics.items() if key.startswith("R@"))
+        if points:
+            curves.append(
+                (f"{row.recipe} {row.embedding} ({_kind(row.form, row.data)})", points, row.form == "published")
+            )
+    if not curves:
+        raise RunError("no recall at any K to plot in these runs")
+    figures.recall_over_k(path, curves)
+
+
+def plot_iterations(runs: list[Path], path: Path) -> None:
+    """The headline embedding's recall@1 over the iterations of each run; beside full runs the authors' logs, dashed."""
+    from paper_recipes.runner.reports import curves as logs
+    from paper_recipes.runner.reports import figures
+
+    curves: list[tuple[str, list[tuple[int, float]], bool]] = []
+    theirs: dict[str, None] = {}
+    for out in runs:
+        record, evaluations = open_run(out)
+        recipe = registry.get(record["recipe"])
+        headline = recipe.embeddings[0]
+        points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
+        curves.append((f"{recipe.name} {headline} ({_kind(record['form'], record['data']['name'])})", points, False))
+        if record["form"] == "full":
+            theirs[_base(recipe.name)] = None
+    for name in theirs:
+        headline = registry.get(name).embeddings[0]
+        if logged := logs.logged(name).get(headline):
+            points = [(point.iteration, point.metrics["R@1"]) for point in logged if "R@1" in point.metrics]
+            curves.append((f"{name} {headline} (authors' log)", points, True))
+    figures.recall_over_iterations(path, curves)
+
+
+def _kind(form: str, data: str) -> str:
+    return data if form == "embedded" else f"{form}, {data}"

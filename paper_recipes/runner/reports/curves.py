@@ -1,0 +1,239 @@
+"""Recall over the iterations, the authors' logs beside a full run's evaluations.
+
+The releases of RLL (TPAMI) and OSM+CAA hold a text file per test net with a line per scored checkpoint; they are the rows of kind
+"repo log" among the published numbers. A run is compared checkpoint by checkpoint; its exit code obeys the expected values alone,
+because runs that end alike may part by more than the band while the learning rate is high. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from golden import published
+from paper_recipes.recipe import Recipe
+
+_SOP = "SOP_Simp_25042020/train_150_T10_pn04_v50/Recall_{}_d64.txt"
+_INSHOP = "InshopClothes_Simp_21042020/train_60_T10_pn04_v63/Recall_{}_d128.txt"
+# recipe -> test net -> the authors' log
+_LOGS: dict[str, dict[str, str]] = {
+    "rll-tpami-sop": {net: _SOP.format(net) for net in ("concat", "H", "L", "M", "LH", "LM", "MH")},
+    "rll-tpami-inshop": {
+        **{net: _INSHOP.format(net) for net in ("concat", "H", "L", "M")},
+        **{net: _INSHOP.format(f"concat{net}") for net in ("HL", "HM", "ML")},
+    },
+    "rll-tpami-market1501": dict.fromkeys(
+        ("concat", "concat (avg of queries)", "concat (max of queries)"),
+        "Market1501_GooLeNetV2_V02_11042020/train_180_pn04_tp0_tn10_onlyRLLv02/Record_concat.txt",
+    ),
+    "osm-cub": {"M": "CUB_V01/train_M_WIDE_ASiamese_V42_e1/CUB_Recall.txt"},
+    "osm-cub-bbox": {"M": "CUB_V01/train_M_WIDE_ASiamese_V42_e1_bbox/CUB_Recall.txt"},
+    "osm-cars196": {"M": "CARS196_V01/train_M_WIDE_ASiamese_V62_e1/Recall.txt"},
+    "osm-cars196-bbox": {"M": "CARS196_V01/train_M_WIDE_ASiamese_V62_e1_bbox/Recall.txt"},
+    # the other files of MARS hold camera-pair averages and re-ranked lists
+    "osm-mars": {"M": "MARS_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e2/without_minus1_AVG.txt"},
+    "osm-lpw": {"M": "LPW_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e5/LPW_TEST_AF.txt"},
+}
+# Market's file holds four protocols in turn; the fourth, max "+ re-ranking", is not scored.
+_ONLY = {
+    ("rll-tpami-market1501", "concat"): "single query,",
+    ("rll-tpami-market1501", "concat (avg of queries)"): "with avg pooling,",
+    ("rll-tpami-market1501", "concat (max of queries)"): "with max pooling,",
+}
+# Four of SOP's files begin with a line that stands before the series and is of another checkpoint or run.
+_OUT_OF_ORDER = "out-of-order"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One line of a log: percent by metric, such as {"R@1": 55.3}."""
+
+    iteration: int
+    metrics: dict[str, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint and metric, in percent; `ours` is None where the run has no such number."""
+
+    iteration: int
+    ours: float | None
+    theirs: float
+    tolerance: float
+
+    @property
+    def difference(self) -> float:
+        """Ours minus theirs in points; NaN where ours is missing."""
+        return math.nan if self.ours is None else self.ours - self.theirs
+
+    @property
+    def verdict(self) -> str:
+        if not math.isfinite(self.difference):
+            return "missing"
+        if abs(self.difference) <= self.tolerance + 1e-9:  # binary fractions of decimal numbers
+            return "as logged"
+        return "too low" if self.difference < 0 else "higher"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one test net over the iterations that the authors logged."""
+
+    test_net: str
+    metric: str
+    rows: tuple[Row, ...]
+
+    @property
+    def off(self) -> tuple[Row, ...]:
+        """The checkpoints that differ by more than the recipe's tolerance, or are missing."""
+        return tuple(row for row in self.rows if row.verdict != "as logged")
+
+    @property
+    def holds(self) -> bool:
+        return not self.off
+
+    @property
+    def worst(self) -> Row | None:
+        """The largest difference; None if every checkpoint is missing."""
+        scored = [row for row in self.rows if row.verdict != "missing"]
+        return max(scored, key=lambda row: abs(row.difference), default=None)
+
+    @property
+    def worst_words(self) -> str:
+        return "-" if self.worst is None else f"{self.worst.difference:+.1f} at {self.worst.iteration}"
+
+    @property
+    def summary(self) -> str:
+        """The verdict in words, naming the iterations that differ."""
+        if self.holds:
+            return "as logged"
+        words = []
+        for verdict in ("missing", "too low", "higher"):
+            iterations = [str(row.iteration) for row in self.off if row.verdict == verdict]
+            if iterations:
+                words.append(f"{verdict} at {', '.join(iterations)}")
+        return "; ".join(words)
+
+
+def logged(name: str) -> dict[str, list[Point]]:
+    """The authors' log of a recipe by test net, in the order of the iterations; empty where no log is known."""
+    found: dict[str, list[Point]] = {}
+    for net, file in _LOGS.get(name, {}).items():
+        points = [
+            Point(row["iteration"], row["metric"], row["source"].split(", ")[0])
+            for row in published.rows(kind="repo log")
+            if row["source"].startswith(f"{file} line")
+            and _ONLY.get((name, net), "") in row["variant"]
+            and _OUT_OF_ORDER not in row["variant"]
+        ]
+        found[net] = sorted(points, key=lambda point: point.iteration)
+    return found
+
+
+def names() -> list[str]:
+    """Recipes of which a log is known."""
+    return list(_LOGS)
+
+
+def compare(recipe: Recipe, evaluations: list[dict[str, Any]]) -> tuple[Curve, ...]:
+    """A curve per test net and metric of the authors' log; `evaluations` are the lines of a run's evaluations.jsonl.
+
+    The tolerance is the recipe's for that net and metric (where it has none: its largest); how far the authors' own
+    checkpoints scatter went into it, see the recipe.
+    """
+    scored = {row["iteration"]: row["metrics"] for row in evaluations}
+    band = {(e.test_net, e.metric): e.tolerance for e in recipe.expected}
+    found = []
+    for net, points in logged(recipe.name).items():
+        for metric in sorted({key for point in points for key in point.metrics}, key=_order):
+            rows = tuple(
+                Row(
+                    point.iteration,
+                    scored.get(point.iteration, {}).get(net, {}).get(metric),
+                    point.metrics[metric],
+                    band.get((net, metric), max(band.values(), default=0.0)),
+                )
+                for point in points
+                if metric in point.metrics
+            )
+            found.append(Curve(net, metric, rows))
+    return tuple(found)
+
+
+def of_run(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
+    """The evaluations of a full run of the recipe. Raises ValueError for any other folder."""
+    from paper_recipes.runner import run_files
+
+    record_file = folder / "run.json"
+    if not record_file.exists():
+        raise ValueError(f"{folder} is not a run directory: there is no run.json")
+    record = json.loads(record_file.read_text(encoding="utf-8"))
+    if record["recipe"] != recipe.name:
+        raise ValueError(f"{folder} is a run of {record['recipe']}, not of {recipe.name}")
+    if record["form"] != "full":
+        raise ValueError(f"{folder}: only a full run is compared with the authors' log, this one is {record['form']}")
+    evaluations = run_files.read(folder, "evaluations")
+    if not evaluations:
+        raise ValueError(f"{folder}: the run has no evaluation yet")
+    return evaluations
+
+
+def _order(metric: str) -> tuple[bool, int]:
+    """Recalls by K, then mAP."""
+    return (False, int(metric[2:])) if metric.startswith("R@") else (True, 0)
+
+
+def headline(curve: Curve) -> bool:
+    """Whether a picture and a short table show it: recall@1 and mAP."""
+    return curve.metric in ("R@1", "mAP")
+
+
+def as_markdown(found: tuple[Curve, ...]) -> str:
+    """Verdict of every curve with its worst difference, then the checkpoints of recall@1 and mAP."""
+    lines = ["| embedding | metric | checkpoints | worst difference | verdict |", "|---|---|---|---|---|"]
+    for curve in found:
+        lines.append(
+            f"| {curve.test_net} | {curve.metric} | {len(curve.rows)} | {curve.worst_words} | {curve.summary} |"
+        )
+    for curve in filter(headline, found):
+        lines += ["", f"{curve.test_net} {curve.metric} (band ±{curve.rows[0].tolerance:g} points)", ""]
+        lines += ["| iteration | ours | theirs | difference | verdict |", "|---|---|---|---|---|"]
+        for row in curve.rows:
+            ours = "-" if row.ours is None else f"{row.ours:.1f}"
+            difference = f"{row.difference:+.1f}" if math.isfinite(row.difference) else "-"
+            lines.append(f"| {row.iteration} | {ours} | {row.theirs:.1f} | {difference} | {row.verdict} |")
+    return "\n".join(lines)
+
+
+def log_as_markdown(name: str) -> str:
+    """The authors' log alone."""
+    lines = []
+    for net, points in logged(name).items():
+        metrics = sorted({key for point in points for key in point.metrics}, key=_order)
+        file = points[0].source.rsplit(" line", 1)[0]
+        lines += [
+            "",
+            f"{net}: {file}",
+            "",
+            "| iteration | " + " | ".join(metrics) + " |",
+            "|---" * (len(metrics) + 1) + "|",
+        ]
+        for point in points:
+            values = (f"{point.metrics[key]:.1f}" if key in point.metrics else "" for key in metrics)
+            lines.append(f"| {point.iteration} | " + " | ".join(values) + " |")
+    return "\n".join(lines[1:])
+
+
+def draw(recipe: Recipe, evaluations: list[dict[str, Any]] | None, path: Path) -> None:
+    """A panel per test net: theirs dashed and, with evaluations of a full run, ours solid."""
+    from paper_recipes.runner.reports import figures
+
+    panels: dict[str, list[Curve]] = {}
+    for curve in filter(headline, compare(recipe, evaluations or [])):
+        panels.setdefault(curve.test_net, []).append(curve)
+    title = recipe.title if evaluations is not None else f"The authors' logs alone: {recipe.title}"
+    figures.log_curves(path, panels, title)

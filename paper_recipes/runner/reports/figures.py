@@ -1,0 +1,178 @@
+"""The pictures of a report."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display needed
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from PIL import Image
+
+if TYPE_CHECKING:
+    from paper_recipes.runner.reports.curves import Curve
+
+RIGHT, WRONG, QUERY = "#2a9d4a", "#d1495b", "#30343f"
+COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")
+
+
+def loss_curve(path: Path, steps: list[dict[str, Any]]) -> None:
+    """Every loss top over the iterations, and the learning rate's steps as vertical lines."""
+    fig, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    iterations = [row["iteration"] for row in steps]
+    for colour, name in zip(COLOURS, steps[0]["losses"]):
+        values = [row["losses"][name] for row in steps]
+        axes.plot(iterations, values, color=colour, alpha=0.35, linewidth=0.8)
+        axes.plot(iterations, _running_mean(values), color=colour, label=name)
+    for before, after in pairwise(steps):
+        if before["lr"] != after["lr"]:
+            axes.axvline(after["iteration"], color="#999999", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="iteration", ylabel="reported loss", title="Losses as the release reports them (pale: every step)")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False)
+    _save(fig, path)
+
+
+def recall_curve(
+    path: Path,
+    evaluations: list[dict[str, Any]],
+    raw_pixels: float | None,
+    published: list[tuple[str, float]],
+    form: str,
+) -> None:
+    """Recall@1 of each test net over the iterations, beside raw pixels and the published values."""
+    fig, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    iterations = [row["iteration"] for row in evaluations]
+    for colour, name in zip(COLOURS, evaluations[0]["metrics"]):
+        values = [row["metrics"][name]["R@1"] for row in evaluations]
+        axes.plot(iterations, values, color=colour, marker="o", markersize=4, label=name)
+    if raw_pixels is not None:
+        axes.axhline(raw_pixels, color="#777777", linestyle="--", linewidth=1, label="raw pixels")
+    for label, value in published:
+        axes.axhline(value, color="#000000", linestyle=":", linewidth=1)
+        axes.annotate(label, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+    where = "unseen letters (embedded form)" if form.startswith("embedded") else "the test set"
+    axes.set(xlabel="iteration", ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    _save(fig, path)
+
+
+def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:
+    """A panel per test net: the authors' logged values dashed, the run's solid, rings where they differ too much."""
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    size = (7.0 if columns == 1 else 3.1 * columns, 3.8 if rows == 1 else 2.7 * rows)
+    fig, grid = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=len(panels) > 1, sharey=len(panels) > 1
+    )
+    for axes, (name, curves) in zip(grid.flat, panels.items()):
+        for colour, curve in zip(COLOURS, curves):
+            theirs = [(row.iteration, row.theirs) for row in curve.rows]
+            style = {"linestyle": "--", "marker": "s", "markersize": 4, "markerfacecolor": "none", "alpha": 0.7}
+            axes.plot(*zip(*theirs), color=colour, label=f"{curve.metric}, authors' log", **style)
+            ours = [(row.iteration, np.nan if row.verdict == "missing" else row.ours) for row in curve.rows]
+            if curve.worst is not None:  # NaN leaves a gap
+                axes.plot(*zip(*ours), color=colour, marker="o", markersize=3, label=f"{curve.metric}, this run")
+            off = [(row.iteration, row.ours) for row in curve.off if row.verdict != "missing"]
+            if off:
+                ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": WRONG}
+                axes.plot(*zip(*off), linestyle="", label=f"beyond ±{curve.rows[0].tolerance:g} points", **ring)
+        axes.set_title(name, fontsize=9)
+        axes.grid(color="#eeeeee")
+        axes.tick_params(labelsize=7)
+        axes.locator_params(axis="x", nbins=6)
+    for index, axes in enumerate(grid.flat):
+        axes.set_visible(index < len(panels))
+        if index + columns >= len(panels):  # nothing is drawn below it
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("iteration", fontsize=8)
+    handles: dict[str, Any] = {}
+    for axes in grid.flat:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("percent", fontsize=8)
+    fig.suptitle(title, fontsize=9)
+    _save(fig, path)
+
+
+def recall_over_k(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
+    """Recall@K of several runs, K on a logarithmic axis; (label, points, dashed) each."""
+    fig, axes = _several(curves)
+    axes.set(xscale="log", xlabel="K", ylabel="recall@K [%]", title="Runs and published values")
+    ticks: list[int] = []
+    for k in sorted({k for _, points, _ in curves for k, _ in points}):
+        if not ticks or k > 1.15 * ticks[-1]:  # 30 and 32 would be written over each other
+            ticks.append(k)
+    axes.set_xticks(ticks, [str(k) for k in ticks])
+    axes.minorticks_off()
+    _save(fig, path)
+
+
+def recall_over_iterations(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
+    """Recall@1 of several runs over the iterations; (label, points, dashed) each. Logarithmic where lengths differ much."""
+    fig, axes = _several(curves)
+    ends = [points[-1][0] for _, points, _ in curves]
+    scale = "symlog" if max(ends) > 20 * max(min(ends), 1) else "linear"
+    axes.set(xscale=scale, xlabel="iteration", ylabel="recall@1 [%]", title="Runs and authors' logs")
+    axes.set_xlim(left=0)
+    _save(fig, path)
+
+
+def _several(curves: list[tuple[str, list[tuple[int, float]], bool]]) -> tuple[Any, Axes]:
+    """Each solid curve has a colour of its own; a dashed one has that of the solid one it belongs to, by its label."""
+    fig, axes = plt.subplots(figsize=(7, 4 + 0.18 * len(curves)), layout="constrained")
+    colours: dict[str, str] = {}
+    for index, (label, points, dashed) in enumerate(curves):
+        what = re.sub(r"\+\S*", "", label.split(" (")[0])  # a derived recipe belongs to its parent's values
+        colour = colours.get(what, f"C{index % 10}") if dashed else f"C{index % 10}"
+        colours.setdefault(what, colour)
+        style: dict[str, Any] = {"linestyle": "--", "markerfacecolor": "none"} if dashed else {}
+        axes.plot(*zip(*points), color=colour, marker="o", markersize=4, label=label, **style)
+    fig.legend(loc="outside lower center", fontsize=7, frameon=False)
+    return fig, axes
+
+
+def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]) -> None:
+    """Queries in the first column, their nearest neighbours behind them; green frame = same class, red = another."""
+    columns = 1 + max(len(row["neighbours"]) for row in rows)
+    fig, grid = plt.subplots(
+        len(rows), columns, figsize=(1.5 * columns, 1.62 * len(rows)), layout="constrained", squeeze=False
+    )
+    for axes_row, row in zip(grid, rows):
+        _picture(axes_row[0], row["query"], QUERY, f"query {names.get(row['label'], row['label'])}")
+        for axes, neighbour in zip(axes_row[1:], row["neighbours"]):
+            right = neighbour["label"] == row["label"]
+            label = names.get(neighbour["label"], neighbour["label"])
+            mark = "right" if right else f"wrong: {label}"
+            _picture(axes, neighbour["file"], RIGHT if right else WRONG, f"{mark}  {neighbour['cosine']:.3f}")
+    _save(fig, path)
+
+
+def _picture(axes: Axes, file: str, colour: str, title: str) -> None:
+    with Image.open(file) as image:
+        axes.imshow(np.asarray(image.convert("RGB")), aspect="equal")
+    axes.set_title(title, fontsize=7, color=colour)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=2.5)
+
+
+def _running_mean(values: list[float], window: int = 10) -> np.ndarray:
+    """Mean of the last `window` values (fewer at the start)."""
+    total = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (total[ends] - total[starts]) / (ends - starts)
+
+
+def _save(fig: Any, path: Path) -> None:
+    fig.savefig(path, dpi=110)
+    plt.close(fig)

@@ -1,0 +1,153 @@
+"""`leaderboard`: what this installation has reproduced, verified anew from what runs and evaluations left on disk.
+
+A run counts if it is the frozen recipe in full on the official data: its fingerprint is the locked one, its evaluations are
+whole and agree with their own hit counts, and the verdict is computed again from them. Everything else is listed apart with
+the reason. A record is a file that its owner can edit: this finds mistakes and changed recipes, not forgery.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paper_recipes import lock, registry
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner import run_files
+from paper_recipes.runner.reports.verdict import Verdict, verify
+
+# 100 * hits / queries is computed in double precision: two roundings of numbers up to 100.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run or evaluation. `verdict` is there exactly where it counts, `reason` says why it does not."""
+
+    recipe: str
+    how: str  # "run" | "evaluate"
+    form: str
+    folder: Path
+    best: str  # headline metric and value, or ""
+    git_sha: str | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+
+
+def entries(root: Path) -> list[Entry]:
+    """Every run (run.json) and evaluation (scores.json) below `root`, in the order of their folders.
+
+    Raises ValueError where there is no such folder.
+    """
+    if not root.is_dir():
+        raise ValueError(f"--runs {root}: no such folder")
+    found = [*root.rglob("run.json"), *root.rglob("scores.json")]
+    return [_entry(path) for path in sorted(found)]
+
+
+def _entry(path: Path) -> Entry:
+    how = "run" if path.name == "run.json" else "evaluate"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        name, form = str(record["recipe"]), str(record["form"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        return Entry("?", how, "?", path.parent, "", reason=f"{path.name} cannot be read: {error!r}")
+    evaluations = run_files.read(path.parent, "evaluations") if how == "run" else [{"iteration": 0, **record}]
+    try:
+        recipe = registry.of_record({"recipe": name})  # of a derived recipe: held to nothing
+        reason = next(_objections(recipe, record, evaluations, how), "")
+        result = None if reason else verify(recipe, evaluations)
+        best = _headline(recipe, evaluations)
+    except registry.UnknownRecipeError:
+        recipe, result, best, reason = None, None, "", "no recipe of that name in this version"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        recipe, result, best, reason = None, None, "", f"its files do not fit together: {error!r}"
+    if result is not None and record.get("verdict") not in (None, said := _word(result)):
+        result, reason = None, f"its record says {record['verdict']!r}, its evaluations say {said!r}"
+    return Entry(name, how, form, path.parent, best, record.get("git_sha"), result, reason)
+
+
+def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]], how: str) -> Iterator[str]:
+    """Why it is no reproduction of the frozen recipe, the plainest reason first."""
+    if recipe.derived_from:
+        yield f"derived from {recipe.derived_from}"
+    if not record.get("comparable", True):
+        yield "run with --fast: not comparable"
+    if record["form"] != "full":
+        yield {"embedded": "embedded form", "own": "own pictures"}.get(record["form"], f"form {record['form']}")
+    if (shared := record.get("replicas")) is not None:
+        yield f"trained by {shared['processes']} processes (--replicas {shared['semantics']}), the recipe by one"
+    if lock.read().get(recipe.name) != recipe.fingerprint():
+        yield "the recipe is not as locked"
+    if record.get("fingerprint") != recipe.fingerprint():
+        yield "made with another version of the recipe"
+    if record["data"]["name"] != recipe.dataset:
+        yield f"on {record['data']['name']}, the recipe is of {recipe.dataset}"
+    if how == "evaluate" and record.get("protocol") is not None:
+        yield f"by the rules of {record['protocol']}"
+    if how == "run" and record.get("status") != "finished":
+        yield f"not finished: {record.get('status')}"
+    if not evaluations:
+        yield "no evaluation"
+    if how == "run" and evaluations[-1]["iteration"] != recipe.iterations:
+        yield f"evaluated last at iteration {evaluations[-1]['iteration']:,} of {recipe.iterations:,}"
+    for row in evaluations:
+        yield from _miscounts(row)
+    if not recipe.expected:
+        yield "held to no published value"
+
+
+def _miscounts(row: dict[str, Any]) -> Iterator[str]:
+    for name, hits in row["hits"].items():
+        for metric, count in hits.items():
+            share = 100 * count / row["queries"]
+            if not math.isclose(share, row["metrics"][name][metric], rel_tol=0, abs_tol=_ROUNDING):
+                yield f"{name} {metric} is {row['metrics'][name][metric]}, its {count} hits of {row['queries']} are {share}"
+
+
+def _headline(recipe: Recipe, evaluations: list[dict[str, Any]]) -> str:
+    """The best value of the first embedding's R@1."""
+    name = recipe.embeddings[0]
+    values = [row["metrics"][name]["R@1"] for row in evaluations if "R@1" in row["metrics"].get(name, {})]
+    return f"{name} R@1 {max(values):.2f}" if values else ""
+
+
+def _word(verdict: Verdict) -> str:
+    return "reproduced" if verdict.passed else "not reproduced"
+
+
+def show(root: Path) -> None:
+    """Print both tables, and how many recipes were reproduced."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    everything = entries(root)
+    counted = [entry for entry in everything if entry.verdict is not None]
+    others = [entry for entry in everything if entry.verdict is None]
+    console = Console()
+    if counted:
+        table = Table("recipe", "held to", "got", "verdict", "by", "folder", "commit", title="Frozen recipes in full")
+        for entry in counted:
+            assert entry.verdict is not None
+            first = entry.verdict.rows[0]
+            met = sum(row.verdict in ("as published", "suspiciously high") for row in entry.verdict.rows)
+            held = f"{first.metric} {first.expected} ± {first.tolerance}"
+            verdict = f"{_word(entry.verdict)}: {met} of {len(entry.verdict.rows)} values"
+            commit = (entry.git_sha or "-")[:10]
+            table.add_row(entry.recipe, held, first.shown(), verdict, entry.how, escape(str(entry.folder)), commit)
+        console.print(table)
+    if others:
+        table = Table("recipe", "form", "best", "why it does not count", "folder", title="Not counted")
+        for entry in others:
+            table.add_row(entry.recipe, entry.form, entry.best, escape(entry.reason), escape(str(entry.folder)))
+        console.print(table)
+    trained = {entry.recipe for entry in counted if entry.how == "run" and entry.verdict and entry.verdict.passed}
+    scored = {entry.recipe for entry in counted if entry.how == "evaluate" and entry.verdict and entry.verdict.passed}
+    console.print(
+        f"{len(trained)} of {len(registry.RECIPES)} recipes reproduced by training, {len(scored)} by a given model's "
+        f"evaluation; not counted: {len(others)}."
+    )

@@ -1,0 +1,239 @@
+"""report.md, report.html and pictures of a run, from the files that the run left."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+from golden import published
+from paper_recipes import registry
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner import run_files
+from paper_recipes.runner.files import read_json, write_atomically
+from paper_recipes.runner.reports import curves, figures
+from paper_recipes.runner.reports.banner import NOT_COMPARABLE
+from paper_recipes.runner.reports.terminal import network_rows
+from paper_recipes.runner.reports.verdict import Verdict, verify
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { border: 1px solid #ccc; padding: .25rem .6rem }
+th { background: #f3f3f3; text-align: left } img { max-width: 100% } code { background: #f3f3f3; padding: 0 .2em }
+blockquote { border-left: 4px solid #e0a800; margin-left: 0; padding-left: 1rem; background: #fff8e1 }
+"""
+
+# recipe's data set -> its name in the published rows
+_DATASETS = {
+    "sop": "SOP",
+    "cub": "CUB-200-2011",
+    "cars196": "CARS196",
+    "inshop": "In-Shop",
+    "market1501": "Market-1501",
+    "mars": "MARS",
+    "lpw": "LPW",
+}
+# what a paper calls its own method in those rows (the others are what it compares with)
+_OWN = ("RLL", "OSM", "MS", "XBM", "NormSoftmax")
+
+_CURVES = (
+    "Every checkpoint that the authors logged, in percent. The verdict above obeys the expected values alone: while the "
+    "learning rate is high, runs that end alike may part by more than the band."
+)
+_NOT_THIS_RUN = (
+    "**Not this run.** The authors' logged recall over the iterations of the full recipe, on the real test set; a run with "
+    "`--data` and `--weights` is compared with it checkpoint by checkpoint."
+)
+
+
+def write(out: Path, evidence: list[dict[str, str]]) -> Path:
+    """Write the report of the run in `out`; returns the path of report.html."""
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    recipe = registry.of_record(record)
+    steps, evaluations = run_files.read(out, "steps"), run_files.read(out, "evaluations")
+    pictures = _draw(out, recipe, record, steps, evaluations)
+    text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures)) + "\n"
+    body = MarkdownIt("commonmark").enable("table").render(text)
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(recipe.title)}</title>'
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
+    )
+    write_atomically(out / "report.md", lambda path: _write_text(path, text))
+    write_atomically(out / "report.html", lambda path: _write_text(path, page))
+    return out / "report.html"
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def published_rows(recipe: Recipe) -> list[dict[str, Any]]:
+    """The paper's own rows for this data set (comparison rows of other methods left out)."""
+    arxiv = recipe.source.paper.rsplit(" ", 1)[-1]
+    return [
+        row
+        for row in published.rows(dataset=_DATASETS.get(recipe.dataset))
+        if arxiv in row["paper"]
+        and row["kind"] in ("published", "repo README")
+        and row["method"].startswith(_OWN)
+        and not row["confidence"].startswith("from secondary")
+    ]
+
+
+def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: list) -> list[str]:
+    drawn = []
+    if steps:
+        figures.loss_curve(out / "losses.png", steps)
+        drawn.append("losses.png")
+    if evaluations:
+        lines = [
+            (f"published on {_DATASETS.get(recipe.dataset, recipe.dataset)}: {row['variant']}", row["metric"]["R@1"])
+            for row in published_rows(recipe)
+            if "R@1" in row["metric"]
+        ]
+        raw = read_json(out / "raw_pixels.json")
+        raw_r1 = raw["metrics"]["raw pixels"]["R@1"] if raw else None
+        figures.recall_curve(out / "recall.png", evaluations, raw_r1, lines, record["form"])
+        drawn.append("recall.png")
+    if curves.logged(recipe.name):
+        full = record["form"] == "full"
+        name = "curves.png" if full else "authors_curves.png"
+        curves.draw(recipe, evaluations if full else None, out / name)
+        drawn.append(name)
+    grid = out / "neighbours.json"
+    if grid.exists():
+        names = {int(label): name for label, name in record["data"].get("class_names", {}).items()}
+        figures.retrieval_grid(out / "retrieval.png", json.loads(grid.read_text(encoding="utf-8"))["rows"], names)
+        drawn.append("retrieval.png")
+    return drawn
+
+
+def _sections(
+    recipe: Recipe,
+    record: dict[str, Any],
+    steps: list[dict[str, Any]],
+    evaluations: list[dict[str, Any]],
+    evidence: list[dict[str, str]],
+    out: Path,
+    pictures: list[str],
+) -> list[str]:
+    parts = [f"# {recipe.title}"]
+    if not record.get("comparable", True):
+        parts.append(f"> {NOT_COMPARABLE}")
+    if record["form"].startswith("embedded"):
+        parts.append(
+            "> **Embedded form.** The recipe's own code path at small scale on letters that need no download, from seeded "
+            "initial weights. It shows that the chain works; it is not a reproduction of the paper's number.  \n"
+            f"> The full recipe needs `--data` (the official {recipe.dataset.upper()} folder) and `--weights` "
+            f"({recipe.weights})."
+        )
+    if record["form"].startswith("own"):
+        parts.append(
+            f"> **Own pictures** ({record['data']['name']}), not the official {recipe.dataset.upper()}: published values, where "
+            "they are shown, are of that data and no measure of this run."
+        )
+    parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
+    verdict = verify(recipe, evaluations) if record["form"] == "full" else None
+    if evaluations:
+        parts += ["## Result", _result_table(record, evaluations, read_json(out / "raw_pixels.json"))]
+        if verdict is not None:
+            parts.append(_verdict_text(verdict))
+    if "recall.png" in pictures:
+        parts.append("![Recall@1 over the iterations](recall.png)")
+    if verdict is not None and "curves.png" in pictures:
+        parts += ["## Beside the authors' logs", _CURVES, curves.as_markdown(verdict.curves)]
+        parts.append("![Recall over the iterations, the authors' and this run's](curves.png)")
+    if "authors_curves.png" in pictures:
+        parts += [
+            "## What a full run is compared with",
+            f"> {_NOT_THIS_RUN}",
+            "![The authors' logs](authors_curves.png)",
+        ]
+    if "losses.png" in pictures:
+        parts += ["## Losses", "![Losses over the iterations](losses.png)"]
+    if "retrieval.png" in pictures:
+        parts += [
+            "## Nearest neighbours",
+            "Query, then its five nearest neighbours of the test set by cosine of the headline embedding. "
+            "Green: same class. Red: another class.",
+            "![Queries and their nearest neighbours](retrieval.png)",
+        ]
+    parts += ["## Published values", _published_table(recipe)]
+    parts += ["## Chain of evidence", _table(list(evidence[0]), [list(row.values()) for row in evidence])]
+    parts += ["## Settings", _settings_table(recipe, record), "## Environment", _environment_table(record)]
+    if recipe.deviations:
+        parts += ["## Known deviations", "\n".join(f"- {line}" for line in recipe.deviations)]
+    return parts
+
+
+def _result_table(record: dict, evaluations: list[dict], raw: dict | None) -> str:
+    ks = list(next(iter(evaluations[0]["metrics"].values())))
+    rows = []
+    if raw:
+        rows.append(["raw pixels", "", *(f"{raw['metrics']['raw pixels'][k]:.1f}" for k in ks)])
+    for row in evaluations:
+        for net, metrics in row["metrics"].items():
+            step = f"{row['iteration']}" + (" (before training)" if row["iteration"] == 0 else "")
+            rows.append([net, step, *(f"{metrics[k]:.1f}" for k in ks)])
+    note = f"\n\nPercent of {evaluations[-1]['queries']} queries; exact hit counts are in `evaluations.jsonl`."
+    return _table(["embedding", "iteration", *ks], rows) + note
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    rows = [
+        [v.metric, f"{v.expected:.1f} ± {v.tolerance:.1f}", v.shown(), v.verdict, v.provenance] for v in verdict.rows
+    ]
+    table = _table(["metric", "expected", "got", "verdict", "provenance"], rows)
+    return f"Verdict at iteration {verdict.iteration}: **{'reproduced' if verdict.passed else 'not reproduced'}**\n\n{table}"
+
+
+def _published_table(recipe: Recipe) -> str:
+    rows = [
+        [row["variant"], " / ".join(f"{k} {v}" for k, v in row["metric"].items()), row["source"]]
+        for row in published_rows(recipe)
+    ]
+    return _table(["row", "values [%]", "source"], rows) if rows else "No published rows are recorded."
+
+
+def _settings_table(recipe: Recipe, record: dict) -> str:
+    rows = [
+        ["recipe", f"`{recipe.name}`, fingerprint `{record['fingerprint'][:16]}`"],
+        ["source", f"{recipe.source.repository} at `{recipe.source.commit[:10]}`, {recipe.source.folder}"],
+        *([name, text] for name, text in network_rows(recipe).items()),
+        ["batch", record["batch"]],  # of several processes, how they share it
+        ["iterations", str(record["iterations"])],
+        ["images", ", ".join(f"{k} {v}" for k, v in recipe.images.items())],
+        ["evaluation", f"{recipe.evaluation.protocol}, ties {recipe.evaluation.ties}"],
+        *(
+            _data_row(record["data"], part)
+            for part in ("train", "test", "gallery", "multi_query")
+            if part in record["data"]
+        ),
+        ["weights", json.dumps(record["weights"]) if record["weights"] else "seeded initialisation (fillers)"],
+        ["seed", str(record["seed"])],
+    ]
+    return _table(["setting", "value"], rows)
+
+
+def _data_row(data: dict[str, Any], part: str) -> list[str]:
+    facts = data[part]
+    listed = f"list sha256 `{facts['fingerprint'][:16]}`"
+    return [f"{part} data", f"{data['name']}: {facts['images']:,} images of {facts['classes']:,} classes, {listed}"]
+
+
+def _environment_table(record: dict) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    source = f"`{record['git_sha']}`" + (" with uncommitted changes" if record["git_dirty"] else "")
+    rows = [["sources", source], ["versions", versions], ["device", record["device"]]]
+    rows += [[key, str(value)] for key, value in record["environment"].items() if value is not None]
+    return _table(["", ""], rows)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])

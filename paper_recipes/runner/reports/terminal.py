@@ -1,0 +1,145 @@
+"""Recipes and evidence as tables on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from paper_recipes import differences
+from paper_recipes.recipe import Caffe, Recipe
+from paper_recipes.runner.reports.verdict import Verdict
+
+
+def show(recipe: Recipe) -> None:
+    console = Console()
+    facts = Table(title=recipe.title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    sampler = recipe.sampler
+    rows = {
+        "name": recipe.name,
+        **({"derived": recipe.deviations[0]} if recipe.derived_from else {}),
+        "fingerprint": recipe.fingerprint(),
+        "paper": recipe.source.paper,
+        "source": f"{recipe.source.repository}@{recipe.source.commit[:10]} {recipe.source.folder}",
+        "data set": recipe.dataset,
+        "starts from": recipe.weights,
+        "batch": f"{sampler.batch_size} = {sampler.classes_per_batch} classes x {sampler.images_per_class} images, "
+        f"{sampler.rule} {sampler.options or ''}",
+        "images": ", ".join(f"{key} {value}" for key, value in recipe.images.items()),
+        **network_rows(recipe),
+        "iterations": f"{recipe.iterations:,}, snapshot every {recipe.snapshot_every:,}, seed {recipe.seed}",
+        "evaluation": f"{recipe.evaluation.protocol}, K = {recipe.evaluation.ks}, ties {recipe.evaluation.ties}, "
+        f"at {', '.join(map(str, recipe.evaluation.iterations))}",
+        "embeddings": ", ".join(recipe.embeddings),
+        "cost": recipe.cost,
+        "embedded form": str(recipe.embedded),
+    }
+    for key, value in rows.items():
+        facts.add_row(f"[bold]{key}[/bold]", value)
+    console.print(facts)
+    held = Table(
+        "embedding", "metric", "value", "tolerance", "status", "provenance", title="Held to", title_justify="left"
+    )
+    for e in recipe.expected:
+        held.add_row(e.test_net, e.metric, f"{e.value}", f"±{e.tolerance}", e.status, e.provenance)
+    console.print(held if recipe.expected else "Held to no published value.")
+    for setting, origin in recipe.provenance.items():
+        console.print(f"{setting}: {origin}")
+    for line in recipe.deviations:
+        console.print(f"deviation: {line}")
+
+
+def network_rows(recipe: Recipe) -> dict[str, str]:
+    """What trains: nets, losses, solver."""
+    if recipe.torch is None:
+        caffe = recipe.the_caffe()
+        return {
+            "dialect": caffe.dialect,
+            "solver": _listed(caffe.solver, "net"),
+            "loss layers": ", ".join(_loss_layers(caffe)),
+        }
+    torch = recipe.torch
+    bn = "statistics frozen, gamma and beta trained" if torch.frozen_bn else "trained"
+    rows = {
+        "network": f"{_called(torch.backbone)}, {_called(torch.head)}; BatchNorm {bn}",
+        "loss": _called(torch.loss),
+        "optimiser": _called(torch.optimizer),
+    }
+    if torch.memory is not None:
+        rows["memory"] = _listed(torch.memory)
+    for number, phase in enumerate(torch.phases, 1):
+        drops = f", x {phase.gamma} after {', '.join(f'{d:,}' for d in phase.drops)} updates" if phase.drops else ""
+        rows[f"phase {number}"] = f"{phase.iterations:,} updates of {phase.trains} at rate {phase.lr}{drops}"
+    return rows
+
+
+def _called(description: dict[str, Any]) -> str:
+    return f"{description['class']}({_listed(description, 'class')})"
+
+
+def _listed(facts: dict[str, Any], *without: str) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items() if key not in without)
+
+
+def _loss_layers(caffe: Caffe) -> list[str]:
+    plumbing = {"name", "type", "bottom", "top", "propagate_down"}
+    layers = [layer for layer in caffe.train_net["layer"] if "loss_weight" in layer]
+    return [f"{layer['type']} { ({k: v for k, v in layer.items() if k not in plumbing}) }" for layer in layers[:1]] + [
+        f"and {len(layers) - 1} more on the other heads" for _ in layers[1:2]
+    ]
+
+
+def scores(metrics: dict[str, dict[str, float]]) -> None:
+    """Metrics of each embedding, percent."""
+    table = Table("embedding", *next(iter(metrics.values())))
+    for name, values in metrics.items():
+        table.add_row(name, *(f"{value:.2f}" for value in values.values()))
+    Console().print(table)
+
+
+def verdict(result: Verdict) -> None:
+    table = Table("metric", "expected", "got", "verdict", "provenance", title="Verdict", title_justify="left")
+    for row in result.rows:
+        table.add_row(row.metric, f"{row.expected} ± {row.tolerance}", row.shown(), row.verdict, row.provenance)
+    Console().print(table)
+    for curve in result.curves:
+        if curve.worst is not None:  # a model of unknown iteration stands beside no checkpoint
+            words = f"{curve.test_net} {curve.metric} {curve.summary}, worst difference {curve.worst_words}"
+            Console().print(f"beside the authors' log: {words}", highlight=False)
+    Console().print("reproduced" if result.passed else "not reproduced")
+
+
+def evidence(rows: list[dict[str, str]]) -> None:
+    table = Table(*rows[0], title="Chain of evidence", title_justify="left")
+    for row in rows:
+        table.add_row(*row.values())
+    Console(width=None if sys.stdout.isatty() else 160).print(table)  # a file has no narrow side
+
+
+def diff(ours: Recipe, theirs: Recipe) -> None:
+    """What differs between two recipes, setting by setting; and what each is held to."""
+    console = Console()
+    rows = differences.explain(ours, theirs)
+    if not rows:
+        console.print(f"{ours.name} and {theirs.name} compute the same thing.")
+        return
+    table = Table(title="What differs; everything else is equal", title_justify="left")
+    for heading in ("setting", ours.name, theirs.name):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    table.add_row("fingerprint", ours.fingerprint()[:16], theirs.fingerprint()[:16])
+    table.add_row("held to", _held_to(ours), _held_to(theirs))
+    console.print(table)
+
+
+def _held_to(recipe: Recipe) -> str:
+    if not recipe.expected:
+        return "nothing"
+    first = recipe.expected[0]
+    return f"{first.test_net} {first.metric} {first.value}" + (
+        f" and {n} more" if (n := len(recipe.expected) - 1) else ""
+    )

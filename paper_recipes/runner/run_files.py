@@ -1,0 +1,47 @@
+"""The files of a run directory.
+
+run.json            what was run, on what; status and verdict when it ends
+steps.jsonl         one line per step: iteration, learning rate, losses   } equal to the bit
+evaluations.jsonl   one line per evaluation: recall and exact hit counts  } for equal runs
+checkpoints/        iteration_NNNNNN.safetensors                          }
+timings.jsonl       seconds per step and per evaluation
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from paper_recipes.runner.files import write_atomically
+
+
+class RunError(ValueError):
+    """A run that cannot start or go on: what is wrong and what to do."""
+
+
+def read(out: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of `name`.jsonl of a run; a torn last line (killed while writing) is left out."""
+    rows = []
+    path = out / f"{name}.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def truncate(path: Path, iteration: int) -> None:
+    kept = [row for row in read(path.parent, path.stem) if row["iteration"] <= iteration]
+    text = "".join(json.dumps(row) + "\n" for row in kept)
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)

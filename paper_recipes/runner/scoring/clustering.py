@@ -1,0 +1,131 @@
+"""NMI and F1 of embeddings, by k-means with as many clusters as test classes.
+
+A release's NMI is reported, never held to a published one: the clusters are a library's, and no two k-means give the same.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from golden import published
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data.run_data import Data
+from paper_recipes.runner.files import write_json
+from ports.metrics import clustering
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a release clusters: k-means' restarts and iterations, and the mean of entropies that NMI divides by."""
+
+    n_init: int
+    max_iter: int
+    average: str
+    origin: str
+
+
+# by repository
+RULES = {
+    "XinshaoAmosWang/Ranked-List-Loss-for-DML": Rules(
+        1, 1000, "arithmetic", "xinshao_test_clustering.m: 1000 iterations, NMI = 2 I / (H + H); one start is ours"
+    ),
+    "bnu-wangxun/Deep_Metric": Rules(10, 300, "geometric", "evaluations/NMI.py: scikit-learn's defaults of its time"),
+    "azgo14/classification_metric_learning": Rules(
+        10, 300, "geometric", "evaluation/nmi.py: 300 iterations, 10 starts, scikit-learn's NMI of its time"
+    ),
+}
+MOST = 5000  # test images that an embedded run clusters
+_VARIANTS = {"concat": "RLL-(L,M,H)", "H": "RLL-H"}  # what the paper's tables call the embeddings
+OTHERS = Rules(1, 1000, "arithmetic", "this release has no clustering: the rules of Ranked List Loss")
+
+
+def rules(recipe: Recipe) -> Rules:
+    return RULES.get(recipe.source.repository, OTHERS)
+
+
+def check(recipe: Recipe) -> None:
+    """Raises ValueError for re-identification, which is not scored so, ImportError without scikit-learn."""
+    if recipe.evaluation.protocol == "reid":
+        raise ValueError(f"--clustering: {recipe.name} is scored by CMC and mAP; nobody clusters persons")
+    if importlib.util.find_spec("sklearn") is None:
+        raise ImportError("k-means needs scikit-learn: pip install 'dml-ports[cluster]'")
+
+
+def score(
+    recipe: Recipe, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, data: Data
+) -> dict[str, dict[str, Any]]:
+    """Embedding -> {"NMI", "F1" in percent, "purity", "rand_index", exact pair counts "tp", "fp", "fn", "tn"}.
+
+    Queries and gallery are clustered together. Rows are normalised first; the seed of k-means is the recipe's. Raises as
+    `check` does.
+    """
+    check(recipe)
+    rule = rules(recipe)
+    labels = data.test.labels if data.gallery is None else np.concatenate([data.test.labels, data.gallery.labels])
+    classes = len(np.unique(labels))
+    results = {}
+    for name, values in queries.items():
+        x = values if gallery is None else np.concatenate([values, gallery[name]])
+        x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+        clusters = clustering.kmeans(x, classes, seed=recipe.seed, n_init=rule.n_init, max_iter=rule.max_iter)
+        found = clustering.clustering_metrics(clusters, labels, average=rule.average)
+        results[name] = {"NMI": 100 * found.nmi, "F1": 100 * found.f1, "purity": 100 * found.purity}
+        results[name] |= {
+            "rand_index": found.rand_index,
+            "tp": found.tp,
+            "fp": found.fp,
+            "fn": found.fn,
+            "tn": found.tn,
+        }
+    return results
+
+
+def at_the_end(
+    recipe: Recipe,
+    queries: dict[str, np.ndarray],
+    gallery: dict[str, np.ndarray] | None,
+    data: Data,
+    out: Path,
+    say: Callable[[str], None],
+) -> None:
+    """clustering.json of an embedded run whose release clusters; the authors' own runs cluster in a script apart."""
+    if recipe.source.repository not in RULES or recipe.evaluation.protocol == "reid":
+        return
+    if len(data.test) > MOST:  # k-means of thousands of classes takes longer than the training
+        say(f"NMI and F1 left out of a test set of more than {MOST:,} images: evaluate --clustering has them")
+        return
+    try:
+        results = score(recipe, queries, gallery, data)
+    except ImportError as error:
+        say(f"NMI and F1 left out: {error}")
+        return
+    write_json(out / "clustering.json", results)
+    name = next(iter(results))
+    say(f"clusters: {name} NMI {results[name]['NMI']:.1f}  F1 {results[name]['F1']:.1f}")
+
+
+def show(recipe: Recipe, results: dict[str, dict[str, Any]], *, official: bool) -> None:
+    """Print NMI and F1 and, on the official data, what the paper printed for that embedding."""
+    for name, found in results.items():
+        said = published_nmi(recipe, name) if official else None
+        beside = f"; the paper printed NMI {said} (another k-means: not held to)" if said is not None else ""
+        click.echo(f"{name}: NMI {found['NMI']:.2f}, F1 {found['F1']:.2f}, purity {found['purity']:.2f}{beside}")
+    click.echo(f"clusters: k-means, {rules(recipe).origin}")
+
+
+def published_nmi(recipe: Recipe, embedding: str) -> float | None:
+    """The NMI that the recipe's paper printed for its own method and that embedding on this data set; None: none known."""
+    names = {"sop": "SOP", "cub": "CUB-200-2011", "cars196": "CARS196"}
+    arxiv = recipe.source.paper.rsplit(" ", 1)[-1]
+    for row in published.rows(dataset=names.get(recipe.dataset, recipe.dataset), kind="published"):
+        own = arxiv in row["paper"] and row["method"] == "RLL" and row["variant"] == _VARIANTS.get(embedding)
+        if own and "NMI" in row["metric"]:
+            return float(row["metric"]["NMI"])
+    return None

@@ -1,0 +1,76 @@
+"""Embeddings kept by `evaluate`, and taken up again for other rules without the images or the network.
+
+query_NAME.npy, gallery_NAME.npy      (N, D) float32, raw, one file per embedding
+query_labels.npy, gallery_labels.npy  (N,)
+scores.json                           recipe, fingerprint, model, scores
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data.run_data import Data
+from paper_recipes.runner.files import write_atomically
+from ports.datasets.split import Split
+
+Embeddings = dict[str, np.ndarray]
+
+
+class SavedError(ValueError):
+    """A folder of embeddings that cannot be scored: which file and why."""
+
+
+def save(out: Path, queries: Embeddings, gallery: Embeddings | None, data: Data) -> None:
+    sides = [("query", queries, data.test)]
+    if gallery is not None and data.gallery is not None:
+        sides.append(("gallery", gallery, data.gallery))
+    for side, embeddings, split in sides:
+        for name, values in {**embeddings, "labels": split.labels}.items():
+            write_atomically(out / f"{side}_{name}.npy", lambda path, v=values: _dump(path, v))  # type: ignore[misc]
+
+
+def _dump(path: Path, values: np.ndarray) -> None:
+    with open(path, "wb") as file:  # np.save on a name would add .npy
+        np.save(file, values, allow_pickle=False)
+
+
+def load(folder: Path, recipe: Recipe, data: Data) -> tuple[Embeddings, Embeddings | None, dict[str, Any]]:
+    """Queries, gallery (where the rules have one) and the facts of scores.json.
+
+    Raises SavedError where the folder is of another recipe, or its items are not those of `data`, in that order.
+    """
+    facts_file = folder / "scores.json"
+    if not facts_file.is_file():
+        raise SavedError(f"--model {folder}: no scores.json; a folder must be one that `evaluate` wrote")
+    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    if facts.get("fingerprint") != recipe.fingerprint():
+        raise SavedError(f"{folder}: embeddings of {facts.get('recipe')}, not of {recipe.name} as it is now")
+    pooled = () if data.multi_query is None else recipe.multi_query_names
+    queries = _side(folder, "query", data.test, (*recipe.outputs, *pooled))
+    gallery = None if data.gallery is None else _side(folder, "gallery", data.gallery, recipe.outputs)
+    return queries, gallery, facts
+
+
+def _side(folder: Path, side: str, split: Split, names: tuple[str, ...]) -> Embeddings:
+    labels_file = folder / f"{side}_labels.npy"
+    if not labels_file.is_file():
+        raise SavedError(f"{folder} holds no {side}: these rules need the model itself")
+    labels = np.load(labels_file, allow_pickle=False)
+    if not np.array_equal(labels, split.labels):
+        raise SavedError(
+            f"{labels_file}: {len(labels)} labels that are not those of {split.name} ({len(split)} images)"
+        )
+    found = {}
+    for name in names:
+        file = folder / f"{side}_{name}.npy"
+        if not file.is_file():
+            raise SavedError(f"{folder} holds no {file.name}")
+        found[name] = values = np.load(file, allow_pickle=False)
+        if values.ndim != 2 or len(values) != len(labels):
+            raise SavedError(f"{file}: shape {values.shape}, expected ({len(labels)}, D)")
+    return found

@@ -1,0 +1,186 @@
+"""Embeddings of a split and the paper's metrics on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from paper_recipes.recipe import Evaluation, binary_name, multi_query_name
+from paper_recipes.runner.data.batches import test_batches
+from paper_recipes.runner.data.run_data import Data
+from ports.datasets.split import Split
+from ports.metrics import originals, reid
+from ports.metrics.binary import hamming_recall_at_k
+from ports.metrics.retrieval import recall_at_k
+
+
+@dataclass
+class Scores:
+    """`metrics[test net]["R@1"]` in percent, `hits[test net]["R@1"]` of `queries` as exact counts."""
+
+    metrics: dict[str, dict[str, float]]
+    hits: dict[str, dict[str, int]]
+    queries: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {"metrics": self.metrics, "hits": self.hits, "queries": self.queries}
+
+
+def embed(
+    engine: Any,
+    split: Split,
+    pipeline: Any,
+    *,
+    batch_size: int,
+    device: torch.device,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, np.ndarray]:
+    """Raw embeddings of a whole split by test net, (len(split), D) float32. Call `engine.begin_embedding` before."""
+    parts: dict[str, list[np.ndarray]] = {}
+    batches = test_batches(split, pipeline, batch_size=batch_size, device=device, workers=workers)
+    bar = tqdm(total=len(split), unit="img", desc=f"embedding {split.name}", leave=False, disable=not progress)
+    with bar:
+        for images in batches:
+            for name, values in engine.embed(images).items():
+                parts.setdefault(name, []).append(values.numpy())
+            bar.update(len(images))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def embed_data(
+    engine: Any,
+    data: Data,
+    pipeline: Any,
+    evaluation: Evaluation,
+    *,
+    device: torch.device,
+    workers: int | None = None,
+    embed: Any = embed,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+    """Embeddings of the queries and, where the protocol has one, of the gallery. `embed`: or one that shares the work.
+
+    Of multiple queries the pooled embeddings stand beside those of the queries, under names of their own; the gallery is
+    that of the embedding they were pooled from.
+    """
+    options: dict[str, Any] = {"batch_size": evaluation.batch_size, "device": device, "workers": workers}
+    queries = embed(engine, data.test, pipeline, **options)
+    gallery = None if data.gallery is None else embed(engine, data.gallery, pipeline, **options)
+    if evaluation.multi_query and data.multi_query is not None:
+        several = dict(queries)
+        if data.multi_query is not data.test:
+            several = embed(engine, data.multi_query, pipeline, **options)
+        for how in evaluation.multi_query:
+            for name in [name for name in several if name != WithRawPixels.NAME]:
+                pooled = _of_several(queries[name], data.test, several[name], data.multi_query, how)
+                queries[multi_query_name(name, how)] = pooled
+    return queries, gallery
+
+
+def _of_several(single: np.ndarray, test: Split, several: np.ndarray, images: Split, how: str) -> np.ndarray:
+    """(Q, D) unit rows: each query's images pooled. A query without any stands for itself."""
+    pooled, groups = reid.pool_queries(several, np.stack([images.labels, _cameras(images)], axis=1), how)
+    row = {tuple(group): i for i, group in enumerate(groups.tolist())}
+    sights = zip(test.labels.tolist(), _cameras(test).tolist())
+    rows = np.array([row.get(sight, -1) for sight in sights])
+    own = single / np.linalg.norm(single, axis=1, keepdims=True)
+    return np.where(rows[:, None] >= 0, pooled[rows], own).astype(single.dtype)
+
+
+def _cameras(split: Split) -> np.ndarray:
+    if split.cameras is None:
+        raise ValueError(f"{split.name}: multiple queries are those of one camera, but the data has no cameras")
+    return split.cameras
+
+
+def score(
+    queries: dict[str, np.ndarray],
+    gallery: dict[str, np.ndarray] | None,
+    data: Data,
+    evaluation: Evaluation,
+    *,
+    recall: Any = recall_at_k,
+) -> Scores:
+    """The paper's metrics of each set of embeddings, by its protocol. `recall`: `recall_at_k` or one that shares the work."""
+    scores = Scores({}, {}, len(data.test))
+    single = {multi_query_name(name, how): name for name in gallery or () for how in evaluation.multi_query}
+    for name, values in queries.items():
+        other = None if gallery is None else gallery[single.get(name, name)]
+        if evaluation.protocol == "reid":
+            _reid(scores, name, values, other, data, evaluation)
+            continue
+        rule = {"recall_at_k": partial(recall, ties=evaluation.ties)}.get(evaluation.rule)
+        _recall(scores, name, rule or getattr(originals, evaluation.rule), values, other, data, evaluation.ks)
+        if evaluation.binary:
+            rule = partial(hamming_recall_at_k, ties="matlab")
+            _recall(scores, binary_name(name), rule, values, other, data, evaluation.ks)
+    return scores
+
+
+def _recall(
+    scores: Scores, name: str, rule: Any, queries: np.ndarray, gallery: np.ndarray | None, data: Data, ks: tuple
+) -> None:
+    where = {} if data.gallery is None else {"gallery": gallery, "gallery_labels": data.gallery.labels}
+    result = rule(queries, data.test.labels, ks, **where)
+    scores.metrics[name] = {f"R@{k}": 100 * float(result[k]) for k in ks}
+    scores.hits[name] = {f"R@{k}": int(result.hits[k]) for k in ks}
+
+
+def _reid(
+    scores: Scores, name: str, queries: np.ndarray, gallery: np.ndarray | None, data: Data, evaluation: Evaluation
+) -> None:
+    """CMC and mAP. options: cameras (same camera is junk), junk_ids, tracklets (mean of the frames' raw features)."""
+    if data.gallery is None or gallery is None:
+        raise ValueError("protocol 'reid' needs a gallery")
+    options = evaluation.options
+    sides = [(queries, data.test), (gallery, data.gallery)]
+    if options.get("tracklets"):
+        sides = [_tracklets(values, split) for values, split in sides]
+    (q, query), (g, items) = sides
+    cameras = {"query_cams": query.cameras, "gallery_cams": items.cameras} if options.get("cameras") else {}
+    result = reid.evaluate(
+        reid.distance_blocks(q, g), query.labels, items.labels, junk_ids=options.get("junk_ids", ()), **cameras
+    )
+    counted = len(q) - result.without_match
+    scores.queries = counted
+    curve = {k: float(result.cmc[min(k, len(result.cmc)) - 1]) for k in evaluation.ks}
+    scores.metrics[name] = {**{f"R@{k}": 100 * share for k, share in curve.items()}, "mAP": 100 * result.mean_ap}
+    scores.hits[name] = {f"R@{k}": round(share * counted) for k, share in curve.items()}
+
+
+def _tracklets(values: np.ndarray, split: Split) -> tuple[np.ndarray, Split]:
+    """Mean of the frames' raw features and, of each tracklet, its first frame for identity and camera."""
+    if split.tracks is None:
+        raise ValueError(f"{split.name}: the protocol is of tracklets, but the data has none")
+    _, first, code = np.unique(split.tracks, return_index=True, return_inverse=True)
+    order = np.argsort(code.reshape(-1), kind="stable")
+    starts = np.searchsorted(code.reshape(-1)[order], np.arange(len(first)))
+    counts = np.diff([*starts, len(order)])[:, None]
+    return np.add.reduceat(values[order], starts, axis=0) / counts, split.subset(first)
+
+
+class WithRawPixels:
+    """An engine that also embeds as raw pixels, the baseline a network must beat: the test crops as small grey pictures."""
+
+    NAME = "raw pixels"
+
+    def __init__(self, engine: Any, side: int = 32) -> None:
+        self.engine, self.side = engine, side
+
+    def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        grey = torch.nn.functional.adaptive_avg_pool2d(images.mean(1, keepdim=True), self.side).flatten(1)
+        return {**self.engine.embed(images), self.NAME: grey.cpu()}
+
+    @classmethod
+    def take(cls, embeddings: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+        """Remove the raw pixels from `embeddings` and return them alone: mean picture subtracted, unit norm."""
+        if embeddings is None:
+            return None
+        pixels = embeddings.pop(cls.NAME)
+        pixels = pixels - pixels.mean(0)
+        return {cls.NAME: pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-12)}

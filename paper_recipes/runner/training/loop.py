@@ -1,0 +1,146 @@
+"""The training loop: steps, evaluations, checkpoints, resume, Ctrl-C.
+
+Of several processes the root writes the run's files (`run_files.py` lists them); all of them read the checkpoint that they
+resume from.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from paper_recipes.runner import run_files
+from paper_recipes.runner.data.batches import train_batches
+from paper_recipes.runner.engines import checkpoint as checkpoints
+from paper_recipes.runner.run_files import RunError
+from paper_recipes.runner.training import evaluation
+from paper_recipes.runner.training.state import Interrupted, Run
+from ports import determinism
+
+
+def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None:
+    """Run all iterations that are left. Raises `Interrupted` after writing a checkpoint when the user stops it."""
+    done = _resume(run) if resume else _start(run)
+    if done:
+        say(f"resuming after iteration {done} of {run.plan.iterations}")
+    if done == 0 and 0 in run.plan.evaluations:
+        _evaluate(run, 0, say)
+    root = run.replicas.root
+    stop = _StopSignals()
+    batches = train_batches(
+        run.data.train, run.sampler, run.pipeline,
+        seed=run.seed, first=done, last=run.plan.iterations, device=run.device, workers=run.workers,
+        rank=run.replicas.rank,
+    )  # fmt: skip
+    bar = tqdm(total=run.plan.iterations, initial=done, unit="step", desc=run.recipe.name, disable=not root)
+    with stop, bar as progress:
+        started = time.perf_counter()
+        for iteration, batch in enumerate(batches, start=done + 1):
+            torch.manual_seed(_seed(run, iteration))
+            losses = run.engine.step(batch.images, batch.labels)
+            if root:
+                row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
+                run_files.append(run.out / "steps.jsonl", row)
+                run_files.append(
+                    run.out / "timings.jsonl", {"iteration": iteration, "seconds": time.perf_counter() - started}
+                )
+            progress.set_postfix(loss=f"{sum(losses.values()):.4f}", refresh=False)
+            progress.update()
+            stopping = run.replicas.any(stop.requested)  # signals do not reach all processes in the same step
+            if root and (iteration in run.plan.snapshots or stopping):
+                _save(run, iteration, batch.sampler_state)
+            if stopping:
+                raise Interrupted(iteration)
+            if iteration in run.plan.evaluations:
+                _evaluate(run, iteration, say)
+            started = time.perf_counter()
+
+
+def _seed(run: Run, iteration: int) -> int:
+    """Dropout and the like draw from a stream of this iteration (and process): a resumed run draws the same numbers."""
+    counter = (iteration,) if run.replicas.root else (iteration, run.replicas.rank)
+    return int(determinism.stream(run.seed, "other", *counter).integers(2**63 - 1))
+
+
+def _start(run: Run) -> int:
+    if checkpoints.latest(run.checkpoints) is not None:
+        raise RunError(f"{run.out} already holds a run; add --resume to go on with it, or choose another --out")
+    for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
+        if run.replicas.root:
+            (run.out / name).unlink(missing_ok=True)
+    return 0
+
+
+def _resume(run: Run) -> int:
+    """Load the latest checkpoint; returns its iteration (0 where there is none yet)."""
+    if run.replicas.root:
+        checkpoints.sweep(run.checkpoints)
+    path = run.replicas.agree(checkpoints.latest(run.checkpoints))
+    if path is None:
+        return _start(run)
+    saved = checkpoints.load(path)
+    for key, ours in _identity(run).items():
+        theirs = saved.state.get(key)
+        if theirs != ours:
+            raise RunError(f"{path}: its {key} is {theirs!r}, this run's is {ours!r}; they cannot be joined")
+    iteration = int(saved.state["iteration"])
+    if iteration > run.plan.iterations:
+        raise RunError(f"{path} is past this run's {run.plan.iterations} iterations")
+    run.engine.load_tensors(saved.tensors, iteration)
+    run.sampler.load_state_dict(saved.state["sampler"])
+    for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
+        if run.replicas.root:
+            run_files.truncate(run.out / name, iteration)
+    evaluated = run.replicas.agree({row["iteration"] for row in run_files.read(run.out, "evaluations")})
+    if iteration in run.plan.evaluations and iteration not in evaluated:
+        _evaluate(run, iteration, lambda line: None)  # killed between the checkpoint and its evaluation
+    return iteration
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    """What a checkpoint must share with the run that goes on from it."""
+    return {
+        "fingerprint": run.recipe.fingerprint(),
+        "seed": run.seed,
+        "form": run.plan.label,
+        "replicas": run.replicas.describe(),
+    }
+
+
+def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
+    # What a run of one process leaves out was not there before, either: old checkpoints go on.
+    identity = {key: value for key, value in _identity(run).items() if value is not None}
+    state = {"iteration": iteration, "sampler": sampler_state, **identity}
+    path = checkpoints.path_of(run.checkpoints, iteration)
+    checkpoints.save(path, checkpoints.Checkpoint(run.engine.tensors(), state))
+
+
+def _evaluate(run: Run, iteration: int, say: Callable[[str], None]) -> None:
+    rows = evaluation.evaluate_now(run, iteration, say)
+    for name, row in rows.items() if run.replicas.root else ():
+        run_files.append(run.out / f"{name}.jsonl", {"iteration": iteration, **row})
+
+
+class _StopSignals:
+    """Ctrl-C or SIGTERM asks the loop to stop after this step; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def _request(self, number: int, frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __enter__(self) -> _StopSignals:
+        self._old = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,41 @@
+"""What a run is made of while it runs, and the exception that ends it early."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data.run_data import Data
+from paper_recipes.runner.data.scale import Plan
+from paper_recipes.runner.engines.processes import Replicas
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C (or the process got SIGTERM); the checkpoint at `iteration` is usable."""
+
+    def __init__(self, iteration: int) -> None:
+        super().__init__(f"stopped at iteration {iteration}")
+        self.iteration = iteration
+
+
+@dataclass
+class Run:
+    recipe: Recipe
+    plan: Plan
+    data: Data
+    engine: Any
+    pipeline: Any
+    sampler: Any
+    out: Path
+    seed: int
+    device: torch.device
+    workers: int | None = None
+    replicas: Replicas = field(default_factory=Replicas)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.out / "checkpoints"
