@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from ports.metrics._finite import check_rows
 from ports.metrics.retrieval import RecallResult, recall_at_k
 
 
-def signs(embeddings: Any) -> torch.Tensor:
+def signs(embeddings: Any, name: str = "embeddings") -> torch.Tensor:
     """(N, D) -> (N, D) float32 of +1 where the value is greater than 0 and -1 elsewhere (zero counts as negative).
 
     The inner product of two rows is D - 2 x their Hamming distance, a whole number, exact in float32 up to D = 2^24.
+    Raises ValueError, under `name`, for rows that are not finite.
     """
     x = embeddings if isinstance(embeddings, torch.Tensor) else torch.from_numpy(np.asarray(embeddings))
-    if torch.isnan(x).any():
-        row = int(torch.isnan(x).any(1).nonzero()[0])
-        raise ValueError(f"embeddings row {row} holds NaN, which has no sign")
+    check_rows(x, name)
     return (x > 0).to(torch.float32) * 2 - 1
 
 
@@ -42,7 +42,7 @@ def hamming_recall_at_k(
         signs(embeddings),
         labels,
         ks,
-        gallery=None if gallery is None else signs(gallery),
+        gallery=None if gallery is None else signs(gallery, "gallery"),
         gallery_labels=gallery_labels,
         ties=ties,
         normalize=False,

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ports.metrics._finite import check_rows, refuse
+
 AVERAGES = ("arithmetic", "geometric", "min", "max")
 
 
@@ -41,10 +43,11 @@ def clustering_metrics(clusters: Any, classes: Any, *, average: str = "arithmeti
 
     average: what the mutual information is divided by: the "arithmetic" (as released by RLL), "geometric", "min" or "max"
     of the two entropies. Two single groups agree fully (1); otherwise no mutual information is 0 (the original: NaN).
+    Raises ValueError for labels that are NaN or infinite, none at all, or two numbers of labels.
     """
     if average not in AVERAGES:
         raise ValueError(f"average={average!r}: expected one of {', '.join(AVERAGES)}")
-    a, b = (np.unique(_array(x), return_inverse=True)[1].reshape(-1) for x in (clusters, classes))
+    a, b = (_codes(x, name) for x, name in ((clusters, "cluster labels"), (classes, "class labels")))
     if len(a) != len(b) or len(a) == 0:
         raise ValueError(f"{len(a)} cluster labels and {len(b)} class labels: expected as many of each, at least one")
     n = len(a)
@@ -85,9 +88,10 @@ def kmeans(embeddings: Any, n_clusters: int, *, seed: int = 0, n_init: int = 10,
 
     n_init: restarts; Deep_Metric and the classification baseline ran with the library's default of their time, 10. The RLL
     release runs at most 1000 iterations with as many clusters as test classes. Raises ImportError with the extra to
-    install, ValueError where there are more clusters than embeddings.
+    install, ValueError for rows that are not finite and where there are more clusters than embeddings.
     """
     x = _array(embeddings)
+    check_rows(x)
     if not 1 <= n_clusters <= len(x):
         raise ValueError(f"n_clusters={n_clusters}: expected 1 to {len(x)}, the number of embeddings")
     try:
@@ -99,6 +103,14 @@ def kmeans(embeddings: Any, n_clusters: int, *, seed: int = 0, n_init: int = 10,
 
 def _array(x: Any) -> np.ndarray:
     return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+
+
+def _codes(labels: Any, name: str) -> np.ndarray:
+    """(N,) number of each label among the distinct ones."""
+    array = _array(labels).reshape(-1)
+    if array.dtype.kind == "f":
+        refuse(~np.isfinite(array), name, "are NaN or infinite", item="label")
+    return np.unique(array, return_inverse=True)[1].reshape(-1)
 
 
 def _pairs(counts: np.ndarray) -> int:

@@ -34,7 +34,7 @@ def map_at_r(
 
     R-precision: share of matches among the R nearest. MAP@R: (1/R) sum over ranks i <= R of precision(i) where item i
     matches. Equal scores keep the order of the gallery. A query without a match counts in neither mean.
-    A zero row scores 0 against everything.
+    A zero row scores 0 against everything. Raises ValueError for rows that are not finite.
     """
     source, target = _array(embeddings), _array(embeddings if gallery is None else gallery)
     arrays = [
@@ -47,8 +47,9 @@ def map_at_r(
     gy = y if gallery is None else torch.from_numpy(codes[len(source) :]).to(device)
     if len(gy) != len(target) or len(y) != len(source):
         raise ValueError(f"{len(source)} embeddings and {len(target)} gallery rows, but {len(y)} and {len(gy)} labels")
-    g = Rows(target, np.arange(len(target)), normalize=True, device=device, cache=2**62).block(0, len(target))
-    x = Rows(source, np.arange(len(source)), normalize=True, device=device, cache=0)
+    order, name = np.arange(len(target)), "embeddings" if gallery is None else "gallery"
+    g = Rows(target, order, normalize=True, device=device, cache=2**62, name=name).block(0, len(target))
+    x = Rows(source, np.arange(len(source)), normalize=True, device=device, cache=0, name="embeddings")
     own = gallery is None
     sizes = torch.bincount(gy, minlength=int(codes.max()) + 1)[y] - int(own)
     precision = torch.zeros(len(source), dtype=torch.float64, device=device)

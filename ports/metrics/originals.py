@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ports.metrics._finite import check_rows
 from ports.metrics.retrieval import RecallResult
 
 
@@ -33,8 +34,15 @@ def _codes(*labels: Any) -> list[Tensor]:
     return list(torch.from_numpy(codes).split([len(x) for x in arrays]))
 
 
-def _unit(embeddings: Any) -> Tensor:
+def _rows(embeddings: Any, name: str = "embeddings") -> Tensor:
     x = torch.as_tensor(embeddings)
+    check_rows(x, name)
+    return x
+
+
+def _unit(embeddings: Any, name: str = "embeddings") -> Tensor:
+    x = torch.as_tensor(embeddings)
+    check_rows(x, name, directions=True)
     return x / x.norm(dim=1, keepdim=True)
 
 
@@ -63,11 +71,12 @@ def ret_metric_recall(
     """`RetMetric.recall_k`: inner products of the rows as given, (N, D) against each other or against `gallery`.
 
     A query without a match is a miss here; the original raises IndexError (class of one) or ValueError (class absent).
+    Raises ValueError for rows that are not finite: the original calls NaN a hit.
     """
-    x = torch.as_tensor(embeddings)
+    x = _rows(embeddings)
     if gallery is None:
         return _recall(ks, x, labels, x, labels, 2, False)
-    return _recall(ks, x, labels, torch.as_tensor(gallery), gallery_labels, 1, False)
+    return _recall(ks, x, labels, _rows(gallery, "gallery"), gallery_labels, 1, False)
 
 
 def deep_metric_recall(
@@ -76,8 +85,9 @@ def deep_metric_recall(
     """`Recall_at_ks`: as `ret_metric_recall`, but on cosines minus the identity, with the query among its matches.
 
     A query whose class is absent from `gallery` is a miss here; the original raises ValueError.
+    Raises ValueError for rows that are not finite or zero (a zero row's cosine is NaN): the original calls NaN a hit.
     """
     x = _unit(embeddings)
     if gallery is None:
         return _recall(ks, x, labels, x, labels, 1, True)
-    return _recall(ks, x, labels, _unit(gallery), gallery_labels, 1, False)
+    return _recall(ks, x, labels, _unit(gallery, "gallery"), gallery_labels, 1, False)

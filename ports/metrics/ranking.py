@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ports.metrics._finite import check_rows
+
 NEVER = torch.iinfo(torch.int64).max  # items ahead of a match that does not exist
 _TILE = 16  # a matrix product gives an entry the same bits wherever it stands, if both sides are a multiple of this
 _CPU_BLOCK, _CUDA_BLOCK = (512, 1024), (4096, 8192)  # queries x gallery rows of one product; multiples of the tile
@@ -28,8 +30,8 @@ class Ahead:
     """Per query (int64, NEVER where the gallery has no match), negatives ahead of the best match.
 
     above: those with a strictly greater score. at_least: those with a greater or an equal score. matlab: greater, or
-    equal and at a lower gallery index (a stable sort); a query that is itself in the gallery comes after every
-    finite score and counts as its own match there, which matters for zero features only.
+    equal and at a lower gallery index (a stable sort). A query that is itself in the gallery is never its own match. (In the
+    scripts it is the last of the finite scores, and a hit where K reaches it; no recorded count depends on that.)
     """
 
     above: Tensor
@@ -40,8 +42,10 @@ class Ahead:
 class Rows:
     """Feature rows of an array, a tensor or a memory map, by label, normalised block by block on the device."""
 
-    def __init__(self, source: Any, order: np.ndarray, *, normalize: bool, device: torch.device, cache: int) -> None:
-        self.source, self.order, self.normalize, self.device = source, order, normalize, device
+    def __init__(
+        self, source: Any, order: np.ndarray, *, normalize: bool, device: torch.device, cache: int, name: str
+    ) -> None:
+        self.source, self.order, self.normalize, self.device, self.name = source, order, normalize, device, name
         self.dtype = torch.float64 if str(source.dtype).endswith("float64") else torch.float32
         self.zero = np.zeros(len(order), dtype=bool)  # filled as blocks are read
         size = len(order) * source.shape[1] * (8 if self.dtype == torch.float64 else 4)
@@ -62,10 +66,9 @@ class Rows:
             part = torch.from_numpy(np.ascontiguousarray(self.source[rows]))
         part = part.to(self.device, self.dtype)
         squares = part.square().sum(1, keepdim=True)
-        finite = torch.isfinite(squares).view(-1)
-        if not finite.all():
-            row = int(rows[int((~finite).nonzero()[0])])
-            raise ValueError(f"embeddings row {row} holds NaN, infinity or a value too large to be squared")
+        if not torch.isfinite(squares).all():
+            check_rows(self.source, self.name)  # counts them all
+            raise ValueError(f"{self.name}: a row is too large to be squared on {self.device}")
         if not self.normalize:
             return part
         # The test scripts divide by the root of the sum of squares in single precision, with no epsilon. A zero row
@@ -240,14 +243,15 @@ def items_ahead(
     place = np.empty(len(gallery_order), dtype=np.int64)
     place[gallery_order] = np.arange(len(gallery_order))
     own_sorted = np.full(len(order), -1, dtype=np.int64) if own is None else place[own[order]]
-    gallery_rows = Rows(gallery, gallery_order, normalize=normalize, device=device, cache=cache)
+    name = "embeddings" if own is not None else "gallery"
+    gallery_rows = Rows(gallery, gallery_order, normalize=normalize, device=device, cache=cache, name=name)
     whole = own is not None and len(order) == len(gallery_order) and np.array_equal(own[order], gallery_order)
     if whole and gallery_rows.resident:
         query_rows = gallery_rows
     else:
         source = queries if own is None else gallery
         rows = order if own is None else own[order]
-        query_rows = Rows(source, rows, normalize=normalize, device=device, cache=0)
+        query_rows = Rows(source, rows, normalize=normalize, device=device, cache=0, name="embeddings")
     if query_rows.dtype != gallery_rows.dtype:
         raise ValueError(f"embeddings are {query_rows.dtype}, gallery is {gallery_rows.dtype}: give both the same type")
     search = _Search(query_rows, gallery_rows, labels[order], gallery_labels[gallery_order], own_sorted)
@@ -263,13 +267,13 @@ def items_ahead(
         others = search.m - (search.own >= 0).to(torch.int64)
         above = torch.where(zero, 0, above)
         at_least = torch.where(zero, others - matches, at_least)
-        # The first match by index; where the query is itself in the gallery it comes first, see below.
-        first = search.index[torch.as_tensor(search.first, device=device).clamp(max=search.m - 1)]
+        # The first match by index, less the query itself where that comes before it.
+        column = torch.as_tensor(search.first, device=device)
+        column = column + (search.own == column).to(torch.int64)
+        first = search.index[column.clamp(max=search.m - 1)]
+        itself = search.index[search.own.clamp(min=0)]
+        first = first - ((search.own >= 0) & (itself < first)).to(torch.int64)
         matlab = torch.where(zero & ~none, first, matlab)
-    if own is not None:
-        # The diagonal is +inf in the ascending sort: behind every finite score, ahead of NaN.
-        finite = search.m - int(gallery_rows.zero.sum())
-        matlab = torch.minimum(matlab, torch.where(zero, 0, finite - 1))
     above, at_least = above.masked_fill(none, NEVER), at_least.masked_fill(none, NEVER)
     back = torch.empty_like(above, dtype=torch.int64)
     back[torch.as_tensor(order, device=device)] = torch.arange(len(order), device=device)

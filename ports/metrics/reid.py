@@ -12,9 +12,12 @@ nothing is junk. Average precision is the trapezoid under precision and recall, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ports.metrics._finite import check_rows, refuse
 
 
 class ReidResult(NamedTuple):
@@ -52,7 +55,8 @@ def distance_blocks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(first query, distances (rows, G)) of L2-normalised rows: 1 - cosine, or the Euclidean distance.
 
-    Computed in the dtype of the input, block by block; what `evaluate` and `evaluate_cameras` read.
+    Computed in the dtype of the input, block by block; what `evaluate` and `evaluate_cameras` read. Raises ValueError for
+    rows that are not finite or zero.
     """
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric={metric!r}: expected 'cosine' or 'euclidean'")
@@ -73,7 +77,8 @@ def evaluate(
 ) -> ReidResult:
     """CMC and mAP from distances (Q, G), or from the blocks of `distance_blocks`. Without cameras nothing is junk.
 
-    Equal distances keep the order of the gallery (MATLAB's stable sort). Raises ValueError where lengths do not fit.
+    Equal distances keep the order of the gallery (MATLAB's stable sort). Raises ValueError where lengths do not fit and
+    for distances that are not finite.
     """
     ids, gids, cams, gcams = _arrays(query_ids, gallery_ids, query_cams, gallery_cams)
     junk_id = np.isin(gids, list(junk_ids)) if cams is not None else np.zeros(len(gids), dtype=bool)
@@ -98,7 +103,7 @@ def evaluate_cameras(
     """Average precision and rank-1 for each camera pair; cameras are numbered 1 to `cameras`.
 
     Other than in `evaluate`, junk identities stay in as wrong answers, as released. Under the query's own camera the
-    nearest item of all is taken for the query itself.
+    nearest item of all is taken for the query itself. Raises ValueError as `evaluate`, and for a camera out of range.
     """
     ids, gids, cams, gcams = _arrays(query_ids, gallery_ids, query_cams, gallery_cams)
     assert cams is not None and gcams is not None
@@ -163,11 +168,8 @@ def pool_queries(features: Any, groups: Any, how: str = "avg") -> tuple[np.ndarr
 
 def _unit(x: Any, name: str) -> np.ndarray:
     x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-    norm = np.sqrt((x * x).sum(axis=1, keepdims=True))
-    bad = np.flatnonzero(~np.isfinite(norm[:, 0]) | (norm[:, 0] == 0))
-    if len(bad):
-        raise ValueError(f"{name} row {bad[0]} is zero, infinite or NaN: it has no direction")
-    return x / norm
+    check_rows(x, name, directions=True)
+    return x / np.sqrt((x * x).sum(axis=1, keepdims=True))
 
 
 def _arrays(ids: Any, gids: Any, cams: Any, gcams: Any) -> tuple[np.ndarray, np.ndarray, Any, Any]:
@@ -184,13 +186,23 @@ def _arrays(ids: Any, gids: Any, cams: Any, gcams: Any) -> tuple[np.ndarray, np.
 
 
 def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, np.ndarray]]:
-    blocks: Iterable[tuple[int, np.ndarray]] = [(0, np.asarray(distance))] if hasattr(distance, "shape") else distance
+    blocks = iter([(0, np.asarray(distance))] if hasattr(distance, "shape") else distance)
     seen = 0
     for start, block in blocks:
         if block.ndim != 2 or block.shape[1] != gallery:
             raise ValueError(f"distances of shape {block.shape}, expected (queries, {gallery})")
         seen += len(block)
+        if not np.isfinite(block).all():
+            _refuse_distances(queries, chain([(start, block)], blocks))
         for row in range(len(block)):
             yield start + row, np.argsort(block[row], kind="stable")
     if seen != queries:
         raise ValueError(f"distances of {seen} queries, but {queries} identities")
+
+
+def _refuse_distances(queries: int, blocks: Iterable[tuple[int, np.ndarray]]) -> None:
+    """Count the rows with NaN or infinity in what is left of the distances."""
+    bad = np.zeros(queries, dtype=bool)
+    for start, block in blocks:
+        bad[start : start + len(block)] = ~np.isfinite(block).all(1)
+    refuse(bad, "distances", "hold NaN or infinity")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from ports.metrics._finite import check_rows, refuse
 from ports.metrics.map_at_r import nearest
 from ports.metrics.reid import distance_blocks
 
@@ -24,10 +25,14 @@ def k_reciprocal_distance(
     """(Q, D), (G, D) -> re-ranked distances (Q, G): (1 - lam) x Jaccard + lam x (1 - cosine) / row maximum.
 
     The release's script tries (k1, k2, lam) = (20, 6, 0.3), (20, 6, 0.5) and (7, 3, 0.85). Raises ValueError where k1 + 1
-    exceeds Q + G. A row that is not among its own nearest (possible with ties) can have no neighbours; its encoding is
-    zero, as in the original.
+    exceeds Q + G, for rows that are not finite or zero (a zero row has no cosine) and where all rows are one direction
+    (distances are divided by the largest of their row). A row that is not among its own nearest (possible with ties) can
+    have no neighbours; its encoding is zero, as in the original.
     """
-    x = np.concatenate([np.asarray(queries, dtype=np.float64), np.asarray(gallery, dtype=np.float64)])
+    both = [np.asarray(features, dtype=np.float64) for features in (queries, gallery)]
+    for features, name in zip(both, ("queries", "gallery")):
+        check_rows(features, name, directions=True)
+    x = np.concatenate(both)
     x /= np.sqrt((x * x).sum(1, keepdims=True))
     n, n_queries = len(x), len(queries)
     if not (1 <= k1 < n and 1 <= k2 < n):
@@ -38,6 +43,7 @@ def k_reciprocal_distance(
         distance = 1 - x[start : start + rows] @ x.T
         rank[start : start + rows] = nearest(-torch.from_numpy(distance), width).numpy()
         largest[start : start + rows] = distance.max(1)
+    refuse(largest <= 0, "queries and gallery", "are as near to all others as to themselves")
 
     half = (k1 + 2) // 2  # round((k1 + 1) / 2), halves up
 
@@ -85,11 +91,14 @@ def expand_queries(queries: Any, gallery: Any, *, count: int = 1, rows: int = 25
 
     Average query expansion (Chum et al., 2007), for "re-ranking by 1 expanded query" in the TPAMI release's Market-1501
     script. No output of that script is recorded: whether it left junk out before expanding is not known, here it is not.
-    Evaluate the result with `reid.distance_blocks(expanded, gallery)`. Raises ValueError unless 1 <= count <= G.
+    Evaluate the result with `reid.distance_blocks(expanded, gallery)`. Raises ValueError unless 1 <= count <= G,
+    and for rows that are not finite or zero.
     """
     x, y = (np.asarray(z.detach().cpu() if hasattr(z, "detach") else z) for z in (queries, gallery))
     if not 1 <= count <= len(y):
         raise ValueError(f"count={count}: expected 1 to {len(y)}, the rows of the gallery")
+    for z, name in ((x, "queries"), (y, "gallery")):
+        check_rows(z, name, directions=True)
     unit, gallery_unit = (z / np.sqrt((z * z).sum(1, keepdims=True)) for z in (x, y))
     out = np.empty_like(unit)
     for start, distance in distance_blocks(x, y, rows=rows):

@@ -61,17 +61,17 @@ def recall_at_k(
 
     embeddings (N, D), labels (N,): arrays, tensors or memory maps. Every row is a query against all others (itself
     excluded by index), or against `gallery` (M, D) with `gallery_labels` (M,), from which nothing is excluded.
-    A query whose class has no other item is a miss at every K.
+    A query whose class has no other item is a miss at every K, also where K reaches the number of items.
     ks: the K, in any order. ties: one of TIES, see the module.
     normalize: compare cosines of rows divided by their norm in single precision, as the test scripts do (in double
         where the input is double); False: inner products of the rows as they are. A zero row has no cosine: its scores
-        are NaN, which sorts last; in MATLAB's sort a zero query then finds itself first and counts as a hit.
+        are NaN, which sorts last.
     query_rows: row numbers of `embeddings` to use as queries; `RecallResult.sum` puts disjoint parts together.
     device: where to compute; default: where the gallery is. cache: bytes of normalised gallery kept there; default:
         512 MiB on a CPU, half of the free memory on a GPU. A larger gallery is read twice, block by block.
 
     Time is that of the Q x M x D product; memory O(block + cache), never Q x M. Raises ValueError for shapes that do
-    not fit, NaN or infinite features (with the row) and K < 1.
+    not fit, NaN or infinite features (with their number and the first row) and K < 1.
     """
     ks = [int(k) for k in ks]
     if not ks or min(ks) < 1:

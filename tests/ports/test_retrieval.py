@@ -56,7 +56,7 @@ def plain(x, y, g, gy, self_excluded, normalize=True):
     order = np.argsort(s, axis=1, kind="stable")
     out = []
     for i in range(len(x)):
-        hit = gy[order[i]] == y[i]
+        hit = (gy[order[i]] == y[i]) & ~(self_excluded & (order[i] == i))
         matlab = int(np.argmax(hit)) if hit.any() else None
         match = gy == y[i]
         negative = ~match
@@ -190,7 +190,10 @@ def test_zero_features_in_the_gallery_form():
         ({"ties": "random"}, "ties='random'"),
         ({"gallery": np.ones((2, 2))}, "go together"),
         ({"gallery": np.ones((2, 3), np.float32), "gallery_labels": [0, 1]}, "2 dimensions, gallery has 3"),
-        ({"embeddings": np.array([[1, 0], [0, np.nan], [1, 1]], np.float32)}, "row 1 holds NaN"),
+        (
+            {"embeddings": np.array([[1, 0], [0, np.nan], [1, 1]], np.float32)},
+            "embeddings: 1 of 3 rows are not finite .*, the first is row 1",
+        ),
         ({"embeddings": np.ones(3)}, "got shape"),
     ],
 )
