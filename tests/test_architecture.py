@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import REPO
 
-REPO = Path(__file__).resolve().parent.parent
 PACKAGES = ("ports", "caffe_compat", "paper_recipes", "golden")
 
 # folder (or file) -> our packages that it may import

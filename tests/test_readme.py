@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import doctest
-from pathlib import Path
 
-REPO = Path(__file__).resolve().parent.parent
+from helpers.paths import REPO
 
 
 def test_the_session_in_the_readme_gives_that_output():

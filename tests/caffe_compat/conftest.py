@@ -7,8 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from helpers.paths import DATA
 
-TINY = Path(__file__).resolve().parents[2] / "golden" / "data" / "tiny"
+TINY = DATA / "tiny"
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers.paths import DATA
 
-DATA = Path(__file__).resolve().parents[2] / "golden" / "data"
 FAMILIES = {"caffemodel": 1200, "solverstate": 700, "prototxt": 500, "mat": 1500, "mat73": 500, "h5": 600}
 LIMIT_MIB = 512  # beyond what the process holds before the first file; the files have at most 30 kB
 

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-spec = importlib.util.spec_from_file_location("doc_sessions", Path(__file__).with_name("doc_sessions.py"))
+from helpers.paths import REPO
+
+spec = importlib.util.spec_from_file_location("doc_sessions", REPO / "tools" / "doc_sessions.py")
 doc_sessions = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(doc_sessions)
 TEXT = doc_sessions.DOC.read_text(encoding="utf-8")
@@ -24,9 +26,7 @@ def rounded(text: str) -> list[str]:
 
 def test_the_sessions_print_what_the_page_shows(tmp_path):
     assert len(doc_sessions.SESSION.findall(TEXT)) == 3
-    assert rounded(doc_sessions.with_sessions(TEXT, tmp_path)) == rounded(TEXT), (
-        "run python tests/golden/doc_sessions.py"
-    )
+    assert rounded(doc_sessions.with_sessions(TEXT, tmp_path)) == rounded(TEXT), "run python tools/doc_sessions.py"
 
 
 def test_the_bug_is_named():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from helpers.paths import REPO
 
 from golden.mutants import BEGIN, END, SETS, mutants, replace_table, rows, table
 from golden.sets import load_set
 
-DOC = Path(__file__).resolve().parents[2] / "docs" / "golden.md"
+DOC = REPO / "docs" / "golden.md"
 
 
 def test_there_are_enough_wrong_ports():

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.paths import REPO
 
 from paper_recipes import derive, differences, registry
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.training import record
-
-REPO = Path(__file__).resolve().parents[2]
 
 
 def rows(recipe, base: str) -> dict[str, tuple[str, str]]:

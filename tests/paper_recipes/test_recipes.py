@@ -6,11 +6,11 @@ import configparser
 import dataclasses
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.paths import REPO
 
 from golden import published
 from paper_recipes import differences, lock, osm_caa, registry, rll, rll_tpami
@@ -189,7 +189,7 @@ def test_differences_name_every_fact_that_changes_the_fingerprint():
 def test_tox_labels_hold_every_recipe():
     """Each recipe in `embedded-all`, and in the label of one paper."""
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read(Path(__file__).resolve().parents[2] / "tox.ini")
+    parser.read(REPO / "tox.ini")
     labels = dict(line.split(" = ") for line in parser["tox"]["labels"].strip().splitlines())
     members = {label: re.fullmatch(r"reproduce-\{(.*)\}", text).group(1).split(",") for label, text in labels.items()}
     assert members.pop("embedded-all") == list(registry.RECIPES)

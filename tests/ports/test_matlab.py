@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.paths import REPO
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +18,7 @@ from ports.matlab import RandStream, flip, imcrop, imresize, padarray, rgb2gray
 DOUBLE = 1e-10
 
 
-DATA = Path(__file__).resolve().parents[2] / "golden" / "data" / "matlab_images"
+DATA = REPO / "golden" / "data" / "matlab_images"
 
 
 def cases_of(manifest, npz):

@@ -1,0 +1,88 @@
+"""The command line as a user meets it: one-line errors, exit codes, no torch for a look-up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+from helpers.paths import REPO
+
+from paper_recipes.runner.cli import main
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """`python -m paper_recipes ARGS` from the repository's root, in this process (torch is imported once)."""
+
+    def run(*args: str) -> Done:
+        monkeypatch.chdir(REPO)
+        monkeypatch.setattr(sys, "argv", ["paper_recipes", *args])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Done(int(stop.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_the_module_runs_and_its_exit_code_is_the_commands():
+    done = subprocess.run(
+        [sys.executable, "-m", "paper_recipes", "show", "rll-sopp"], cwd=REPO, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "Did you mean 'rll-sop'?" in done.stderr
+
+
+def test_list_names_every_recipe(call):
+    done = call("list")
+    assert done.returncode == 0 and "rll-sop" in done.stdout and "79.8" in done.stdout
+
+
+def test_list_does_not_import_torch():
+    code = "import sys; from paper_recipes.runner.cli import cli; cli(['list'], standalone_mode=False); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_show_prints_the_settings_and_the_net(call):
+    assert "base_lr 0.01" in call("show", "rll-sop").stdout
+    assert 'type: "DistanceWeightedValidPairLossV12"' in call("show", "rll-sop", "--net", "train").stdout
+    assert "stepvalue: 15000" in call("show", "rll-sop", "--net", "solver").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["show", "rll-sopp"], "no recipe 'rll-sopp'. Did you mean 'rll-sop'?"),
+        (["show", "rll-sop", "--net", "X"], "rll-sop has no net 'X'. There are: train, concat, H, L, M, solver"),
+        (["run", "rll-sop", "--data", "nowhere"], "--data nowhere: no such folder"),
+        (["run", "rll-sop", "--data", "tests"], "give its path with --weights"),
+        (["run", "rll-sop", "--data", "tests", "--weights", "no.caffemodel"], "--weights no.caffemodel: no such file"),
+        (["run", "rll-sop", "--require-data"], "--require-data: rll-sop needs --data"),
+        (["run", "rll-sop", "--device", "abacus"], "--device abacus:"),
+        (["run", "rll-sop", "--iterations", "0"], "Invalid value for '--iterations'"),
+        (["report", "tests"], "not a run directory"),
+        (["run", "rll-sop", "--set", "margn=1"], "--set margn: rll-sop has no such setting. Nearest: "),
+        (["show", "rll-sop+margin=wide"], "takes a number (now 1.2), not 'wide'"),
+        (["evaluate", "rll-sop", "--model", "no.caffemodel"], "--model no.caffemodel: no such file"),
+        (["evaluate", "rll-sop", "--model", "README.md"], "unknown suffix; models are .caffemodel"),
+        (["evaluate", "rll-sop", "--model", "x.pth", "--protocol", "rll-sopp"], "no recipe 'rll-sopp'"),
+        (["leaderboard", "--runs", "nowhere"], "--runs nowhere: no such folder"),
+        (["dance"], "No such command 'dance'"),
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_code_2(call, args, message):
+    done = call(*args)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_tox_environments_name_is_accepted(call):
+    assert call("show", "reproduce-rll-sop").returncode == 0
