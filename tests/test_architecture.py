@@ -82,17 +82,3 @@ def test_no_file_is_longer_than_400_lines():
 def test_looking_something_up_does_not_import_torch(statement):
     code = f"import sys; {statement}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
-
-
-def test_tox_names_equal_the_registry():
-    """`tox -e reproduce-NAME` exists for every recipe and for nothing else."""
-    import configparser
-    import re
-
-    from paper_recipes.registry import RECIPES
-
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(REPO / "tox.ini")
-    section = next(s for s in parser.sections() if s.startswith("testenv:reproduce-"))
-    names = re.fullmatch(r"testenv:reproduce-\{(.*)\}", section).group(1).split(",")
-    assert names == list(RECIPES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import dataclasses
 import json
 import re
@@ -10,7 +9,6 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers.paths import REPO
 
 from golden import published
 from paper_recipes import differences, lock, osm_caa, registry, rll, rll_tpami
@@ -184,13 +182,3 @@ def test_differences_name_every_fact_that_changes_the_fingerprint():
     ):
         assert other.fingerprint() != recipe.fingerprint()
         assert len(differences.explain(recipe, other)) == 1
-
-
-def test_tox_labels_hold_every_recipe():
-    """Each recipe in `embedded-all`, and in the label of one paper."""
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(REPO / "tox.ini")
-    labels = dict(line.split(" = ") for line in parser["tox"]["labels"].strip().splitlines())
-    members = {label: re.fullmatch(r"reproduce-\{(.*)\}", text).group(1).split(",") for label, text in labels.items()}
-    assert members.pop("embedded-all") == list(registry.RECIPES)
-    assert sorted(name for names in members.values() for name in names) == sorted(registry.RECIPES)
