@@ -176,6 +176,7 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
 
     Without --data it runs its embedded form: the same code at small scale on letters drawn from fonts, no download.
     With --data and --weights it runs the frozen recipe; the exit code is 1 if the published values are not met.
+    A loss, gradient or embedding that is not finite ends the run at that step with exit code 3.
     Ctrl-C stops after the current step with a usable checkpoint; --resume goes on from it.
     """
     from paper_recipes.runner import run as runner

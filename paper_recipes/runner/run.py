@@ -29,6 +29,7 @@ from paper_recipes.runner.reports import terminal, verdict
 from paper_recipes.runner.reports.banner import banner, batch
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.training import loop, record
+from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism, images, samplers
 
@@ -53,7 +54,7 @@ class Options:
 
 
 def run(recipe: Recipe, options: Options) -> int:
-    """Exit code: 0 done (full form: as published), 1 the published values are not met, 130 stopped by the user."""
+    """Exit code: 0 done (full form: as published), 1 the published values are not met, 3 diverged, 130 stopped by the user."""
     seed = recipe.seed if options.seed is None else options.seed
     determinism.configure(seed, strict=options.strict, threads=options.threads)  # before anything starts CUDA
     _check(recipe, options)
@@ -88,7 +89,10 @@ def _run(
     )
     if not processes.root:
         with contextlib.suppress(Interrupted):
-            loop.train(current, resume=options.resume, say=_quiet)
+            try:
+                loop.train(current, resume=options.resume, say=_quiet)
+            except Diverged:
+                return 3
         return 0
     fields = record.run_record(
         recipe,
@@ -114,6 +118,13 @@ def _run(
         write_json(out / "run.json", fields)
         click.echo(f"stopped; go on with: {again(recipe, options, processes, out)}")
         return 130
+    except Diverged as stop:
+        fields["status"] = f"diverged at iteration {stop.iteration}"
+        fields["diverged"] = stop.as_json()
+        write_json(out / "run.json", fields)
+        click.echo(f"report: {reports.write(out, chain(recipe))}")
+        click.echo(str(stop), err=True)
+        return 3
     evaluations = run_files.read(out, "evaluations")
     result = verdict.verify(recipe, evaluations) if form == "full" else None
     fields["verdict"] = None if result is None else ("reproduced" if result.passed else "not reproduced")

@@ -34,12 +34,20 @@ def read(out: Path, name: str) -> list[dict[str, Any]]:
 
 def append(path: Path, row: dict[str, Any]) -> None:
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(_line(path, row))
+
+
+def _line(path: Path, row: dict[str, Any]) -> str:
+    """Strict JSON, which has no NaN and no infinity."""
+    try:
+        return json.dumps(row, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise RunError(f"{path}: iteration {row.get('iteration')} holds a number that is not finite: {row}") from error
 
 
 def truncate(path: Path, iteration: int) -> None:
     kept = [row for row in read(path.parent, path.stem) if row["iteration"] <= iteration]
-    text = "".join(json.dumps(row) + "\n" for row in kept)
+    text = "".join(_line(path, row) for row in kept)
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")

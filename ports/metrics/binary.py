@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ports.metrics._finite import check_rows
+from ports.metrics.finite import check_rows
 from ports.metrics.retrieval import RecallResult, recall_at_k
 
 

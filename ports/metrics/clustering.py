@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ports.metrics._finite import check_rows, refuse
+from ports.metrics.finite import check_rows, refuse
 
 AVERAGES = ("arithmetic", "geometric", "min", "max")
 

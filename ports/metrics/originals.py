@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ports.metrics._finite import check_rows
+from ports.metrics.finite import check_rows
 from ports.metrics.retrieval import RecallResult
 
 

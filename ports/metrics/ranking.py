@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ports.metrics._finite import check_rows
+from ports.metrics.finite import check_rows
 
 NEVER = torch.iinfo(torch.int64).max  # items ahead of a match that does not exist
 _TILE = 16  # a matrix product gives an entry the same bits wherever it stands, if both sides are a multiple of this

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ports.metrics._finite import check_rows, refuse
+from ports.metrics.finite import check_rows, refuse
 
 
 class ReidResult(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from ports.metrics._finite import check_rows, refuse
+from ports.metrics.finite import check_rows, refuse
 from ports.metrics.map_at_r import nearest
 from ports.metrics.reid import distance_blocks
 

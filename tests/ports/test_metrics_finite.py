@@ -91,7 +91,7 @@ def test_the_diverged_network() -> None:
 
 
 def test_all_rows_are_counted_beyond_the_first_block(monkeypatch) -> None:
-    monkeypatch.setattr("ports.metrics._finite._BLOCK", 6)
+    monkeypatch.setattr("ports.metrics.finite._BLOCK", 6)
     with pytest.raises(ValueError, match=r"3 of 20 rows .* row 4$"):
         recall_at_k(spoiled({4: np.nan, 12: np.inf, 19: np.nan}), LABELS, [1])
 

@@ -15,6 +15,7 @@ import torch
 import caffe_compat
 from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Caffe
+from paper_recipes.runner.engines import gradients
 from paper_recipes.runner.engines import starting_weights as weights_file
 from paper_recipes.runner.engines.fast import compiled
 from paper_recipes.runner.engines.processes import Replicas
@@ -54,6 +55,8 @@ class CaffeEngine:
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         join_solver(self.solver, self.replicas)
+        self._norm = torch.zeros(())
+        self.solver.optimizer.register_step_pre_hook(self._measure)  # after the exchange of gradients
         if fast:
             compiled(net)
         self.headline = next(iter(caffe.test_nets))
@@ -70,6 +73,14 @@ class CaffeEngine:
         losses = self.solver.step(self._inputs(images, labels))
         self.replicas.take_root_(self._statistics)  # parallel.cpp: the root's blobs begin the next iteration
         return self.replicas.mean_losses(losses)
+
+    def _measure(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._norm = gradients.norm(p for group in optimizer.param_groups for p in group["params"])
+
+    @property
+    def gradient_norm(self) -> float:
+        """Of the last step, over all parameters, before the solver regularises or scales it."""
+        return float(self._norm)
 
     @property
     def _statistics(self) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from paper_recipes.recipe import Phase, Torch
-from paper_recipes.runner.engines import networks, processes_nets
+from paper_recipes.runner.engines import gradients, networks, processes_nets
 from paper_recipes.runner.engines.fast import compiled
 from paper_recipes.runner.engines.processes import ReplicaError, Replicas
 from ports import determinism, losses
@@ -63,7 +63,7 @@ class TorchEngine:
             compiled(self.net)
         self.headline = recipe.embedding
         self.updates = 0
-        self.learning_rate = 0.0
+        self.learning_rate = self.gradient_norm = 0.0  # of the last step
         self._evaluated: nn.Module = self.net
         self._enter(0)
 
@@ -84,10 +84,12 @@ class TorchEngine:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         processes_nets.exchange_gradients(self.replicas, list(self.net.parameters()), list(self.loss.parameters()))
+        norm = gradients.norm(self._trained.values())
         self.optimizer.step()
         self.replicas.take_root_(processes_nets.statistics(self.net))
         self.updates += 1
-        return self.replicas.mean_losses({"loss": float(loss.detach())})
+        value, self.gradient_norm = torch.stack([loss.detach().double(), norm.double()]).tolist()  # one wait for both
+        return self.replicas.mean_losses({"loss": value})
 
     def _on_device(self, images: torch.Tensor) -> torch.Tensor:
         return images.to(device=self.device, memory_format=self._layout)

@@ -136,7 +136,10 @@ def _sections(
             "they are shown, are of that data and no measure of this run."
         )
     parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
-    verdict = verify(recipe, evaluations) if record["form"] == "full" else None
+    if "diverged" in record:
+        parts.append(f"> {record['diverged']['line']}")
+    # What a run that diverged had reached before is no result of its recipe.
+    verdict = verify(recipe, evaluations) if record["form"] == "full" and "diverged" not in record else None
     if evaluations:
         parts += ["## Result", _result_table(record, evaluations, read_json(out / "raw_pixels.json"))]
         if verdict is not None:

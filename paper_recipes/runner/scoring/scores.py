@@ -147,6 +147,10 @@ def _reid(
         reid.distance_blocks(q, g), query.labels, items.labels, junk_ids=options.get("junk_ids", ()), **cameras
     )
     counted = len(q) - result.without_match
+    if counted == 0:
+        raise ValueError(
+            f"{query.name}: no query has an item of its own in {items.name}, so that nothing can be counted"
+        )
     scores.queries = counted
     curve = {k: float(result.cmc[min(k, len(result.cmc)) - 1]) for k in evaluation.ks}
     scores.metrics[name] = {**{f"R@{k}": 100 * share for k, share in curve.items()}, "mAP": 100 * result.mean_ap}

@@ -18,13 +18,17 @@ from paper_recipes.runner import run_files
 from paper_recipes.runner.data.batches import train_batches
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.run_files import RunError
-from paper_recipes.runner.training import evaluation
+from paper_recipes.runner.training import divergence, evaluation
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism
+from ports.metrics.finite import RowsError
 
 
 def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None:
-    """Run all iterations that are left. Raises `Interrupted` after writing a checkpoint when the user stops it."""
+    """Run all iterations that are left.
+
+    Raises `Interrupted` after writing a checkpoint when the user stops it, `Diverged` at the first number that is not finite.
+    """
     done = _resume(run) if resume else _start(run)
     if done:
         say(f"resuming after iteration {done} of {run.plan.iterations}")
@@ -43,6 +47,7 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
         for iteration, batch in enumerate(batches, start=done + 1):
             torch.manual_seed(_seed(run, iteration))
             losses = run.engine.step(batch.images, batch.labels)
+            divergence.check_step(run, iteration, losses)
             if root:
                 row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
                 run_files.append(run.out / "steps.jsonl", row)
@@ -52,12 +57,14 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
             progress.set_postfix(loss=f"{sum(losses.values()):.4f}", refresh=False)
             progress.update()
             stopping = run.replicas.any(stop.requested)  # signals do not reach all processes in the same step
-            if root and (iteration in run.plan.snapshots or stopping):
-                _save(run, iteration, batch.sampler_state)
+            if iteration in run.plan.snapshots or stopping:
+                divergence.check_weights(run, iteration, losses)  # every process has the same ones
+                if root:
+                    _save(run, iteration, batch.sampler_state)
             if stopping:
                 raise Interrupted(iteration)
             if iteration in run.plan.evaluations:
-                _evaluate(run, iteration, say)
+                _evaluate(run, iteration, say, losses)
             started = time.perf_counter()
 
 
@@ -120,8 +127,11 @@ def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
     checkpoints.save(path, checkpoints.Checkpoint(run.engine.tensors(), state))
 
 
-def _evaluate(run: Run, iteration: int, say: Callable[[str], None]) -> None:
-    rows = evaluation.evaluate_now(run, iteration, say)
+def _evaluate(run: Run, iteration: int, say: Callable[[str], None], losses: dict[str, float] | None = None) -> None:
+    try:
+        rows = evaluation.evaluate_now(run, iteration, say)
+    except RowsError as error:
+        raise divergence.Diverged(run, iteration, str(error), losses or {}) from error
     for name, row in rows.items() if run.replicas.root else ():
         run_files.append(run.out / f"{name}.jsonl", {"iteration": iteration, **row})
 

@@ -15,16 +15,20 @@ _NOT_FINITE = "are not finite (NaN, infinity or too large to be squared)"
 _BLOCK = 8192  # rows looked at at once
 
 
+class RowsError(ValueError):
+    """Rows (or distances) that cannot be ranked: what they are of, how many, and which is the first."""
+
+
 def refuse(bad: Any, name: str, state: str, item: str = "row") -> None:
-    """ValueError with how many entries of `bad` (N,) bool are set and which is the first; nothing where none is."""
+    """RowsError with how many entries of `bad` (N,) bool are set and which is the first; nothing where none is."""
     bad = np.asarray(bad, dtype=bool)
     if bad.any():
         count, first = int(bad.sum()), int(bad.argmax())
-        raise ValueError(f"{name}: {count} of {len(bad)} {item}s {state}, the first is {item} {first}")
+        raise RowsError(f"{name}: {count} of {len(bad)} {item}s {state}, the first is {item} {first}")
 
 
 def check_rows(rows: Any, name: str = "embeddings", *, directions: bool = False) -> None:
-    """ValueError that counts the rows of `rows` (N, D) whose sum of squares is not finite, and names the first.
+    """RowsError that counts the rows of `rows` (N, D) whose sum of squares is not finite, and names the first.
 
     rows: array, tensor or memory map, read a block at a time. directions: zero rows are refused as well.
     """
