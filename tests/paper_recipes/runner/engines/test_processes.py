@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pytest
 import torch
 from helpers import replica_steps as steps
 from helpers import tiny
-from helpers.paths import environment
+from helpers.launching import finish, launch
 
 from paper_recipes import registry
 from paper_recipes.runner import run, run_files
@@ -34,34 +33,6 @@ from ports.metrics.retrieval import recall_at_k
 # of a BatchNorm or a momentum lose two or three digits of that where they nearly cancel (3e-13 was seen). One image less, a
 # factor of two, statistics of one part alone: all of them change the first digits.
 TOLERANCE = 1e-10
-
-
-def launch(script: Path | str, *args: str, world: int = 2) -> list[subprocess.Popen]:
-    """Processes with the variables that torchrun sets."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, str(script), *args],
-            env=environment(**common, RANK=str(rank)),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(world)
-    ]  # fmt: skip
-
-
-def finish(processes: list[subprocess.Popen], seconds: int = 240) -> list[tuple[int, str, str]]:
-    deadline, ends = time.time() + seconds, []
-    try:
-        for process in processes:
-            out, err = process.communicate(timeout=max(deadline - time.time(), 1))
-            ends.append((process.returncode, out, err))
-    finally:
-        for process in processes:
-            process.kill()
-    return ends
 
 
 @pytest.fixture(scope="module")

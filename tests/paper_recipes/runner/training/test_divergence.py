@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers import tiny
+from helpers.launching import finish, launch
 
 from paper_recipes.runner import run_files
 from paper_recipes.runner.cli import cli
@@ -18,10 +19,6 @@ from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.reports import leaderboard
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.training.divergence import Diverged
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
-from test_distributed import finish, launch
 
 
 def strict(path: Path) -> list:
@@ -162,9 +159,9 @@ def test_all_processes_end(data, tmp_path) -> None:
     script = tmp_path / "bad.py"
     script.write_text(f"""
 import sys
-sys.path.insert(0, {str(Path(tiny.__file__).parent)!r})
 from pathlib import Path
-import torch, tiny
+import torch
+from helpers import tiny
 from paper_recipes.runner.engines.processes import joined
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.training.divergence import Diverged
