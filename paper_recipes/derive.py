@@ -44,7 +44,6 @@ _CHOICES = {
     "protocol": ("self", "query-gallery", "reid"),
     "ties": ("matlab", "optimistic"),
     "multi_query": ("avg", "max"),
-    "dataset": ("sop", "cub", "cars196", "inshop", "market1501", "mars", "lpw"),
 }
 
 
@@ -193,13 +192,19 @@ def _short(known: dict[str, Setting], key: str) -> str:
 
 def _read(setting: Setting, text: str, argument: str) -> Any:
     value = _typed(setting.value, text, setting.number, f"--set {argument}: {setting.key} takes")
-    allowed = _CHOICES.get(setting.key.rsplit(".", 1)[-1])
+    allowed = _data_sets() if setting.key == "dataset" else _CHOICES.get(setting.key.rsplit(".", 1)[-1])
     if allowed and not set(value if isinstance(value, tuple) else (value,)) <= set(allowed):
         raise SettingError(f"--set {argument}: {setting.key} is one of {', '.join(allowed)}")
     whole = isinstance(setting.value, int) and not isinstance(setting.value, bool) and not setting.number
     if whole and setting.value > 0 >= value and setting.key != "seed":
         raise SettingError(f"--set {argument}: {setting.key} must be at least 1")
     return value
+
+
+def _data_sets() -> tuple[str, ...]:
+    from ports import datasets  # NumPy, which listing the recipes does without
+
+    return tuple(datasets.names())
 
 
 def _typed(old: Any, text: str, number: bool, what: str) -> Any:

@@ -133,7 +133,7 @@ class Recipe:
     name: str
     title: str
     source: Source
-    dataset: str  # a name of ports.datasets.READERS
+    dataset: str  # a name of ports.datasets.names()
     sampler: Sampler
     images: dict[str, Any]  # {"pipeline": class name of ports.images, **its fields}
     evaluation: Evaluation

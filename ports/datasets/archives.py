@@ -8,22 +8,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ports.datasets import READERS, read
+from ports.datasets import describe, read
 from ports.datasets.extract import extract, is_archive
 from ports.datasets.split import DatasetError, Split
 
 MARKER = "prepared.json"
-# What the hosts ship, and therefore what `prepare` wants to be given.
-ARCHIVES: dict[str, str] = {
-    "sop": "Stanford_Online_Products.zip",
-    "cub": "CUB_200_2011.tgz",
-    "cars196": "car_ims.tgz and cars_annos.mat (or cars_train.tgz, cars_test.tgz, car_devkit.tgz and "
-    "cars_test_annos_withlabels.mat)",
-    "inshop": "img.zip (protected by a password that the authors send) and list_eval_partition.txt",
-    "market1501": "Market-1501-v15.09.15.zip",
-    "mars": "bbox_train.zip, bbox_test.zip and the folder info of the MARS-evaluation repository as info.zip",
-    "lpw": "pep_256x128.zip",
-}
 
 
 def prepare(
@@ -40,8 +29,7 @@ def prepare(
     Works in `root` + ".partial", which stays when interrupted or when something is wrong: the next call goes on there.
     `root` appears at the end, complete, with prepared.json (counts and list hashes). A prepared `root` is read only.
     """
-    if dataset not in READERS:
-        raise DatasetError(f"unknown data set {dataset!r}; there are {', '.join(READERS)}")
+    wanted = describe(dataset).archives
     root = Path(root).expanduser().absolute()
     if (root / MARKER).is_file():
         return check(dataset, root, check_counts=check_counts)
@@ -49,10 +37,10 @@ def prepare(
         raise DatasetError(f"{root}: already holds something that was not prepared here; name a new folder")
     files = [Path(a).expanduser() for a in archives]
     if not files:
-        raise DatasetError(f"{dataset}: no archive given; wanted: {ARCHIVES[dataset]}")
+        raise DatasetError(f"{dataset}: no archive given; wanted: {wanted}")
     for file in files:
         if not file.is_file():
-            raise DatasetError(f"{file}: archive not found; {dataset} comes as {ARCHIVES[dataset]}")
+            raise DatasetError(f"{file}: archive not found; {dataset} comes as {wanted}")
     work = root.with_name(root.name + ".partial")
     work.mkdir(parents=True, exist_ok=True)
     for file in files:
@@ -63,7 +51,7 @@ def prepare(
     try:
         splits = read(dataset, work, check_counts=check_counts)
     except DatasetError as error:
-        raise DatasetError(f"{error} [unpacked in {work}; {dataset} comes as {ARCHIVES[dataset]}]") from None
+        raise DatasetError(f"{error} [unpacked in {work}; {dataset} comes as {wanted}]") from None
     record = {"dataset": dataset, "sources": [{"name": f.name, "bytes": f.stat().st_size} for f in files]}
     partial = work / (MARKER + ".partial")
     partial.write_text(json.dumps({**record, "splits": summary(splits)}, indent=1) + "\n", encoding="utf-8")

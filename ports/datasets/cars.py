@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ports.datasets.layout import find_root, finish, safe_path
+from ports.datasets.description import Dataset
+from ports.datasets.layout import find_root, safe_path
 from ports.datasets.split import DatasetError, Split
 
 TRAIN_CLASSES = 98
@@ -61,7 +62,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
             class_names=[names[i - 1] for i in np.unique(labels)] if known and names else None,
             boxes=np.array([row[2] for row in chosen], dtype=np.float64).reshape(-1, 4),
         )
-    return finish("cars196", folder, splits, check_counts, check_files)
+    return DATASET.finish(folder, splits, check_counts, check_files)
 
 
 def _load(path: Path) -> dict:
@@ -102,3 +103,15 @@ def _annotations(path: Path, name_field: str, prefix: str) -> list[tuple[str, in
 def _class_names(path: Path) -> list[str] | None:
     names = _load(path).get("class_names")
     return None if names is None else [str(cell.reshape(-1)[0]) for cell in names.reshape(-1)]
+
+
+DATASET = Dataset(
+    name="cars196",
+    title="CARS196",
+    read=read,
+    counts={"train": (8054, 98), "test": (8131, 98)},
+    archives="car_ims.tgz and cars_annos.mat (or cars_train.tgz, cars_test.tgz, car_devkit.tgz and "
+    "cars_test_annos_withlabels.mat)",
+    folders=r"car_ims|cars_train|cars_test|devkit",
+    boxes=True,
+)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ports.datasets.layout import find_root, finish, read_lines, safe_path, to_int
+from ports.datasets.description import Dataset, Files, Packed, counted
+from ports.datasets.layout import find_root, read_lines, safe_path, to_int
 from ports.datasets.split import DatasetError, Split
 
 TRAIN_CLASSES = 100
@@ -56,7 +57,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
             class_names=[names[label] for label in np.unique(labels_array).tolist()],
             boxes=np.array([row[2] for row in chosen], dtype=np.float64).reshape(-1, 4),
         )
-    return finish("cub", folder, splits, check_counts, check_files)
+    return DATASET.finish(folder, splits, check_counts, check_files)
 
 
 def _table(path: Path) -> dict[int, tuple[str, int]]:
@@ -82,3 +83,40 @@ def _box(text: str, path: Path, line: int) -> list[float]:
     if len(box) != 4 or not np.all(np.isfinite(box)):
         raise DatasetError(f"{path}:{line}: expected 'x y width height', got {text!r}")
     return box
+
+
+def pack(splits: dict[str, Split]) -> Packed:
+    """CUB_200_2011/: images.txt and its sisters. The first hundred classes must be those that train; boxes are needed."""
+    top = "CUB_200_2011"
+    tables: dict[str, list[str]] = {name: [] for name in ("images", "image_class_labels", "classes", "bounding_boxes")}
+    files: Files = {}
+    image = label = 0
+    for part, split in splits.items():
+        assert (label == TRAIN_CLASSES) == (part == "test") and split.boxes is not None
+        data = split.contents()
+        for old in np.unique(split.labels):
+            label += 1
+            rows = np.flatnonzero(split.labels == old)
+            name = f"{label:03}.{Path(split.paths[rows[0]]).name.split('_')[0]}"
+            tables["classes"].append(f"{label} {name}")
+            for row in rows:
+                image += 1
+                path = f"{name}/{Path(split.paths[row]).name}"
+                tables["images"].append(f"{image} {path}")
+                tables["image_class_labels"].append(f"{image} {label}")
+                tables["bounding_boxes"].append(f"{image} " + " ".join(f"{value:.1f}" for value in split.boxes[row]))
+                files[f"{top}/images/{path}"] = data[row]
+    lists = {f"{top}/{name}.txt": ("\n".join(lines) + "\n").encode() for name, lines in tables.items()}
+    return {**lists, **files}, {}, counted(**splits)
+
+
+DATASET = Dataset(
+    name="cub",
+    title="CUB-200-2011",
+    read=read,
+    counts={"train": (5864, 100), "test": (5924, 100)},
+    archives="CUB_200_2011.tgz",
+    folders=r"\d{3}\.[A-Z].*|CUB_200_2011|images",
+    boxes=True,
+    pack=pack,
+)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ports.datasets.layout import find_root, finish, read_lines, safe_path, to_int
+from ports.datasets.description import Dataset, Files, Packed
+from ports.datasets.layout import find_root, read_lines, safe_path, to_int
 from ports.datasets.split import DatasetError, Split
 
 LIST = "list_eval_partition.txt"
@@ -59,4 +60,34 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
     for part, chosen in rows.items():
         labels = np.array([label for _, label in chosen], dtype=np.int64)
         splits[part] = Split([name for name, _ in chosen], labels, f"inshop/{part}", images)
-    return finish("inshop", folder, splits, check_counts, check_files)
+    return DATASET.finish(folder, splits, check_counts, check_files)
+
+
+def pack(splits: dict[str, Split]) -> Packed:
+    """img.zip (without DeepFashion's password) and the list; every other picture of a test class is a query."""
+    files: Files = {}
+    lines = []
+    seen: dict[str, dict[int, int]] = {"train": {}, "query": {}, "gallery": {}}
+    for part, split in splits.items():
+        turn: dict[int, int] = {}
+        for path, label, data in zip(split.paths, split.labels.tolist(), split.contents()):
+            turn[label] = turn.get(label, 0) + 1
+            status = "train" if part == "train" else ("gallery", "query")[turn[label] % 2]
+            seen[status][label] = seen[status].get(label, 0) + 1
+            name = f"img/LETTERS/{Path(path).parent.name}/id_{label:08}/{turn[label]:02}_1_front{Path(path).suffix}"
+            files[name] = data
+            lines.append(f"{name} id_{label:08} {status}")
+    text = f"{len(lines)}\nimage_name item_id evaluation_status\n" + "\n".join(lines) + "\n"
+    counts = {part: [sum(labels.values()), len(labels)] for part, labels in seen.items()}
+    return files, {LIST: text.encode()}, counts
+
+
+DATASET = Dataset(
+    name="inshop",
+    title="In-Shop",
+    read=read,
+    counts={"train": (25882, 3997), "query": (14218, 3985), "gallery": (12612, 3985)},
+    archives=f"img.zip (protected by a password that the authors send) and {LIST}",
+    folders=r"img|Img|Eval|WOMEN|MEN|id_\d{8}",
+    pack=pack,
+)

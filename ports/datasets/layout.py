@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ports.datasets.counts import check_counts as _check_counts
-from ports.datasets.split import DatasetError, Split
+from ports.datasets.split import DatasetError
 
 
 class LayoutError(DatasetError):
@@ -59,15 +58,3 @@ def safe_path(text: str, path: Path, line: int) -> str:
     if not text or text.startswith("/") or ".." in text.split("/"):
         raise DatasetError(f"{path}:{line}: image path {text!r} leaves the data set")
     return text
-
-
-def finish(
-    dataset: str, folder: Path, splits: dict[str, Split], check_counts: bool, check_files: bool
-) -> dict[str, Split]:
-    """The last steps of every reader: published counts, then presence of every image."""
-    if check_counts:
-        _check_counts(dataset, splits, folder)
-    if check_files:
-        for split in splits.values():
-            split.check_files()
-    return splits

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ports.datasets.layout import find_root, finish
+from ports.datasets.description import Dataset
+from ports.datasets.layout import find_root
 from ports.datasets.split import DatasetError, Split
 
 SCENES = ("scen1", "scen2", "scen3")
@@ -50,7 +51,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
             cameras=numbers[:, 1],
             tracks=numbers[:, 2],
         )
-    return finish("lpw", folder, splits, check_counts, check_files=False)  # listed from the disk itself
+    return DATASET.finish(folder, splits, check_counts, check_files=False)  # listed from the disk itself
 
 
 def _numbered(folder: Path, pattern: str, example: str) -> list[tuple[int, str]]:
@@ -64,3 +65,15 @@ def _numbered(folder: Path, pattern: str, example: str) -> list[tuple[int, str]]
             raise DatasetError(f"{folder / name}: not a name like {example}")
         found.append((int(match[1]), name))
     return sorted(found)
+
+
+DATASET = Dataset(
+    name="lpw",
+    title="LPW",
+    read=read,
+    counts={"train": (418739, 1975), "query": (63118, 756), "gallery": (108690, 756)},
+    archives="pep_256x128.zip",
+    folders=r"scen[123]|pep_256x128",
+    tracklets={"query": 756},
+    cameras=True,
+)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ports.datasets.layout import find_root, finish
+from ports.datasets.description import Dataset
+from ports.datasets.layout import find_root
 from ports.datasets.split import DatasetError, Split
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -37,7 +38,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
     if (folder / BY_HAND).is_dir():
         by_hand, query = _read_folder(folder, "multi_query", BY_HAND), splits["query"]
         splits["multi_query"] = by_hand.subset(np.isin(_sights(by_hand), _sights(query)))
-    return finish("market1501", folder, splits, check_counts, check_files=False)  # listed from the disk itself
+    return DATASET.finish(folder, splits, check_counts, check_files=False)  # listed from the disk itself
 
 
 def _read_folder(folder: Path, part: str, name: str) -> Split:
@@ -60,3 +61,16 @@ def _sights(split: Split) -> np.ndarray:
     """(N,) one number per person and camera."""
     assert split.cameras is not None
     return split.labels * 10 + split.cameras
+
+
+DATASET = Dataset(
+    name="market1501",
+    title="Market-1501",
+    read=read,
+    # The gallery's 752 ids are 750 persons, 0 (distractors) and -1 (junk).
+    counts={"train": (12936, 751), "query": (3368, 750), "gallery": (19732, 752)},
+    archives="Market-1501-v15.09.15.zip",
+    folders=r"bounding_box_(train|test)|Market-1501-v15.09.15",
+    cameras=True,
+    multi_query=BY_HAND,
+)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ports.datasets.layout import find_root, finish, read_lines, safe_path
+from ports.datasets.description import Dataset
+from ports.datasets.layout import find_root, read_lines, safe_path
 from ports.datasets.split import DatasetError, Split
 
 
@@ -37,7 +38,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
         raise DatasetError(f"{path}: rows {rows.min() + 1} to {rows.max() + 1}, there are {gallery.tracks.max() + 1}")
     query = gallery.subset(np.isin(gallery.tracks, rows), "mars/query")
     splits = {"train": train, "query": query, "gallery": gallery}
-    return finish("mars", folder, splits, check_counts, check_files)
+    return DATASET.finish(folder, splits, check_counts, check_files)
 
 
 def _frames(folder: Path, part: str) -> Split:
@@ -82,3 +83,16 @@ def _matrix(path: Path, key: str) -> np.ndarray:
     if key not in content or not np.issubdtype(content[key].dtype, np.number):
         raise DatasetError(f"{path}: no numeric matrix {key!r} in it, only {sorted(k for k in content if k[0] != '_')}")
     return content[key]
+
+
+DATASET = Dataset(
+    name="mars",
+    title="MARS",
+    read=read,
+    counts={"train": (509914, 625), "gallery": (681089, None)},
+    archives="bbox_train.zip, bbox_test.zip and the folder info of the MARS-evaluation repository as info.zip",
+    folders=r"bbox_(train|test)",
+    # The gallery holds the query tracklets too.
+    tracklets={"train": 8298, "query": 1980, "gallery": 12180},
+    cameras=True,
+)

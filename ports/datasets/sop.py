@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ports.datasets.layout import find_root, finish, read_lines, safe_path, to_int
+from ports.datasets.description import Dataset, Files, Packed, counted
+from ports.datasets.layout import find_root, read_lines, safe_path, to_int
 from ports.datasets.split import DatasetError, Split
 
 HEADER = "image_id class_id super_class_id path"
@@ -25,7 +26,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
     """
     folder = find_root(root, "Stanford Online Products", "Ebay_train.txt", "Ebay_test.txt")
     splits = {part: read_list(folder / f"Ebay_{part}.txt", name=f"sop/{part}") for part in ("train", "test")}
-    return finish("sop", folder, splits, check_counts, check_files)
+    return DATASET.finish(folder, splits, check_counts, check_files)
 
 
 def read_list(path: Path, *, name: str) -> Split:
@@ -48,7 +49,33 @@ def read_list(path: Path, *, name: str) -> Split:
 
 def write_list(path: Path, split: Split, *, first_id: int = 1) -> None:
     """Write a split as an Ebay_*.txt, image ids counting from `first_id`."""
+    path.write_text(_list_text(split, first_id), encoding="utf-8")
+
+
+def _list_text(split: Split, first_id: int) -> str:
     supers = split.super_labels if split.super_labels is not None else [1] * len(split)
     rows = zip(range(first_id, first_id + len(split)), split.labels, supers, split.paths)
-    text = "\n".join([HEADER, *(f"{i} {label} {kind} {name}" for i, label, kind, name in rows)])
-    path.write_text(text + "\n", encoding="utf-8")
+    return "\n".join([HEADER, *(f"{i} {label} {kind} {name}" for i, label, kind, name in rows)]) + "\n"
+
+
+def pack(splits: dict[str, Split]) -> Packed:
+    """Stanford_Online_Products/: Ebay_*.txt and the images under their own paths."""
+    top, first = "Stanford_Online_Products", 1
+    files: Files = {}
+    for part, split in splits.items():
+        files[f"{top}/Ebay_{part}.txt"] = _list_text(split, first).encode()
+        first += len(split)
+    for split in splits.values():
+        files |= {f"{top}/{path}": data for path, data in zip(split.paths, split.contents())}
+    return files, {}, counted(**splits)
+
+
+DATASET = Dataset(
+    name="sop",
+    title="SOP",
+    read=read,
+    counts={"train": (59551, 11318), "test": (60502, 11316)},
+    archives="Stanford_Online_Products.zip",
+    folders=r".+_final|Stanford_Online_Products",
+    pack=pack,
+)

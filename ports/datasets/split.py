@@ -112,6 +112,10 @@ class Split:
         """File names of all N items, absolute if `root` is."""
         return [self.file(i) for i in range(len(self))]
 
+    def contents(self) -> list[bytes]:
+        """The N image files as they are on the disk."""
+        return [Path(file).read_bytes() for file in self.files()]
+
     def check_files(self) -> None:
         """Raise DatasetError (how many, the first three) if image files are missing.
 

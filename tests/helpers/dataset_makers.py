@@ -5,6 +5,7 @@ Each maker writes one layout below `root`, as the publisher describes it, and re
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 import zipfile
@@ -12,6 +13,8 @@ import zlib
 
 import numpy as np
 from scipy.io import savemat
+
+from ports import datasets
 
 SOP_TRAIN = "image_id class_id super_class_id path\n1 1 1 bicycle_final/1_0.JPG\n2 1 1 bicycle_final/1_1.JPG\n"
 SOP_TEST = "image_id class_id super_class_id path\n3 2 1 bicycle_final/5_0.JPG\n"
@@ -165,3 +168,11 @@ def make_lpw(root):
 MAKERS = {"sop": make_sop, "cub": make_cub, "cars196": make_cars196, "inshop": make_inshop, "market1501": make_market1501,
           "mars": make_mars, "lpw": make_lpw}  # fmt: skip
 TRACKS = {"mars": {"train": 2, "query": 1, "gallery": 4}, "lpw": {"query": 3}}
+
+
+def publish(monkeypatch, dataset, counts, tracklets=None):
+    """For this test the published counts of a data set are these, and its tracklets those of the small copy."""
+    module = datasets._modules()[dataset]
+    tracklets = TRACKS.get(dataset, {}) if tracklets is None else tracklets
+    changed = dataclasses.replace(module.DATASET, counts=counts, tracklets=tracklets)
+    monkeypatch.setattr(module, "DATASET", changed)

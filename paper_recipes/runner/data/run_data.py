@@ -79,6 +79,13 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
     """
     if not root.is_dir():
         raise DataError(f"--data {root}: no such folder")
+    about = datasets.describe(recipe.dataset)
+    for what, needed, there in (
+        ("cameras", recipe.evaluation.protocol == "reid", about.cameras),
+        ("boxes", recipe.boxes, about.boxes),
+    ):
+        if needed and not there:
+            raise DataError(f"{recipe.name} needs {what}, which {about.title} has not")
     letters = letter_archives.marker_of(root) is not None
     try:
         splits = datasets.read(recipe.dataset, root, check_counts=not letters)
@@ -99,9 +106,10 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
     test, gallery = _roles(recipe, test, gallery)
     multi_query = splits.get("multi_query") if recipe.evaluation.multi_query else None
     if recipe.evaluation.multi_query and not multi_query:
+        where = f" ({about.title}'s archive holds them in {about.multi_query})" if about.multi_query else ""
         raise DataError(
-            f"--data {root}: no images for multiple queries, which {recipe.name} scores too (Market-1501's archive holds them "
-            "in gt_bbox); `--set multi_query=` leaves these scores out"
+            f"--data {root}: no images for multiple queries, which {recipe.name} scores too{where}; `--set multi_query=` "
+            "leaves these scores out"
         )
     name = f"embedded letters as {recipe.dataset}" if letters else recipe.dataset
     return Data(
@@ -148,22 +156,10 @@ def _loose(root: Path) -> list[str]:
     return [name for name in files if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini")]
 
 
-# Folders of the official layouts, by which a data set is known whose lists are missing.
-_OFFICIAL = {
-    "sop": r".+_final|Stanford_Online_Products",
-    "cub": r"\d{3}\.[A-Z].*|CUB_200_2011|images",
-    "cars196": r"car_ims|cars_train|cars_test|devkit",
-    "inshop": r"img|Img|Eval|WOMEN|MEN|id_\d{8}",
-    "market1501": r"bounding_box_(train|test)|Market-1501-v15.09.15",
-    "mars": r"bbox_(train|test)",
-    "lpw": r"scen[123]|pep_256x128",
-}
-
-
 def official_entry(dataset: str, root: Path) -> str | None:
     """The name of a folder in `root` that the official layout of `dataset` has; None: it looks like a user's own."""
     names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
-    return next((name for name in names if re.fullmatch(_OFFICIAL[dataset], name)), None)
+    return next((name for name in names if re.fullmatch(datasets.describe(dataset).folders, name)), None)
 
 
 def _without_unused_boxes(recipe: Recipe, split: Any) -> Any:

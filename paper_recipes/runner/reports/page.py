@@ -18,6 +18,7 @@ from paper_recipes.runner.reports import curves, figures
 from paper_recipes.runner.reports.banner import NOT_COMPARABLE
 from paper_recipes.runner.reports.terminal import network_rows
 from paper_recipes.runner.reports.verdict import Verdict, verify
+from ports import datasets
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -26,16 +27,6 @@ th { background: #f3f3f3; text-align: left } img { max-width: 100% } code { back
 blockquote { border-left: 4px solid #e0a800; margin-left: 0; padding-left: 1rem; background: #fff8e1 }
 """
 
-# recipe's data set -> its name in the published rows
-_DATASETS = {
-    "sop": "SOP",
-    "cub": "CUB-200-2011",
-    "cars196": "CARS196",
-    "inshop": "In-Shop",
-    "market1501": "Market-1501",
-    "mars": "MARS",
-    "lpw": "LPW",
-}
 # what a paper calls its own method in those rows (the others are what it compares with)
 _OWN = ("RLL", "OSM", "MS", "XBM", "NormSoftmax")
 
@@ -75,7 +66,7 @@ def published_rows(recipe: Recipe) -> list[dict[str, Any]]:
     arxiv = recipe.source.paper.rsplit(" ", 1)[-1]
     return [
         row
-        for row in published.rows(dataset=_DATASETS.get(recipe.dataset))
+        for row in published.rows(dataset=datasets.describe(recipe.dataset).title)
         if arxiv in row["paper"]
         and row["kind"] in ("published", "repo README")
         and row["method"].startswith(_OWN)
@@ -90,7 +81,7 @@ def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: lis
         drawn.append("losses.png")
     if evaluations:
         lines = [
-            (f"published on {_DATASETS.get(recipe.dataset, recipe.dataset)}: {row['variant']}", row["metric"]["R@1"])
+            (f"published on {datasets.describe(recipe.dataset).title}: {row['variant']}", row["metric"]["R@1"])
             for row in published_rows(recipe)
             if "R@1" in row["metric"]
         ]

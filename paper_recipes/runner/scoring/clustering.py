@@ -18,6 +18,7 @@ from golden import published
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.files import write_json
+from ports import datasets
 from ports.metrics import clustering
 
 
@@ -122,9 +123,8 @@ def show(recipe: Recipe, results: dict[str, dict[str, Any]], *, official: bool) 
 
 def published_nmi(recipe: Recipe, embedding: str) -> float | None:
     """The NMI that the recipe's paper printed for its own method and that embedding on this data set; None: none known."""
-    names = {"sop": "SOP", "cub": "CUB-200-2011", "cars196": "CARS196"}
     arxiv = recipe.source.paper.rsplit(" ", 1)[-1]
-    for row in published.rows(dataset=names.get(recipe.dataset, recipe.dataset), kind="published"):
+    for row in published.rows(dataset=datasets.describe(recipe.dataset).title, kind="published"):
         own = arxiv in row["paper"] and row["method"] == "RLL" and row["variant"] == _VARIANTS.get(embedding)
         if own and "NMI" in row["metric"]:
             return float(row["metric"]["NMI"])

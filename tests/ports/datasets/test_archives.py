@@ -1,7 +1,9 @@
 """From archive to verified folder: every archive form the hosts use, made here from the small layouts."""
 
 import json
+import re
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,8 +11,8 @@ from pathlib import Path
 import pytest
 from helpers.dataset_makers import SOP_FILES, SOP_TEST, crypt_zip, make_tar, make_zip
 
-import ports.datasets
-from ports.datasets import DatasetError, archives, extract
+from ports import datasets
+from ports.datasets import DatasetError, extract
 from ports.datasets.archives import check, prepare
 
 
@@ -161,5 +163,26 @@ def test_full_disk_is_said_before_unpacking(tmp_path, monkeypatch):
         extract.extract(archive, tmp_path / "out", progress=False)
 
 
-def test_every_reader_has_its_archives_named():
-    assert set(archives.ARCHIVES) == set(ports.datasets.READERS) == set(ports.datasets.COUNTS)
+def test_each_data_set_is_described_in_its_own_file():
+    """A file with a DATASET is found by being there; names, titles and folder patterns do not collide."""
+    about = [datasets.describe(name) for name in datasets.names()]
+    assert [d.name for d in about] == ["cars196", "cub", "inshop", "lpw", "market1501", "mars", "sop"]
+    assert len({d.title for d in about}) == len(about)
+    for one in about:
+        assert one.archives and one.counts and one.read.__module__.startswith("ports.datasets.")
+        assert set(one.tracklets) <= {"train", "query", "gallery"} and (one.cameras or not one.tracklets)
+        assert not re.fullmatch(one.folders, "my_pictures")
+
+
+def test_a_new_data_set_is_one_new_file(tmp_path, monkeypatch):
+    """Beside the package's own files: what the folder holds is what there is."""
+    lines = ["from ports.datasets import sop", "from ports.datasets.description import Dataset", ""]
+    lines.append("DATASET = Dataset('birds', 'Birds', sop.read, {'train': (1, 1)}, 'birds.zip', 'birds')")
+    (tmp_path / "birds.py").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path)])
+    datasets._modules.cache_clear()
+    try:
+        assert datasets.describe("birds").title == "Birds" and "birds" in datasets.names()
+    finally:
+        datasets._modules.cache_clear()
+        sys.modules.pop("ports.datasets.birds", None)

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from ports.datasets import glyph_letters, glyphs
-from ports.datasets.contact_sheet import contact_sheet
 from ports.datasets.split import DatasetError
 
 PINNED = PIL.__version__ == "12.2.0"
@@ -99,13 +98,6 @@ def test_missing_images_are_found_and_named(built):
             glyphs.read(root)
     finally:
         hidden.rename(victim)
-
-
-@pytest.mark.slow
-def test_contact_sheet(built, tmp_path):
-    contact_sheet(built[1]["test"], tmp_path / "sheet.png", rows=3, columns=4, cell=50)
-    with Image.open(tmp_path / "sheet.png") as image:
-        assert image.size == (200, 150) and len(set(image.convert("L").tobytes())) > 10
 
 
 def test_one_image_is_a_letter_on_a_lit_sheet_on_a_white_page(lists):

@@ -1,7 +1,7 @@
 """Readers of the official layouts, on small synthetic copies of each layout (made here, from the publishers' format).
 
 The published counts cannot be met by small copies: they are checked by asking for the error, and once per data set by
-replacing the table with the copy's counts.
+replacing them with the copy's counts.
 """
 
 import shutil
@@ -11,7 +11,6 @@ import pytest
 from helpers.dataset_makers import (
     CARS,
     MAKERS,
-    TRACKS,
     cars_struct,
     make_cars196,
     make_cub,
@@ -20,11 +19,12 @@ from helpers.dataset_makers import (
     make_market1501,
     make_mars,
     make_sop,
+    publish,
     touch,
 )
 from scipy.io import savemat
 
-from ports.datasets import COUNTS, DatasetError, counts, cub, inshop, lpw, market1501, mars, read, sop
+from ports.datasets import DatasetError, cub, describe, inshop, lpw, market1501, mars, names, read, sop
 from ports.datasets.archives import prepare
 
 
@@ -39,8 +39,7 @@ def test_reads_checks_and_counts(dataset, tmp_path, monkeypatch):
     assert read(dataset, tmp_path, check_counts=False) == splits  # the folder above it works too
     with pytest.raises(DatasetError, match=rf"not the published {dataset}: .*instead of"):
         read(dataset, root)
-    monkeypatch.setitem(counts.COUNTS, dataset, small)
-    monkeypatch.setitem(counts.TRACKLETS, dataset, TRACKS.get(dataset, {}))
+    publish(monkeypatch, dataset, small)
     assert read(dataset, root) == splits
 
 
@@ -84,13 +83,13 @@ def test_missing_images(dataset, tmp_path):
 
 
 def test_unknown_dataset():
-    with pytest.raises(DatasetError, match="unknown data set 'sopp'; there are sop, cub"):
+    with pytest.raises(DatasetError, match="unknown data set 'sopp'; there are cars196, cub"):
         read("sopp", ".")
 
 
 def test_published_counts_agree_with_each_other():
     """Totals printed by the publishers: SOP 120,053; CUB 11,788; Cars 16,185; In-shop 52,712; MARS 1,191,003; LPW 590,547."""
-    total = {name: sum(n for n, _ in parts.values() if n) for name, parts in COUNTS.items()}
+    total = {name: sum(n for n, _ in describe(name).counts.values() if n) for name in names()}
     assert total == {"sop": 120053, "cub": 11788, "cars196": 16185, "inshop": 52712, "market1501": 36036, "mars": 1191003,
                      "lpw": 590547}  # fmt: skip
 

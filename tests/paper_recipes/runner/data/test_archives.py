@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers.dataset_makers import CARS, MAKERS, SOP_FILES, TRACKS, cars_struct, crypt_zip, make_zip, touch
+from helpers.dataset_makers import CARS, MAKERS, SOP_FILES, cars_struct, crypt_zip, make_zip, publish, touch
 from PIL import Image
 from scipy.io import loadmat, savemat
 
@@ -28,7 +28,7 @@ import caffe_compat
 from paper_recipes import registry
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.data import letter_archives, run_data
-from ports.datasets import DatasetError, archives, counts, glyphs, read
+from ports.datasets import DatasetError, archives, glyphs, read
 from ports.datasets.split import Split
 
 
@@ -42,7 +42,7 @@ def call(*args: object) -> tuple[int, str]:
 
 
 def pack(dataset: str, place: Path) -> list[Path]:
-    """The files that `prepare DATASET` is given: what archives.ARCHIVES names, made of the small layout."""
+    """The files that `prepare DATASET` is given: what its description names, made of the small layout."""
     data = place / "host" / "data"
     MAKERS[dataset](data)
     loose: list[Path] = []
@@ -63,8 +63,7 @@ def pack(dataset: str, place: Path) -> list[Path]:
 def small_counts(monkeypatch, tmp_path):
     """The published counts are those of the small copies."""
     for dataset, maker in MAKERS.items():
-        monkeypatch.setitem(counts.COUNTS, dataset, maker(tmp_path / "counts" / dataset))
-        monkeypatch.setitem(counts.TRACKLETS, dataset, TRACKS.get(dataset, {}))
+        publish(monkeypatch, dataset, maker(tmp_path / "counts" / dataset))
 
 
 @pytest.mark.parametrize("dataset", MAKERS)
@@ -124,7 +123,7 @@ def test_inshops_password(tmp_path, small_counts, monkeypatch):
     listing.write_text(
         "1\nimage_name item_id evaluation_status\nimg/WOMEN/id_00000001/01_1_front.jpg id_00000001 train\n"
     )
-    monkeypatch.setitem(counts.COUNTS, "inshop", {"train": (1, 1), "query": (0, 0), "gallery": (0, 0)})
+    publish(monkeypatch, "inshop", {"train": (1, 1), "query": (0, 0), "gallery": (0, 0)})
     given = ["inshop", "--archive", archive, "--archive", listing, "--root", tmp_path / "shop"]
     code, text = call(*given)
     assert code == 2 and "protected by a password, as DeepFashion's are" in text
@@ -146,7 +145,7 @@ def test_the_wrong_archive_is_named_and_nothing_is_left_in_place(tmp_path, small
     code, text = call("sop", "--archive", tmp_path / "page.zip", "--root", tmp_path / "sop")
     assert code == 2 and "page.zip: truncated or damaged" in text
     code, text = call("mnist", "--root", tmp_path)
-    assert code == 2 and "unknown data set 'mnist'; there are sop, cub" in text
+    assert code == 2 and "unknown data set 'mnist'; there are cars196, cub" in text
     code, text = call("sop", "--root", tmp_path / "nowhere", "--check")
     assert code == 2 and "does not exist" in text
 

@@ -6,14 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.dataset_makers import make_market1501
+from helpers.dataset_makers import make_market1501, publish
 
 from paper_recipes import derive, registry
 from paper_recipes.recipe import Evaluation
 from paper_recipes.runner.data import run_data
 from paper_recipes.runner.data.letters import query_and_gallery, with_boxes, with_cameras
 from paper_recipes.runner.scoring import scores as scoring
-from ports.datasets import counts, glyphs
+from ports.datasets import glyphs
 from ports.datasets.split import Split
 from ports.images.osm import corners
 
@@ -128,11 +128,12 @@ def test_queries_can_be_each_others_multiple_queries():
 def test_multiple_queries_need_their_images(tmp_path, monkeypatch):
     recipe = registry.get("rll-tpami-market1501")
     assert recipe.embeddings[:5] == ("concat", "H", "L", "M", "concat (avg of queries)")
-    monkeypatch.setitem(counts.COUNTS, "market1501", make_market1501(tmp_path))
+    counts = make_market1501(tmp_path)
+    publish(monkeypatch, "market1501", counts)
     of = run_data.open_folder(recipe, tmp_path)
     assert len(of.multi_query) == 2 and of.description["multi_query"]["images"] == 2
     shutil.rmtree(tmp_path / "gt_bbox")
-    monkeypatch.delitem(counts.COUNTS["market1501"], "multi_query")
+    del counts["multi_query"]
     with pytest.raises(
         run_data.DataError, match=r"no images for multiple queries.*holds them in gt_bbox.*multi_query="
     ):
@@ -186,3 +187,16 @@ def test_a_protocol_that_the_data_cannot_serve_is_refused():
 
         recipe = dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, protocol="self"))
         run_data._roles(recipe, split([1]), split([1]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "base", "what"),
+    [
+        ("dataset=sop", "osm-cub-bbox", "boxes, which SOP has not"),
+        ("dataset=inshop", "osm-mars", "cameras, which In-Shop"),
+    ],
+)
+def test_a_data_set_without_what_the_recipe_reads_is_refused_at_once(setting, base, what, tmp_path):
+    """The boxes would otherwise be left out in silence."""
+    with pytest.raises(run_data.DataError, match=what):
+        run_data.open_folder(derive.derive(registry.get(base), [setting]), tmp_path)
