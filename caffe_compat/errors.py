@@ -54,7 +54,7 @@ class UnsupportedLayerError(ValueError):
         self.type = type
         self.dialects = tuple(dialects)
         self.hint = hint
-        known = f"dialects that know it: {', '.join(self.dialects)}" if self.dialects else "no dialect here knows it"
+        known = f"dialects that have it: {', '.join(self.dialects)}" if self.dialects else "no dialect here knows it"
         place = f"{place}: " if place else ""
         super().__init__(
             f'{place}layer "{layer}": type "{type}" is not supported ({known})' + (f"; {hint}" if hint else "")

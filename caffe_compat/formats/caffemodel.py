@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -104,7 +105,7 @@ def _v1_types() -> dict[int, str]:
 
 def write_caffemodel(
     path: str | Path,
-    weights: Mapping[str, Sequence[np.ndarray]],
+    weights: Mapping[str, Sequence[np.ndarray]] | Sequence[LayerWeights],
     *,
     net: Any = None,
     types: Mapping[str, str] | None = None,
@@ -113,7 +114,8 @@ def write_caffemodel(
 
     Args:
         path: file to write; it appears only when complete.
-        weights: layer name -> blobs in Caffe's order. float64 arrays become double_data, all others float32.
+        weights: layer name -> blobs in Caffe's order, or layers in order, where several may have one name (each gets
+            its own blobs then, as in Caffe's snapshot). float64 arrays become double_data, all others float32.
         net: NetParameter (V2 layers) of any dialect; the file then holds its name and all its layers with all their
             fields, as Caffe's own snapshots do. Without it: the weighted layers' names, types and blobs.
         types: layer name -> type string, used without `net`.
@@ -123,14 +125,24 @@ def write_caffemodel(
         CaffeFormatError: a layer name that an HDF5 file cannot hold.
     """
     path = Path(path)
+    types = types or {}
+    if isinstance(weights, Mapping):
+        layers = [LayerWeights(name, types.get(name, ""), list(blobs)) for name, blobs in weights.items()]
+    else:
+        layers = list(weights)
+    names = [layer.name for layer in (net.layer if net is not None else layers)]
+    missing = Counter(layer.name for layer in layers) - Counter(names)
+    if missing:
+        raise KeyError(f"weights for layers that the net does not have: {', '.join(missing)}")
     if path.suffix in (".h5", ".hdf5"):
-        names = [layer.name for layer in net.layer] if net is not None else list(weights)
-        _check_names(weights, names)
-        write_hdf5_weights(path, {name: list(weights.get(name, ())) for name in names})
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise CaffeFormatError(f"an HDF5 file cannot hold two layers of one name: {', '.join(twice)}", file=path)
+        found = {layer.name: layer.blobs for layer in layers}
+        write_hdf5_weights(path, {name: found.get(name, []) for name in names})
         return
     result = weights_class("NetParameter")()
     if net is not None:
-        _check_names(weights, [layer.name for layer in net.layer])
         if net.HasField("name"):
             result.name = net.name
         for layer in net.layer:
@@ -139,16 +151,20 @@ def write_caffemodel(
             bare.ClearField("blobs")
             result.layer.add().MergeFromString(bare.SerializeToString())
     else:
-        for name in weights:
-            result.layer.add(name=name, type=(types or {}).get(name, ""))
-    for layer in result.layer:
-        for array in weights.get(layer.name, ()):
-            fill_blob(layer.blobs.add(), array)
+        for layer in layers:
+            result.layer.add(name=layer.name, type=layer.type)
+    waiting = list(layers)
+    for target in result.layer:
+        # Of several layers of one name, the one of its type: a namesake without blobs gets none.
+        fits = [w for w in waiting if w.name == target.name and w.type in ("", target.type)]
+        if fits:
+            waiting = [w for w in waiting if w is not fits[0]]
+            for array in fits[0].blobs:
+                fill_blob(target.blobs.add(), array)
+    if waiting:
+        layer = waiting[0]
+        raise KeyError(
+            f'weights for a layer "{layer.name}" of type {layer.type}, the net has another type of that name'
+        )
     with atomic_path(path) as temporary:
         temporary.write_bytes(result.SerializeToString())
-
-
-def _check_names(weights: Mapping[str, Any], names: Iterable[str]) -> None:
-    missing = [name for name in weights if name not in set(names)]
-    if missing:
-        raise KeyError(f"weights for layers that the net does not have: {', '.join(missing)}")

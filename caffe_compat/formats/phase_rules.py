@@ -29,23 +29,24 @@ def _meets(rule: Any, phase: int, level: int, stages: set[str]) -> bool:
     return stages.issuperset(rule.stage) and stages.isdisjoint(rule.not_stage)
 
 
-def filter_net(net: Any, *, phase: str | int = "TEST", level: int = 0, stages: Sequence[str] = ()) -> Any:
+def filter_net(net: Any, *, phase: str | int = "TEST", level: int | None = None, stages: Sequence[str] = ()) -> Any:
     """The net as Caffe builds it in a state: a copy with only the layers that the state includes.
 
     A layer with include rules is kept when the state meets one of them, any other layer unless the state meets one
-    of its exclude rules (Caffe's `Net::FilterNet`). The copy's `state` holds the phase, level and stages.
+    of its exclude rules (Caffe's `Net::FilterNet`). The copy's `state` holds the phase, level and stages: the net's own
+    level and stages are kept, as Caffe's solver and the forks keep them.
 
     Args:
         net: NetParameter with V2 layers (`layer`); upgrade V0/V1 layers first.
         phase: "TRAIN" or "TEST".
-        level: the state's level, compared with min_level and max_level.
-        stages: the state's stages, compared with stage and not_stage.
+        level: the state's level, compared with min_level and max_level; None: the net's own, 0 where it has none.
+        stages: stages beside the net's own, compared with stage and not_stage.
 
     Raises:
         CaffeFormatError: a layer has include and exclude rules at once.
         ValueError: no such phase.
     """
-    phase, present = _phase(phase), set(stages)
+    phase = _phase(phase)
     result = type(net)()
     for field, value in net.ListFields():
         if field.name == "layer":
@@ -54,10 +55,11 @@ def filter_net(net: Any, *, phase: str | int = "TEST", level: int = 0, stages: S
             setattr(result, field.name, value)
         else:
             getattr(result, field.name).MergeFrom(value)
-    result.ClearField("state")
     result.state.phase = phase
-    result.state.level = level
-    result.state.stage.extend(stages)
+    if level is not None:
+        result.state.level = level
+    result.state.stage.extend(stage for stage in stages if stage not in result.state.stage)
+    level, present = result.state.level, set(result.state.stage)
     for layer in net.layer:
         if layer.include and layer.exclude:
             raise CaffeFormatError(f'layer "{layer.name}": give include rules or exclude rules, not both')

@@ -95,9 +95,12 @@ def _detect(text: str, name: str, file: str) -> Any:
 
 
 def _types(message: Any) -> dict[str, tuple[str, ...]]:
-    """Layer type -> dialects that can be meant by it (a solver has no layers)."""
+    """Layer type -> dialects that can be meant by it (a solver has the layers of the nets inside it)."""
     types = {}
-    for layer in getattr(message, "layer", ()):
+    inside = [message]
+    if not hasattr(message, "layer"):
+        inside = [message.net_param, message.train_net_param, *message.test_net_param]
+    for layer in (layer for net in inside for layer in net.layer):
         types[layer.type] = dialects_of_type(layer.type)
         if layer.type == "ContrastiveLoss" and len(layer.bottom) == 5:
             types[layer.type] = ("osm_aaai19",)  # stock Caffe takes three bottoms, this fork two scores more

@@ -29,6 +29,8 @@ def load_text(source: str | Path) -> tuple[str, str]:
         FileNotFoundError: a path to nothing.
         CaffeFormatError: a file that is no text.
     """
+    if isinstance(source, str) and not source.strip():
+        raise CaffeFormatError("an empty string is neither a path nor prototxt text")
     if isinstance(source, str) and ("\n" in source or "{" in source):
         return source, "<text>"
     if isinstance(source, str) and ":" in source and not Path(source).is_file():

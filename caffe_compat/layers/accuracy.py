@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape, canonical_axis
+from caffe_compat.layers.checks import Counts, check_class_labels
 
 
 class Accuracy(Layer):
@@ -16,6 +17,8 @@ class Accuracy(Layer):
     Ties differ: the forks sort (score, class) pairs downwards, so that of equal scores the higher class comes first;
     bvlc counts every equal score as better than the label's.
     """
+
+    counts = Counts(bottoms=(2, 2), tops=(1, 2))
 
     def setup(self) -> None:
         param = self.message.accuracy_param
@@ -32,6 +35,7 @@ class Accuracy(Layer):
         labels = bottoms[1].long().reshape(-1, 1)
         if labels.numel() != scores.shape[0]:
             raise ValueError(f"{self}: {labels.numel()} labels for {scores.shape[0]} rows of scores")
+        check_class_labels(self, labels, scores.shape[1], self.ignore)
         classes = torch.arange(scores.shape[1], device=scores.device)
         is_label = labels == classes
         mine = torch.where(is_label, scores, 0.0).sum(1, keepdim=True)

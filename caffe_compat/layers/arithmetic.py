@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape, canonical_axis, enum_name, f32
+from caffe_compat.layers.checks import Counts
 
 
 class Eltwise(Layer):
     """PROD, SUM (with coefficients) or MAX of bottoms of one shape."""
 
+    counts = Counts(bottoms=(2, None))
     output_is_free = True
 
     def setup(self) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from caffe_compat.layers.checks import Counts, check_memory, check_size
 
 Shape = tuple[int, ...]
 
@@ -44,6 +47,10 @@ class Layer(nn.Module):
     them in `forward(*bottoms) -> tuple of tops`. Autograd through `forward` gives what Caffe's Backward gives.
     """
 
+    #: bottoms and tops by Caffe's header; `counts_in` where the forks differ or a parameter decides.
+    counts = Counts()
+    #: Caffe refuses a top over its own bottom in layers that only look at the same memory.
+    may_be_in_place = True
     #: a loss layer's first top has loss_weight 1 unless the prototxt says otherwise, and is a scalar.
     is_loss = False
     #: the output is not needed by this layer's backward, so a following layer may overwrite it.
@@ -65,6 +72,11 @@ class Layer(nn.Module):
 
     # -- for subclasses
 
+    @classmethod
+    def counts_in(cls, dialect: str, message: Any) -> Counts:
+        """How many bottoms and tops the layer takes in a dialect."""
+        return cls.counts
+
     def setup(self) -> None:
         """Read the hyper-parameters and add the parameter blobs."""
 
@@ -79,6 +91,8 @@ class Layer(nn.Module):
 
         A `statistic` (BatchNorm's running sums) is a buffer: it has no gradient. It is still one of Caffe's blobs.
         """
+        check_size(shape, f"{self}: its {name}")
+        check_memory(prod(shape), f"{self}: its {name}")
         tensor = torch.zeros(shape)
         if statistic:
             self.register_buffer(name, tensor)
@@ -116,7 +130,7 @@ class Layer(nn.Module):
     def loss_weights(self) -> list[float]:
         """One weight per top, as Caffe sets them: 1 for a loss layer's first top by default, else 0."""
         weights = [f32(w) for w in self.message.loss_weight]
-        count = len(self.message.top)
+        count = max(len(self.message.top), int(self.is_loss))
         if not weights:
             weights = [1.0 if self.is_loss and i == 0 else 0.0 for i in range(count)]
         if len(weights) != count:
@@ -131,6 +145,13 @@ class Layer(nn.Module):
 
 
 class LossLayer(Layer):
-    """A layer whose first top is a scalar that training minimises."""
+    """A layer whose first top is a scalar that training minimises. Without a top Caffe gives it one without a name."""
 
     is_loss = True
+    counts = Counts(bottoms=(2, 2))
+
+    def __init__(self, message: Any, bottom_shapes: Sequence[Shape], **options: str) -> None:
+        super().__init__(message, bottom_shapes, **options)
+        first, second = self.bottom_shapes[0], self.bottom_shapes[1]
+        if first[:1] != second[:1]:
+            raise ValueError(f"{self}: bottoms {first} and {second} differ in the number of samples")

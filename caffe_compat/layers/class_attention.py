@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, Shape, f32
+from caffe_compat.layers.checks import Counts
 from caffe_compat.layers.pair_losses import rows, vector
 from ports.losses.class_aware_attention import WeightedSoftmaxLoss, gaussian, probability_of_label
 
@@ -18,6 +20,7 @@ class ExtractProb(Layer):
     """
 
     dialects = ("osm_aaai19",)
+    counts = Counts(bottoms=(2, 2), tops=(1, 2))
 
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
         n, _, *rest = bottom_shapes[0]
@@ -39,16 +42,24 @@ class Gaussian(Layer):
 
 
 class WeightedSoftmaxWithLoss(LossLayer):
-    """Sum of weight * cross entropy. Bottoms: logits (N, C), labels, weights. The weights get no gradient."""
+    """Sum of weight * cross entropy. Bottoms: logits (N, C), labels, weights. The weights get no gradient.
+
+    A second top holds the softmax.
+    """
 
     dialects = ("osm_aaai19",)
+    counts = Counts(bottoms=(3, 3), tops=(1, 2))
 
     def setup(self) -> None:
         param = self.message.loss_param
         self.loss = WeightedSoftmaxLoss(ignore_label=param.ignore_label if param.HasField("ignore_label") else None)
 
-    def forward(self, logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor]:
-        return (self.loss(rows(logits), vector(labels), vector(weights)),)
+    def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
+        return [(), tuple(bottom_shapes[0])][: max(1, len(self.message.top))]
+
+    def forward(self, logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+        loss = self.loss(rows(logits), vector(labels), vector(weights))
+        return (loss,) if len(self.message.top) < 2 else (loss, F.softmax(logits.detach(), 1))
 
 
 LAYERS: dict[str, type[Layer]] = {

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape
+from caffe_compat.layers.checks import Counts
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _DECONV: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -35,6 +36,7 @@ class Convolution(Layer):
     Blobs: weight (out, in / group, kh, kw) and, with `bias_term`, bias (out,).
     """
 
+    counts = Counts(bottoms=(1, None), tops=(1, None), equal=True)
     output_is_free = True
     weight: Tensor
     bias: Tensor

@@ -23,6 +23,8 @@ class InnerProduct(Layer):
         shape = self.bottom_shapes[0]
         self.axis = canonical_axis(param.axis, len(shape))
         self.num_output = param.num_output
+        if self.num_output < 1:
+            raise ValueError(f"{self}: num_output {self.num_output} must be positive")
         self.features = prod(shape[self.axis :])
         self.transpose = param.transpose
         weight = (self.features, self.num_output) if self.transpose else (self.num_output, self.features)
@@ -58,6 +60,8 @@ class Embed(Layer):
     def setup(self) -> None:
         param = self.message.embed_param
         self.num_output = param.num_output
+        if self.num_output < 1 or param.input_dim < 1:
+            raise ValueError(f"{self}: num_output {self.num_output} and input_dim {param.input_dim} must be positive")
         self.add_blob("weight", (param.input_dim, self.num_output), param.weight_filler)
         self.bias_term = param.bias_term
         if self.bias_term:
@@ -67,7 +71,11 @@ class Embed(Layer):
         return [(*bottom_shapes[0], self.num_output)]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        rows = F.embedding(bottoms[0].long(), self.weight)
+        index = bottoms[0].long()
+        count = self.weight.shape[0]
+        if bool(((index < 0) | (index >= count)).any()):
+            raise ValueError(f"{self}: an index outside 0..{count - 1}, the rows of its weight")
+        rows = F.embedding(index, self.weight)
         return (rows + self.bias if self.bias_term else rows,)
 
 

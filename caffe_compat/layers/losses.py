@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, enum_name
+from caffe_compat.layers.checks import check_class_labels
 from caffe_compat.layers.softmax import loss_normalization, normalizer
 
 
@@ -14,6 +15,7 @@ def _one_hot(layer: Layer, scores: Tensor, labels: Tensor) -> Tensor:
     """(N, K) mask of each row's label; scores (N, K)."""
     if labels.numel() != scores.shape[0]:
         raise ValueError(f"{layer}: {labels.numel()} labels for {scores.shape[0]} samples")
+    check_class_labels(layer, labels.long(), scores.shape[1])
     return labels.long().reshape(-1, 1) == torch.arange(scores.shape[1], device=scores.device)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from caffe_compat.layers.base import Layer, LossLayer
+from caffe_compat.layers.base import Layer, LossLayer, Shape
+from caffe_compat.layers.checks import Counts
 from ports.losses import (
     CaffeContrastiveLoss,
     CaffeContrastiveLossV2,
@@ -93,6 +96,7 @@ class _AttentivePairs(LossLayer):
     """Bottoms: embeddings (N, D), labels, scores (one per sample; a pair has the lesser of its two)."""
 
     dialects = ("osm_aaai19",)
+    counts = Counts(bottoms=(3, 3))
     loss: nn.Module
 
     def forward(self, embeddings: Tensor, labels: Tensor, scores: Tensor) -> tuple[Tensor]:
@@ -133,6 +137,10 @@ class HardestPair(_AttentivePairs):
 class Contrastive(LossLayer):
     """ContrastiveLoss. Bottoms: rows (N, D), rows (N, D), similarity; in `osm_aaai19` also two scores (1,)."""
 
+    @classmethod
+    def counts_in(cls, dialect: str, message: Any) -> Counts:
+        return Counts(bottoms=(3, 5 if dialect == "osm_aaai19" else 3))
+
     def setup(self) -> None:
         param = self.message.contrastive_loss_param
         self.loss = CaffeContrastiveLoss(param.margin, legacy_version=param.legacy_version)
@@ -142,9 +150,13 @@ class Contrastive(LossLayer):
 
 
 class ContrastiveV2(LossLayer):
-    """ContrastiveLossV2 of either RLL release. Bottoms: rows (N, D), rows (N, D), similarity."""
+    """ContrastiveLossV2 of either RLL release. Bottoms: rows (N, D), rows (N, D), similarity.
+
+    The releases' header allows two scores more; no file of theirs gives them and no record shows what they would do.
+    """
 
     dialects = ("rll_cvpr19", "rll_tpami")
+    counts = Counts(bottoms=(3, 3))
 
     def setup(self) -> None:
         param = self.message.contrastive_loss_param_v2
@@ -160,6 +172,7 @@ class Triplet(LossLayer):
     """TripletLoss. Bottoms: anchors, positives, negatives, all (N, D); optionally three scores (1,)."""
 
     dialects = ("osm_aaai19",)
+    counts = Counts(bottoms=(3, 6))
 
     def setup(self) -> None:
         self.loss = CaffeTripletLoss(self.message.triplet_loss_param.margin)
@@ -169,17 +182,25 @@ class Triplet(LossLayer):
 
 
 class UnifiedWeight(LossLayer):
-    """UnifiedWeightLoss. Bottoms: logits (N, C), labels, and a third that the layer wants but never reads."""
+    """UnifiedWeightLoss. Bottoms: logits (N, C), labels, and a third that the layer wants but never reads.
+
+    A second top holds the softmax.
+    """
 
     dialects = ("rll_tpami",)
+    counts = Counts(bottoms=(3, 3), tops=(1, 2))
 
     def setup(self) -> None:
         param = self.message.loss_param
         ignore_label = param.ignore_label if param.HasField("ignore_label") else None
         self.loss = UnifiedWeightLoss(param.lamda_p, param.scale, ignore_label=ignore_label)
 
-    def forward(self, logits: Tensor, labels: Tensor, *unread: Tensor) -> tuple[Tensor]:
-        return (self.loss(rows(logits), vector(labels)),)
+    def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
+        return [(), tuple(bottom_shapes[0])][: max(1, len(self.message.top))]
+
+    def forward(self, logits: Tensor, labels: Tensor, *unread: Tensor) -> tuple[Tensor, ...]:
+        loss = self.loss(rows(logits), vector(labels))
+        return (loss,) if len(self.message.top) < 2 else (loss, F.softmax(logits.detach(), 1))
 
 
 LAYERS: dict[str, type[Layer]] = {

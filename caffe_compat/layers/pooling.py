@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape, enum_name
+from caffe_compat.layers.checks import Counts
 
 
 class Pooling(Layer):
@@ -21,6 +23,10 @@ class Pooling(Layer):
     """
 
     output_is_free = True
+
+    @classmethod
+    def counts_in(cls, dialect: str, message: Any) -> Counts:
+        return Counts(tops=(1, 2 if enum_name(message.pooling_param, "pool") == "MAX" else 1))
 
     def setup(self) -> None:
         param = self.message.pooling_param
@@ -95,6 +101,8 @@ class BatchPool(Layer):
     In the rll forks the backward of the plain AVE multiplies by the batch size where the derivative divides by it
     (osm_aaai19 corrected this); kept, because training with the layer there used it.
     """
+
+    counts = Counts(bottoms=(1, 2))
 
     def setup(self) -> None:
         self.method = enum_name(self.message.batch_pool_param, "pool")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape, canonical_axis
+from caffe_compat.layers.checks import Counts
 
 
 def _operand_shape(layer: Layer, axis: int, num_axes: int) -> Shape:
@@ -23,6 +24,7 @@ def _broadcast(operand: Tensor, axis: int, ndim: int) -> Tensor:
 class Scale(Layer):
     """top = bottom 0 * scale (+ bias); the scale is blob 0, or bottom 1 when there are two bottoms."""
 
+    counts = Counts(bottoms=(1, 2))
     output_is_free = True
     gamma: Tensor
     beta: Tensor
@@ -55,6 +57,7 @@ class Scale(Layer):
 class Bias(Layer):
     """top = bottom 0 + bias; the bias is blob 0, or bottom 1 when there are two bottoms."""
 
+    counts = Counts(bottoms=(1, 2))
     output_is_free = True
     beta: Tensor
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape, canonical_axis
+from caffe_compat.layers.checks import Counts
 
 
 class Concat(Layer):
+    counts = Counts(bottoms=(1, None))
     output_is_free = True
 
     def setup(self) -> None:
@@ -37,6 +39,8 @@ class Concat(Layer):
 
 class Slice(Layer):
     """Cut along `axis` at `slice_point`s, or into equal parts, one per top."""
+
+    counts = Counts(tops=(1, None))
 
     def setup(self) -> None:
         param = self.message.slice_param
@@ -68,6 +72,8 @@ class Slice(Layer):
 
 class Reshape(Layer):
     """Replace `num_axes` axes from `axis` on by `shape`; dim 0 keeps the bottom's size there, one -1 is inferred."""
+
+    may_be_in_place = False
 
     def setup(self) -> None:
         param = self.message.reshape_param
@@ -103,6 +109,8 @@ class Reshape(Layer):
 class Flatten(Layer):
     """Merge axes `axis` to `end_axis` into one."""
 
+    may_be_in_place = False
+
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
         param, shape = self.message.flatten_param, tuple(bottom_shapes[0])
         start, end = canonical_axis(param.axis, len(shape)), canonical_axis(param.end_axis, len(shape))
@@ -114,6 +122,9 @@ class Flatten(Layer):
 
 class Split(Layer):
     """The same blob under several names; the gradients add up."""
+
+    counts = Counts(tops=(1, None))
+    may_be_in_place = False
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (bottoms[0],) * len(self.message.top)
@@ -137,6 +148,8 @@ class Tile(Layer):
 
 class Crop(Layer):
     """Bottom 0 cut to the size of bottom 1 from `axis` on, starting at `offset` (one for all axes or one each)."""
+
+    counts = Counts(bottoms=(2, 2))
 
     def window(self, shape: Shape, like: Shape) -> list[slice]:
         param = self.message.crop_param
@@ -162,6 +175,8 @@ class Crop(Layer):
 
 class Silence(Layer):
     """Takes blobs that nobody else wants, so that they are not outputs."""
+
+    counts = Counts(bottoms=(1, None), tops=(0, 0))
 
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
         return []

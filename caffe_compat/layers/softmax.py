@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from math import log, prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, Shape, canonical_axis, enum_name, f32
+from caffe_compat.layers.checks import Counts, check_class_labels
 
 # log of FLT_MIN: Caffe clamps probabilities there, in double layers too.
 LOG_FLT_MIN = log(torch.finfo(torch.float32).tiny)
@@ -37,12 +38,24 @@ def normalizer(layer: Layer, mode: str, outer: int, inner: int, valid: Tensor | 
     return float({"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[mode] or 1)
 
 
+def check_label_count(layer: Layer, bottom_shapes: Sequence[Shape], axis: int) -> None:
+    """Raise ValueError unless bottom 1 has one label per position of bottom 0 off `axis`."""
+    scores, labels = tuple(bottom_shapes[0]), tuple(bottom_shapes[1])
+    if prod(labels) != prod(scores[:axis]) * prod(scores[axis + 1 :]):
+        raise ValueError(
+            f"{layer}: {prod(labels)} labels {labels} for scores {scores}; "
+            f"one label per position off axis {axis} is needed"
+        )
+
+
 class SoftmaxWithLoss(LossLayer):
     """Mean cross-entropy of logits (N, C, ...) with labels (N, ...); a second top is the softmax.
 
     The reported loss clamps probabilities at FLT_MIN; the gradient, softmax minus one-hot, does not. Divided by the
     number of labels that are not `ignore_label` (VALID), of all labels (FULL), of samples (BATCH_SIZE), or not (NONE).
     """
+
+    counts = Counts(bottoms=(2, 2), tops=(1, 2))
 
     def setup(self) -> None:
         param = self.message.loss_param
@@ -51,17 +64,14 @@ class SoftmaxWithLoss(LossLayer):
         self.axis = canonical_axis(self.message.softmax_param.axis, len(self.bottom_shapes[0]))
 
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
+        check_label_count(self, bottom_shapes, self.axis)
         return [(), tuple(bottom_shapes[0])][: max(1, len(self.message.top))]
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         logits, axis = bottoms[0], self.axis
-        shape = (*logits.shape[:axis], 1, *logits.shape[axis + 1 :])
-        if bottoms[1].numel() != logits.numel() // logits.shape[axis]:
-            raise ValueError(
-                f"{self}: {bottoms[1].numel()} labels {tuple(bottoms[1].shape)} for logits {tuple(logits.shape)}; "
-                f"one label per position off axis {axis} is needed"
-            )
-        labels = bottoms[1].long().reshape(shape)
+        check_label_count(self, [tuple(b.shape) for b in bottoms], axis)
+        labels = bottoms[1].long().reshape(*logits.shape[:axis], 1, *logits.shape[axis + 1 :])
+        check_class_labels(self, labels, logits.shape[axis], self.ignore)
         classes = torch.arange(logits.shape[axis], device=logits.device)
         classes = classes.reshape(-1, *(1,) * (logits.ndim - axis - 1))
         is_label = labels == classes
@@ -77,7 +87,8 @@ class SoftmaxWithLoss(LossLayer):
         loss = -log_prob.sum() / divisor
         if len(self.message.top) < 2:
             return (loss,)
-        return loss, F.softmax(logits, axis)
+        # Caffe's Backward never looks at this top's gradient.
+        return loss, F.softmax(logits.detach(), axis)
 
 
 LAYERS: dict[str, type[Layer]] = {"Softmax": Softmax, "SoftmaxWithLoss": SoftmaxWithLoss}

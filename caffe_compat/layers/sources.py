@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape
+from caffe_compat.layers.checks import Counts
 
 
 class DummyData(Layer):
     """Blobs of given shapes, filled once if the filler is constant, else at every forward."""
 
+    counts = Counts(bottoms=(0, 0), tops=(1, None))
     _like: Tensor
 
     def setup(self) -> None:
@@ -45,6 +47,7 @@ class DummyData(Layer):
 class Parameter(Layer):
     """A learned blob as a top."""
 
+    counts = Counts(bottoms=(0, 0))
     value: Tensor
 
     def setup(self) -> None:

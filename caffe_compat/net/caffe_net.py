@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caffe_compat.errors import DialectError
+from caffe_compat.errors import CaffeFormatError, DialectError
 from caffe_compat.formats.prototxt import filter_net, read_net, upgrade_net
 from caffe_compat.formats.text import layers_placed
 from caffe_compat.layers import Layer
@@ -37,8 +37,9 @@ def load_net(
     *,
     phase: str = "TEST",
     dialect: str | None = None,
-    level: int = 0,
+    level: int | None = None,
     stages: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[int]] | None = None,
     rename: Mapping[str, str | None] | None = None,
     generator: torch.Generator | None = None,
 ) -> CaffeNet:
@@ -51,7 +52,10 @@ def load_net(
         phase: "TRAIN" or "TEST": which layers exist, and how BatchNorm and Dropout behave. `train()` and `eval()` do
             not change it.
         dialect: Caffe fork that the net was written for; None: detected, an error where that is impossible.
-        level, stages: further state that include and exclude rules ask for.
+        level, stages: further state that include and exclude rules ask for. The net's own `state` keeps its stages, these
+            are added; a level given here replaces its level.
+        inputs: shapes by blob name for inputs and for the tops of data layers, such as
+            `{"data": (32, 3, 227, 227), "label": (32,)}`: a train_val file whose data layers give no shape needs them.
         rename: fields to read under another name, see `caffe_compat.formats.prototxt.read_net`.
         generator: random numbers for the fillers; torch's global ones by default.
 
@@ -67,7 +71,7 @@ def load_net(
         if dialect not in (None, dialect_of(message)):
             raise DialectError(f"the message was parsed as {dialect_of(message)}, not as {dialect}")
     with layers_placed(prototxt):
-        net = CaffeNet(message, phase=phase, level=level, stages=stages, generator=generator)
+        net = CaffeNet(message, phase=phase, level=level, stages=stages, inputs=inputs, generator=generator)
     if weights is not None:
         report = net.load_caffemodel(weights)
         if report.only_in_file or report.only_in_net:
@@ -99,21 +103,26 @@ class CaffeNet(nn.Module):
         message: Any,
         *,
         phase: str = "TEST",
-        level: int = 0,
+        level: int | None = None,
         stages: Sequence[str] = (),
+        inputs: Mapping[str, Sequence[int]] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.dialect = dialect_of(message)
         self.phase = phase
         self.message = filter_net(upgrade_net(message), phase=phase, level=level, stages=stages)
-        self.plan: Plan = make_plan(self.message, self.dialect, phase)
+        given = {name: tuple(int(n) for n in shape) for name, shape in (inputs or {}).items()}
+        self.plan: Plan = make_plan(self.message, self.dialect, phase, given)
         self.inputs = self.plan.inputs
         self.layers = nn.ModuleList(self.plan.layers)
         self.keep_blobs = True
         self._clear()
         for layer in self.plan.layers:
-            layer.fill(generator)
+            try:
+                layer.fill(generator)
+            except (ValueError, ArithmeticError) as error:
+                raise CaffeFormatError(f"{layer}: {error}") from error
         self._tie()
         for blob in self.learnable:
             if isinstance(blob.tensor, nn.Parameter):
@@ -133,7 +142,7 @@ class CaffeNet(nn.Module):
 
     @property
     def params(self) -> dict[str, list[Tensor]]:
-        """Layer name -> its blobs in Caffe's order, for the layers that have any."""
+        """Layer name -> its blobs in Caffe's order, for the layers that have any; of two of one name, the last."""
         return {layer.layer_name: layer.blobs for layer in self.plan.layers if layer.blob_names}
 
     def load_caffemodel(self, weights: str | Path | Mapping[str, Sequence[np.ndarray]]) -> LoadReport:
@@ -141,18 +150,23 @@ class CaffeNet(nn.Module):
 
         Raises CaffeFormatError naming layer, blob and both shapes where they differ; then nothing was copied.
         """
-        from caffe_compat.formats.caffemodel import read_caffemodel
+        from caffe_compat.formats.caffemodel import read_layers
 
         if isinstance(weights, str | Path):
-            return copy_weights(self.plan.layers, read_caffemodel(weights), file=weights)
-        return copy_weights(self.plan.layers, weights)
+            found = [(layer.name, layer.blobs) for layer in read_layers(weights) if layer.blobs]
+            return copy_weights(self.plan.layers, found, file=weights)
+        return copy_weights(self.plan.layers, list(weights.items()))
 
     def save_caffemodel(self, path: str | Path) -> None:
         """Write the net with its weights as Caffe's snapshot does; HDF5 when the name ends in .h5."""
-        from caffe_compat.formats.caffemodel import write_caffemodel
+        from caffe_compat.formats.caffemodel import LayerWeights, write_caffemodel
 
-        arrays = {name: [b.detach().cpu().numpy() for b in blobs] for name, blobs in self.params.items()}
-        write_caffemodel(path, arrays, net=self.message)
+        layers = [
+            LayerWeights(layer.layer_name, layer.layer_type, [b.detach().cpu().numpy() for b in layer.blobs])
+            for layer in self.plan.layers
+            if layer.blob_names
+        ]
+        write_caffemodel(path, layers, net=self.message)
 
     # -- computing
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from caffe_compat.errors import UnsupportedLayerError
+from caffe_compat.errors import CaffeFormatError, UnsupportedLayerError
 from caffe_compat.layers.base import Shape
 from caffe_compat.schema import dialects_of_type
 
 DATA_TYPES = {"Data", "ImageData", "MemoryData", "HDF5Data", "WindowData", "Python"}
 
 
-def data_tops(message: Any) -> dict[str, Shape]:
+def is_data_layer(message: Any) -> bool:
+    """Whether a layer reads data; a Python layer does if it has no bottom, any other one computes."""
+    return message.type in DATA_TYPES and not (message.type == "Python" and message.bottom)
+
+
+def data_tops(message: Any, given: Mapping[str, Shape]) -> dict[str, Shape]:
     """Top name -> shape of a data layer: images (N, C, H, W) and labels (N,).
+
+    `given` shapes (by top name) are taken as they are; with one for each top the layer need not say anything.
 
     Data and ImageData do not say how many channels their files have: 3 is taken, or 1 with `force_gray` or `is_color`
     off. Height and width come from crop_size, else from new_height and new_width.
@@ -20,9 +28,16 @@ def data_tops(message: Any) -> dict[str, Shape]:
     Raises:
         UnsupportedLayerError: the shape cannot be told from the prototxt.
     """
+    if message.bottom:
+        raise CaffeFormatError(
+            f'layer "{message.name}" ({message.type}) takes exactly 0 bottoms, {len(message.bottom)} given'
+        )
+    if all(top in given for top in message.top):
+        return {top: given[top] for top in message.top}
     image = _image_shape(message)
     if image is None or min(image) < 1 or len(message.top) > 2:
-        hint = "its shapes are not in the prototxt: declare its tops as inputs instead (`input` and `input_shape`)"
+        shapes = ", ".join(f'"{top}": (...)' for top in message.top)
+        hint = f"its shapes are not in the prototxt: give them with load_net(..., inputs={{{shapes}}})"
         raise UnsupportedLayerError(message.name, message.type, dialects_of_type(message.type), hint=hint)
     return dict(zip(message.top, [image, image[:1]]))
 

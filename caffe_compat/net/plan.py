@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,11 @@ from caffe_compat.formats.prototxt import net_inputs
 from caffe_compat.layers import LAYERS, Layer
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.batch_norm import BatchNorm
+from caffe_compat.layers.checks import check_memory, check_size
 from caffe_compat.layers.scale import Scale
-from caffe_compat.net.data_layers import DATA_TYPES, data_tops
+from caffe_compat.net.data_layers import data_tops, is_data_layer
 from caffe_compat.schema import dialects_of_type
+from caffe_compat.schema.layer_types import is_known_type
 
 
 @dataclass
@@ -69,17 +72,26 @@ class Plan:
     shapes: dict[str, Shape] = field(default_factory=dict)
 
 
-def make_plan(net: Any, dialect: str, phase: str) -> Plan:
-    """Build the layers of `net` (upgraded and filtered) and work out how they connect."""
+def make_plan(net: Any, dialect: str, phase: str, given: Mapping[str, Shape] | None = None) -> Plan:
+    """Build the layers of `net` (upgraded and filtered) and work out how they connect.
+
+    given: shapes of inputs and of data layers' tops, in place of what the net says.
+    """
+    given = given or {}
     inputs = net_inputs(net)
     for message in net.layer:
-        if message.type in DATA_TYPES:
-            inputs.update(data_tops(message))
+        if is_data_layer(message):
+            inputs.update(data_tops(message, given))
+    if unknown := [name for name in given if name not in inputs]:
+        raise CaffeFormatError(f"inputs {unknown} were given shapes, but the net's inputs are {list(inputs)}")
+    inputs.update(given)
     plan = Plan(inputs, shapes=dict(inputs))
+    for name, shape in inputs.items():
+        _checked(shape, f'input "{name}"')
     # Tops that no later layer has read so far, in order; what is left at the end are the outputs.
     unread: dict[str, None] = {}
     for message in net.layer:
-        if message.type == "Input" or message.type in DATA_TYPES:
+        if message.type == "Input" or is_data_layer(message):
             continue
         _add_layer(plan, message, dialect, phase, unread)
     plan.outputs = list(unread)
@@ -96,38 +108,67 @@ def _add_layer(plan: Plan, message: Any, dialect: str, phase: str, unread: dict[
     name = f'layer "{message.name}" ({message.type})'
     cls = _layer_class(message, dialect)
     bottoms, tops = list(message.bottom), list(message.top)
+    if cls.is_loss and not tops:
+        # AutoTopBlobs: the loss counts, though no layer can read it.
+        tops = [f"{message.name} (automatic)"]
+    try:
+        cls.counts_in(dialect, message).check(len(bottoms), len(tops))
+    except ValueError as error:
+        raise CaffeFormatError(f"{name} {error}") from error
     for bottom in bottoms:
         if bottom not in plan.shapes:
             raise CaffeFormatError(f'{name}: unknown bottom "{bottom}"; no input or earlier layer makes it')
         unread.pop(bottom, None)
-    for top in tops:
-        if top in plan.shapes and top not in bottoms:
+    for index, top in enumerate(tops):
+        in_place = bottoms[index : index + 1] == [top]
+        if (top in plan.shapes or top in tops[:index]) and not in_place:
             raise CaffeFormatError(
                 f'{name}: top "{top}" is already made by another layer; only in-place reuse is allowed'
             )
+        if in_place and not cls.may_be_in_place:
+            raise CaffeFormatError(f'{name}: top "{top}" is its own bottom; this type cannot work in place')
     if message.propagate_down and len(message.propagate_down) != len(bottoms):
         raise CaffeFormatError(f"{name}: {len(message.propagate_down)} propagate_down for {len(bottoms)} bottoms")
     shapes = [plan.shapes[bottom] for bottom in bottoms]
     try:
+        # A layer's own `phase` stands above the net's.
+        phase = ("TRAIN", "TEST")[message.phase] if message.HasField("phase") else phase
         layer = cls(message, shapes, dialect=dialect, phase=phase)
         top_shapes = layer.top_shapes(shapes)
         loss_weights = layer.loss_weights()
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, ArithmeticError) as error:
         place = "" if name in str(error) else f"{name}: "
         raise CaffeFormatError(f"{place}{error}") from error
+    held = sum(blob.numel() for made in (*plan.layers, layer) for blob in made.blobs)
+    try:
+        check_memory(held, f"{name}: with it the parameters")
+    except ValueError as error:
+        raise CaffeFormatError(str(error)) from None
+    if len(message.param) > len(layer.blob_names):
+        raise CaffeFormatError(f"{name}: {len(message.param)} param for {len(layer.blob_names)} blobs")
     for top, shape in zip(tops, top_shapes):
-        plan.shapes[top] = tuple(shape)
-        unread[top] = None
+        plan.shapes[top] = _checked(tuple(shape), f'{name}: top "{top}"')
+        if top in message.top:
+            unread[top] = None
     down = [bool(d) for d in message.propagate_down] or [True] * len(bottoms)
     plan.layers.append(layer)
     plan.steps.append(Step(layer, bottoms, tops, down, loss_weights))
 
 
+def _checked(shape: Shape, what: str) -> Shape:
+    try:
+        check_size(shape, what)
+    except ValueError as error:
+        raise CaffeFormatError(str(error)) from None
+    return shape
+
+
 def _layer_class(message: Any, dialect: str) -> type[Layer]:
     known = dialects_of_type(message.type)
     if message.type not in LAYERS:
-        hint = "a class for it can be added to caffe_compat.layers.LAYERS"
-        raise UnsupportedLayerError(message.name, message.type, (), hint=hint)
+        known = known if is_known_type(message.type) else ()
+        hint = "Python code is not run here" if message.type == "Python" else "it is not computed here" if known else ""
+        raise UnsupportedLayerError(message.name, message.type, known, hint=hint)
     if dialect not in known:
         hint = f"the net is read as {dialect}; give dialect="
         raise UnsupportedLayerError(message.name, message.type, known, hint=hint)

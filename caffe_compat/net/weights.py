@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,21 +41,36 @@ def _fits(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 
 def copy_weights(
-    layers: Sequence[Layer], weights: Mapping[str, Sequence[np.ndarray]], *, file: str | Path | None = None
+    layers: Sequence[Layer],
+    weights: Sequence[tuple[str, Sequence[np.ndarray]]],
+    *,
+    file: str | Path | None = None,
 ) -> LoadReport:
-    """Copy `weights` (layer name -> blobs) into `layers`; checks everything before it changes anything.
+    """Copy `weights` (pairs of layer name and blobs) into `layers`; checks everything before it changes anything.
+
+    Of several layers of one name the first takes the first of that name, the second the second, and so on; what is left
+    over goes to the last, so that a single layer ends with the file's last. Caffe's own loading gives the first layer
+    all of them and leaves the others as they were, though its snapshot writes each: a warning says where that differs.
 
     Raises:
         CaffeFormatError: another number of blobs, or a blob of another shape; names layer, blob and both shapes.
     """
     copies: list[tuple[Tensor, np.ndarray]] = []
     loaded = []
-    in_net = {layer.layer_name for layer in layers}
+    by_name: dict[str, list[Layer]] = {}
     for layer in layers:
-        name, blobs = layer.layer_name, layer.blobs
-        if name not in weights or (not blobs and not weights[name]):
+        by_name.setdefault(layer.layer_name, []).append(layer)
+    taken: Counter[str] = Counter()
+    for name, arrays in weights:
+        targets = by_name.get(name, [])
+        with_blobs = [layer for layer in targets if layer.blob_names]
+        if not targets or not (with_blobs or len(arrays)):
             continue
-        arrays = weights[name]
+        if with_blobs and not len(arrays) and len(targets) > 1:
+            continue  # one of the namesakes has no blobs
+        layer = (with_blobs or targets)[min(taken[name], len(with_blobs or targets) - 1)]
+        taken[name] += 1
+        blobs = layer.blobs
         if len(arrays) != len(blobs):
             raise CaffeFormatError(f'layer "{name}": {len(arrays)} blobs, the net has {len(blobs)}', file=file)
         for i, (blob, array) in enumerate(zip(blobs, arrays)):
@@ -62,12 +79,22 @@ def copy_weights(
                     f'layer "{name}" blob {i}: shape {tuple(array.shape)}, the net has {tuple(blob.shape)}', file=file
                 )
             copies.append((blob, array))
-        loaded.append(name)
+        if name not in loaded:
+            loaded.append(name)
+        if taken[name] == 2:
+            known = len(with_blobs)
+            what = (
+                f"the net has {known}: each keeps its own here, Caffe loads all into the first"
+                if known > 1
+                else ("the last one in the file counts")
+            )
+            warnings.warn(f'{file or "weights"}: several layers are named "{name}"; {what}', stacklevel=3)
+    names = {name for name, _ in weights}
     with torch.no_grad():
         for blob, array in copies:
             blob.copy_(torch.from_numpy(np.ascontiguousarray(array)).reshape(blob.shape))
     return LoadReport(
         loaded,
-        [name for name in weights if name not in in_net and len(weights[name])],
-        [layer.layer_name for layer in layers if layer.blob_names and layer.layer_name not in weights],
+        list(dict.fromkeys(name for name, arrays in weights if name not in by_name and len(arrays))),
+        [layer.layer_name for layer in layers if layer.blob_names and layer.layer_name not in names],
     )

@@ -8,8 +8,32 @@ _RLL = ("rll_cvpr19", "rll_tpami")
 _FORKS = (*_RLL, "osm_aaai19")
 _OSM = ("osm_aaai19",)
 
-# Types that stock Caffe lacks. The three forks grew from one tree (CaffeMex_v2).
+# Types that some dialects lack. The three forks grew from one tree (CaffeMex_v2), older than stock Caffe's last types.
 FORK_TYPES: dict[str, tuple[str, ...]] = {
+    "Clip": ("bvlc",),
+    "Swish": ("bvlc",),
+    **dict.fromkeys(
+        [
+            "BoxAnnotatorOHEM",
+            "CenterLoss",
+            "CenterProjection",
+            "ClsOHEM",
+            "DeltaToCoordinate",
+            "Gate",
+            "GaussianNoise",
+            "GaussianSample",
+            "Mask",
+            "PSROIPooling",
+            "PSROIRegionPooling",
+            "PointFocus",
+            "PointPooling",
+            "ROIPooling",
+            "RegionPooling",
+            "SmoothL1Loss",
+            "Upsample",
+        ],
+        _FORKS,
+    ),
     "Normalization": _FORKS,
     "Normalize": _FORKS,
     "BatchPool": _FORKS,
@@ -47,6 +71,79 @@ MEANINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     # running statistics are ordinary learnable parameters of the solver, or masked by lr_mult 0
     "BatchNorm": (_RLL, ("osm_aaai19", "bvlc")),
 }
+
+
+# Stock Caffe's types; every dialect has them unless FORK_TYPES says otherwise.
+STOCK_TYPES = frozenset(
+    [
+        "AbsVal",
+        "Accuracy",
+        "ArgMax",
+        "BNLL",
+        "BatchNorm",
+        "BatchReindex",
+        "Bias",
+        "Clip",
+        "Concat",
+        "ContrastiveLoss",
+        "Convolution",
+        "Crop",
+        "Data",
+        "Deconvolution",
+        "Dropout",
+        "DummyData",
+        "ELU",
+        "Eltwise",
+        "Embed",
+        "EuclideanLoss",
+        "Exp",
+        "Filter",
+        "Flatten",
+        "HDF5Data",
+        "HDF5Output",
+        "HingeLoss",
+        "Im2col",
+        "ImageData",
+        "InfogainLoss",
+        "InnerProduct",
+        "Input",
+        "LRN",
+        "LSTM",
+        "LSTMUnit",
+        "Log",
+        "MVN",
+        "MemoryData",
+        "MultinomialLogisticLoss",
+        "PReLU",
+        "Parameter",
+        "Pooling",
+        "Power",
+        "Python",
+        "RNN",
+        "ReLU",
+        "Reduction",
+        "Reshape",
+        "SPP",
+        "Scale",
+        "Sigmoid",
+        "SigmoidCrossEntropyLoss",
+        "Silence",
+        "Slice",
+        "Softmax",
+        "SoftmaxWithLoss",
+        "Split",
+        "Swish",
+        "TanH",
+        "Threshold",
+        "Tile",
+        "WindowData",
+    ]
+)
+
+
+def is_known_type(type: str) -> bool:
+    """Whether any dialect's Caffe has the layer type."""
+    return type in FORK_TYPES or type in STOCK_TYPES
 
 
 def dialects_of_type(type: str) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ class Solver:
         solver: path of a solver.prototxt, its text, or a SolverParameter message.
         net: the net to train; None builds the TRAIN net that the solver names (`net`, `train_net`, or their `_param`
             forms). A path is looked up beside the solver file first, then from the working directory.
-        dialect: Caffe fork; None takes the net's. It decides what differs between the forks:
+        dialect: Caffe fork; None takes the one whose fields the solver file uses, for the net too, else the net's. It
+            decides what differs between the forks:
 
     * `rll_cvpr19`, `rll_tpami`: BatchNorm's running sums are ordinary parameters (lr_mult 1, decay_mult 1). Nothing
       gives them a gradient, but weight decay and momentum shrink all three, so after one iteration the divisor is
@@ -84,7 +85,9 @@ class Solver:
                 folder = Path(solver).parent
         else:
             param = solver
-        self.net = _build_net(param, folder, dialect) if net is None else net
+        # A solver with stock fields only says nothing about the net's dialect.
+        own = dialect_of(param) if dialect is None and dialect_of(param) != "bvlc" else dialect
+        self.net = _build_net(param, folder, own) if net is None else net
         self.dialect = dialect or self.net.dialect
         if dialect_of(param) != self.dialect:
             # Defaults belong to the dialect (rms_decay, annealing targets), so the text is read once more in it.
@@ -252,8 +255,10 @@ def _build_net(param: Any, folder: Path | None, dialect: str | None) -> CaffeNet
             places = " or ".join(str(p) for p in candidates)
             raise FileNotFoundError(f"the solver's {named[0]} {source!r} is not there (looked for {places})")
         source = found
+    elif dialect is None or dialect != dialect_of(source):
+        # A net inside the solver was parsed with the solver's fields only: its own decide about its dialect.
+        source = prototxt.read_net(prototxt.write(source), dialect=dialect)
     generator = torch.Generator().manual_seed(param.random_seed) if param.random_seed >= 0 else None
     rules = param.train_state
-    return load_net(
-        source, phase="TRAIN", dialect=dialect, level=rules.level, stages=list(rules.stage), generator=generator
-    )
+    level = rules.level if rules.HasField("level") else None
+    return load_net(source, phase="TRAIN", dialect=dialect, level=level, stages=list(rules.stage), generator=generator)

@@ -162,10 +162,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
         return 2
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except (ValueError, OSError, KeyError, ImportError, RuntimeError, ArithmeticError, MemoryError) as error:
         if debug:
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if isinstance(error, MemoryError):
+            text = f"out of memory: {str(error) or 'the file asks for more than there is'}"
         click.echo(f"error: {' '.join(str(text).split())}", err=True)
         return 2
     return 0

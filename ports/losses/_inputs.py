@@ -1,6 +1,7 @@
 """What every loss checks before it computes: shapes, labels, dtype, and which pairs take part.
 
-Nothing here looks at values, so it costs no device synchronisation and breaks no `torch.compile` graph.
+Nothing here but `check_classes` looks at values, so it costs no device synchronisation and breaks no `torch.compile`
+graph.
 """
 
 from __future__ import annotations
@@ -65,6 +66,26 @@ def check_labels(labels: Tensor, embeddings: Tensor, *, name: str = "labels", of
             f"with {of} {tuple(embeddings.shape)}"
         )
     return labels.to(embeddings.device)
+
+
+def check_classes(labels: Tensor, classes: int, ignore: int | None = None) -> None:
+    """Raise ValueError for the first label outside 0..classes-1 that is not `ignore`: no class has its number.
+
+    The only check here that looks at values: it waits for the device once. Under `torch.compile`, whose graph it would
+    break, it is left out.
+    """
+    if torch.compiler.is_compiling():
+        return
+    outside = (labels < 0) | (labels >= classes)
+    if ignore is not None:
+        outside = outside & (labels != ignore)
+    if bool(outside.any()):
+        position = int(outside.reshape(-1).nonzero()[0])
+        ignored = "" if ignore is None else f" (ignore_label is {ignore})"
+        raise ValueError(
+            f"label {labels.reshape(-1)[position].item():g} of sample {position} is outside the {classes} classes "
+            f"0..{classes - 1}{ignored}"
+        )
 
 
 def refuse(loss: object, **arguments: Any) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, check_embeddings, check_labels, f32
+from ports.losses._inputs import autocast_off, check_classes, check_embeddings, check_labels, f32
 
 _FLOOR = float(torch.finfo(torch.float32).tiny)  # FLT_MIN, Caffe's floor of a probability in float and in double
 
@@ -15,9 +15,10 @@ _FLOOR = float(torch.finfo(torch.float32).tiny)  # FLT_MIN, Caffe's floor of a p
 def probability_of_label(probabilities: Tensor, labels: Tensor) -> Tensor:
     """(N, ...) entries of `probabilities` (N, C, ...) at the class of each sample, `labels` (N,) with values 0..C-1.
 
-    A label outside 0..C-1 gives 0 (the release reads past the end of the row). No gradient, as in the release.
+    A label outside 0..C-1 is a ValueError (the release reads past the end of the row). No gradient, as in the release.
     Source: extract_prob_layer.cpp.
     """
+    check_classes(labels, probabilities.shape[1])
     classes = torch.arange(probabilities.shape[1], device=probabilities.device)
     chosen = (labels[:, None] == classes).view(labels.shape[0], -1, *[1] * (probabilities.dim() - 2))
     return torch.where(chosen, probabilities.detach(), 0.0).sum(1)
@@ -50,7 +51,7 @@ class WeightedSoftmaxLoss(nn.Module):
 
     forward(logits (N, C), labels (N,) with values 0..C-1, weights (N,)). Weights are constants. A probability below float32's
     smallest normal number counts as that number in the value (at most 87.3 per sample), not in the gradient.
-    Samples with `ignore_label` count for nothing; any other label outside 0..C-1 counts as a class of probability 0.
+    Samples with `ignore_label` count for nothing; any other label outside 0..C-1 is a ValueError.
 
     Source: weighted_softmax_loss_layer.cpp of the OSM + CAA release (which ignores the `normalization` field).
     """
@@ -63,6 +64,7 @@ class WeightedSoftmaxLoss(nn.Module):
         with autocast_off(logits):
             logits = check_embeddings(logits, name="logits")
             labels = check_labels(labels, logits, of="logits")
+            check_classes(labels, logits.shape[1], self.ignore_label)
             if weights.shape != labels.shape:
                 raise ValueError(f"weights must have shape (N,) = {tuple(labels.shape)}, got {tuple(weights.shape)}")
             weights = weights.detach().to(logits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, check_embeddings, check_labels, f32
+from ports.losses._inputs import autocast_off, check_classes, check_embeddings, check_labels, f32
 from ports.losses._pairwise import released
 
 _BASE = 2.718281828
@@ -20,6 +20,7 @@ class UnifiedWeightLoss(nn.Module):
     release does with a smaller one.
 
     forward(logits (N, C), labels (N,) with values 0..C-1). Samples with `ignore_label` count for nothing; nothing left gives 0.
+    Any other label outside 0..C-1 is a ValueError.
     Source: unified_weight_loss_layer.cpp of the TPAMI release (which wants a third bottom and never reads it).
     """
 
@@ -31,6 +32,7 @@ class UnifiedWeightLoss(nn.Module):
         with autocast_off(logits):
             logits = check_embeddings(logits, name="logits")
             labels = check_labels(labels, logits, of="logits")
+            check_classes(labels, logits.shape[1], self.ignore_label)
             with torch.no_grad():
                 value, gradient = self._released(logits.double(), labels)
             return released(logits, value, gradient)

@@ -281,7 +281,7 @@ WRONG = {
     "concat": (INPUT + CONV + layer("c", "Concat", "data conv", "c"), CaffeFormatError, "differ off axis 1"),
     "statistics' lr_mult": (INPUT + layer("b", "BatchNorm", "data", "b", "param { lr_mult: 1 }"), CaffeFormatError, "must be 0"),
     "unknown type": (INPUT + layer("x", "ROIPooling", "data", "x"), UnsupportedLayerError, '"x": type "ROIPooling"'),
-    "data layer": (layer("d", "ImageData", "", "data label"), UnsupportedLayerError, "not in the prototxt: declare its tops as inputs"),
+    "data layer": (layer("d", "ImageData", "", "data label"), UnsupportedLayerError, "not in the prototxt: give them with load_net"),
     "fork's type": (INPUT + layer("x", "Normalization", "data", "x"), UnsupportedLayerError, "rll_cvpr19, rll_tpami, osm_aaai19"),
 }  # fmt: skip
 
