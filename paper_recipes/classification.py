@@ -66,6 +66,7 @@ def _recipe(
         iterations=31 * epoch,
         snapshot_every=epoch,
         weights="resnet50-19c8e357.pth (ImageNet, pretrainedmodels' resnet50 = torchvision's)",
+        weights_sha256="19c8e357",
         expected=tuple(
             # 0.5 points between re-runs of one implementation; the release has no seed.
             Expected(name, f"R@{k}", value, 0.5, f"{_README}, {kind} features")

@@ -107,6 +107,7 @@ def _recipe(loss: str, dataset: str) -> Recipe:
         iterations=3600,
         snapshot_every=300,
         weights="bn_inception-52deb4733.pth (ImageNet, B,G,R)",
+        weights_sha256="52deb4733",
         expected=(Expected("embedding", "R@1", known[dataset], _WIDE, _README),) if dataset in known else (),
         embedded=Embedded(
             classes_per_batch=8,

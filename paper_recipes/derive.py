@@ -25,7 +25,7 @@ Path = tuple[Any, ...]  # field names, dict keys, list indices from the recipe d
 
 # What a recipe is, rather than a setting of it: another class or file has other settings.
 _FIXED = {
-    *("name", "title", "source", "weights", "expected", "deviations", "provenance", "derived_from"),
+    *("name", "title", "source", "weights", "weights_sha256", "expected", "deviations", "provenance", "derived_from"),
     *("class", "pipeline", "rule", "embedding", "in_dim", "embedding_dim", "num_classes"),
     *("dialect", "train_net", "test_nets", "embedding_blob", "classes", "net", "type"),
 }

@@ -72,6 +72,7 @@ def _ms(
         iterations=3000,
         snapshot_every=200,
         weights=BN_INCEPTION,
+        weights_sha256="52deb4733",
         expected=expected,
         embedded=SMALL,
         seed=1,
@@ -191,6 +192,7 @@ def _xbm(dataset: str, title: str, memory: int, ks: tuple[int, ...], protocol: s
         iterations=34000,
         snapshot_every=2000,
         weights=RESNET50,
+        weights_sha256="19c8e357",
         expected=_values(
             "embedding",
             values,

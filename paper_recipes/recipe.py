@@ -139,7 +139,7 @@ class Recipe:
     evaluation: Evaluation
     iterations: int
     snapshot_every: int
-    weights: str  # what the authors start from
+    weights: str  # what the authors start from; the file's name is the first word
     expected: tuple[Expected, ...]
     embedded: Embedded
     seed: int = 123
@@ -149,6 +149,8 @@ class Recipe:
     boxes: bool = field(default=False, metadata=_LATER)  # the annotated box is cut out of each picture first
     # setting -> "stated | inferred | ours: where from", for settings that were never published as a whole
     provenance: dict[str, str] = field(default_factory=dict)
+    # sha256 of that file or, where no more is public, its first digits; "" where none is. It knows the file, it is no setting.
+    weights_sha256: str = ""
     derived_from: str = ""  # the frozen recipe's name, for a recipe made by `paper_recipes.derive`
 
     def __post_init__(self) -> None:
@@ -189,7 +191,7 @@ class Recipe:
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
         data = _facts(self)
-        for prose in ("title", "source", "expected", "deviations", "provenance", "derived_from"):
+        for prose in ("title", "source", "expected", "deviations", "provenance", "derived_from", "weights_sha256"):
             del data[prose]
         return json.loads(json.dumps(data))
 

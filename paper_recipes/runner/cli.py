@@ -175,8 +175,8 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
     """Run a recipe: train, evaluate, write checkpoints and a report.
 
     Without --data it runs its embedded form: the same code at small scale on letters drawn from fonts, no download.
-    With --data and --weights it runs the frozen recipe; the exit code is 1 if the published values are not met.
-    A loss, gradient or embedding that is not finite ends the run at that step with exit code 3.
+    With --data and --weights it runs the frozen recipe; the exit code is 1 if a value is below or above its published
+    band. A loss, gradient or embedding that is not finite ends the run at that step with exit code 3.
     Ctrl-C stops after the current step with a usable checkpoint; --resume goes on from it.
     """
     from paper_recipes.runner import run as runner
@@ -208,7 +208,7 @@ def evaluate(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: 
     """Score a trained model by its paper's protocol, without training.
 
     Takes the authors' .caffemodel, checkpoints of `run`, .pth or .safetensors files of PyTorch recipes, and .onnx files. On
-    the official data the exit code is 1 if the published values are not met. Embeddings are saved as .npy; that folder given
+    the official data the exit code is 1 if a value is below or above its published band. Embeddings are saved as .npy; that folder given
     as --model is scored again, by other rules or with --clustering, without images or network.
     """
     from paper_recipes.runner import evaluate as verb

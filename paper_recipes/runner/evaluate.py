@@ -43,7 +43,7 @@ class Options:
 
 
 def score_model(recipe: Recipe, options: Options) -> int:
-    """Exit code: 0 done, 1 the published values are not met (official data and the paper's own protocol only).
+    """Exit code: 0 done, 1 below or above the published values (official data and the paper's own protocol only).
 
     Several processes under torchrun share images and queries; the root says and writes what comes of it.
     """

@@ -22,6 +22,7 @@ from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import starting_weights as weights_file
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
+from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.evidence.chain import chain
 from paper_recipes.runner.files import write_json
 from paper_recipes.runner.reports import page as reports
@@ -54,7 +55,9 @@ class Options:
 
 
 def run(recipe: Recipe, options: Options) -> int:
-    """Exit code: 0 done (full form: as published), 1 the published values are not met, 3 diverged, 130 stopped by the user."""
+    """Exit code: 0 done (full form: within the published bands), 1 below or above them or not comparable with them, 3 diverged,
+    130 stopped by the user.
+    """
     seed = recipe.seed if options.seed is None else options.seed
     determinism.configure(seed, strict=options.strict, threads=options.threads)  # before anything starts CUDA
     _check(recipe, options)
@@ -122,15 +125,16 @@ def _run(
         fields["status"] = f"diverged at iteration {stop.iteration}"
         fields["diverged"] = stop.as_json()
         write_json(out / "run.json", fields)
-        click.echo(f"report: {reports.write(out, chain(recipe))}")
+        click.echo(f"report: {reports.write(out, chain(recipe, fields))}")
         click.echo(str(stop), err=True)
         return 3
     evaluations = run_files.read(out, "evaluations")
-    result = verdict.verify(recipe, evaluations) if form == "full" else None
-    fields["verdict"] = None if result is None else ("reproduced" if result.passed else "not reproduced")
+    objection = weights_link.objection(recipe, fields["weights"])
+    result = verdict.verify(recipe, evaluations, objection=objection) if form == "full" else None
+    fields["verdict"] = None if result is None else result.word
     fields["result"] = evaluations[-1] if evaluations else None
     write_json(out / "run.json", fields)
-    links = chain(recipe)
+    links = chain(recipe, fields)
     terminal.evidence(links)
     if result is not None:
         terminal.verdict(result)
@@ -176,8 +180,8 @@ def report(out: Path) -> Path:
 
     if not (out / "run.json").exists():
         raise RunError(f"{out} is not a run directory: there is no run.json")
-    recipe = registry.of_record(json.loads((out / "run.json").read_text(encoding="utf-8")))
-    return reports.write(out, chain(recipe))
+    fields = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    return reports.write(out, chain(registry.of_record(fields), fields))
 
 
 def _check(recipe: Recipe, options: Options) -> None:
@@ -288,7 +292,8 @@ def _weights(recipe: Recipe, options: Options, engine: Any) -> dict[str, Any] | 
     if options.weights is None:
         return None
     facts = weights_file.record(recipe, options.weights, engine.import_report)
-    click.echo(weights_file.line(facts))
+    said = f"{weights_link.judge(recipe, facts)[1]}; {facts['import']}; images: {facts['images']}"
+    click.echo(f"weights: {said}")
     return facts
 
 

@@ -145,7 +145,7 @@ def test_a_derived_run_is_its_own_from_banner_to_report(tmp_path, capsys, monkey
     from paper_recipes.runner import run
     from paper_recipes.runner.engines import checkpoint
 
-    monkeypatch.setattr(run, "chain", lambda recipe: [{"link": "left out"}])
+    monkeypatch.setattr(run, "chain", lambda recipe, record: [{"link": "left out"}])
     recipe = registry.get("ms-cub+alpha=3+sampler.images_per_class=4")
     assert run.run(recipe, run.Options(out=tmp_path, smoke=True, threads=1, iterations=1)) == 0
     said = capsys.readouterr().out.splitlines()

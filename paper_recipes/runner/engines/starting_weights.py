@@ -10,7 +10,6 @@ weights fit the other; a googlenet_bn.caffemodel converted to .pth or .safetenso
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,26 +94,19 @@ def said(preprocessing: Preprocessing | None) -> str:
 
 
 def record(recipe: Recipe, path: Path, loaded: Any) -> dict[str, Any]:
-    """For the run record (JSON types): file, sha256, what was taken, whether it is the file its name says, its images."""
-    digest = sha256(path)
+    """For the run record (JSON types): file, sha256, what was taken, the recipe's images and those the weights belong to.
+
+    What the file is called is no evidence of what it is: `evidence.weights_link` judges by the sha256.
+    """
     belongs = loaded.images if isinstance(loaded, Loaded) else "images unknown"
     return {
         "file": str(path),
-        "sha256": digest,
+        "sha256": sha256(path),
         "import": str(loaded),
-        "name": named(path, digest),
         "images": images(recipe, belongs),
+        "recipes_images": PIPELINES[recipe.images["pipeline"]],
+        "own_images": belongs,
     }
-
-
-def named(path: Path, digest: str) -> str:
-    """The published PyTorch files carry the first digits of their sha256 in their name."""
-    match = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
-    if match is None:
-        return "the name says nothing of the content"
-    if digest.startswith(match[1]):
-        return f"the published file: its sha256 begins with {match[1]}, as its name says"
-    return f"NOT the published file: its name says sha256 {match[1]}..., it is {digest[: len(match[1])]}..."
 
 
 def images(recipe: Recipe, belongs: str) -> str:
@@ -124,8 +116,3 @@ def images(recipe: Recipe, belongs: str) -> str:
     return (
         f"{fixed}, which belong to the weights" if own == belongs else f"{fixed}; the weights' own would be {belongs}"
     )
-
-
-def line(facts: dict[str, Any]) -> str:
-    """What the run says of its weights."""
-    return f"weights: {Path(facts['file']).name}, {facts['name']}; {facts['import']}; images: {facts['images']}"

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.evidence import caffe_links, image_links, metric_link, sampler_link, torch_links
+from paper_recipes.runner.evidence import caffe_links, image_links, metric_link, sampler_link, torch_links, weights_link
 from paper_recipes.runner.evidence.row import Row
 
 
-def chain(recipe: Recipe) -> list[dict[str, str]]:
-    """One row per link, as cells of a table."""
+def chain(recipe: Recipe, record: dict[str, Any] | None = None) -> list[dict[str, str]]:
+    """One row per link, as cells of a table. `record`: the run.json of a run, whose weights are then judged."""
     caffe = recipe.torch is None
     ours: Any = caffe_links if caffe else torch_links
     links: list[Callable[[Recipe], Row]] = [
-        image_links.weights,
+        lambda recipe: weights_link.row(recipe, (record or {}).get("weights"), of_run=record is not None),
         *([image_links.resize] if caffe else []),  # the others resize with Pillow itself
         image_links.images if caffe else torch_links.images,
         sampler_link.sampler,

@@ -1,4 +1,4 @@
-"""Links before the network: weights, and the MATLAB image pipelines."""
+"""The images link of Caffe recipes: MATLAB's resize and the authors' pipelines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.runner.evidence.row import Row, open_link, recorded, rule_checked
 from ports import images as pipelines
 from ports.matlab import imresize
-
-
-def weights(recipe: Recipe) -> Row:
-    """The authors' ImageNet weights are not ours to ship."""
-    return open_link("weights", "authors' ImageNet model", f"not verifiable here: bring {recipe.weights.split()[0]}")
 
 
 def resize(recipe: Recipe) -> Row:

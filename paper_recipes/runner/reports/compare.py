@@ -12,6 +12,7 @@ from typing import Any
 
 from paper_recipes import registry
 from paper_recipes.runner import run_files
+from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.reports.verdict import best_of
 from paper_recipes.runner.run_files import RunError
 
@@ -21,7 +22,7 @@ class Line:
     """One row of the comparison: where it is from, and percent by metric."""
 
     recipe: str
-    form: str  # embedded | full | own | published
+    form: str  # embedded | full | own | published; of a full run also what is wrong with its weights
     data: str  # what was scored: rows of different data do not compare
     embedding: str
     iteration: str
@@ -60,8 +61,12 @@ def lines(runs: list[Path]) -> list[Line]:
         recipe = registry.get(record["recipe"])
         chosen = best_of(recipe, evaluations) if record["form"] == "full" and recipe.expected else evaluations[-1]
         names[_base(recipe.name)] = None
+        form = record["form"]
+        if form == "full" and weights_link.objection(recipe, record.get("weights")):
+            # Beside published values, a run from other weights must be seen to be one.
+            form = f"full, weights: {weights_link.judge(recipe, record.get('weights'))[0]}"
         for embedding, metrics in chosen["metrics"].items():
-            place = (recipe.name, record["form"], record["data"]["name"], embedding, str(chosen["iteration"]))
+            place = (recipe.name, form, record["data"]["name"], embedding, str(chosen["iteration"]))
             rows.append(Line(*place, metrics))
     for name in names:
         held: dict[str, dict[str, float]] = {}

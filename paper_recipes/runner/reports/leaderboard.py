@@ -17,7 +17,8 @@ from typing import Any
 from paper_recipes import lock, registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import run_files
-from paper_recipes.runner.reports.verdict import Verdict, verify
+from paper_recipes.runner.evidence import weights_link
+from paper_recipes.runner.reports.verdict import CHECK, HIGHER, Verdict, verify
 
 # 100 * hits / queries is computed in double precision: two roundings of numbers up to 100.
 _ROUNDING = 1e-9
@@ -35,6 +36,7 @@ class Entry:
     git_sha: str | None = None
     verdict: Verdict | None = None
     reason: str = ""
+    weights: str = "-"  # what is known of the weights it started from
 
 
 def entries(root: Path) -> list[Entry]:
@@ -65,9 +67,10 @@ def _entry(path: Path) -> Entry:
         recipe, result, best, reason = None, None, "", "no recipe of that name in this version"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         recipe, result, best, reason = None, None, "", f"its files do not fit together: {error!r}"
-    if result is not None and record.get("verdict") not in (None, said := _word(result)):
+    if result is not None and record.get("verdict") not in (None, said := result.word):
         result, reason = None, f"its record says {record['verdict']!r}, its evaluations say {said!r}"
-    return Entry(name, how, form, path.parent, best, record.get("git_sha"), result, reason)
+    weights = weights_link.judge(recipe, record.get("weights"))[0] if recipe is not None and how == "run" else "-"
+    return Entry(name, how, form, path.parent, best, record.get("git_sha"), result, reason, weights)
 
 
 def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]], how: str) -> Iterator[str]:
@@ -90,6 +93,8 @@ def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[s
         yield f"by the rules of {record['protocol']}"
     if how == "run" and record.get("status") != "finished":
         yield f"not finished: {record.get('status')}"
+    if how == "run" and (objection := weights_link.objection(recipe, record.get("weights"))):
+        yield f"not comparable: {objection}"
     if not evaluations:
         yield "no evaluation"
     if how == "run" and evaluations[-1]["iteration"] != recipe.iterations:
@@ -115,10 +120,6 @@ def _headline(recipe: Recipe, evaluations: list[dict[str, Any]]) -> str:
     return f"{name} R@1 {max(values):.2f}" if values else ""
 
 
-def _word(verdict: Verdict) -> str:
-    return "reproduced" if verdict.passed else "not reproduced"
-
-
 def show(root: Path) -> None:
     """Print both tables, and how many recipes were reproduced."""
     from rich.console import Console
@@ -130,15 +131,18 @@ def show(root: Path) -> None:
     others = [entry for entry in everything if entry.verdict is None]
     console = Console()
     if counted:
-        table = Table("recipe", "held to", "got", "verdict", "by", "folder", "commit", title="Frozen recipes in full")
+        table = Table(
+            "recipe", "held to", "got", "verdict", "weights", "by", "folder", "commit", title="Frozen recipes in full"
+        )
         for entry in counted:
             assert entry.verdict is not None
             first = entry.verdict.rows[0]
-            met = sum(row.verdict in ("as published", "suspiciously high") for row in entry.verdict.rows)
             held = f"{first.metric} {first.expected} ± {first.tolerance}"
-            verdict = f"{_word(entry.verdict)}: {met} of {len(entry.verdict.rows)} values"
+            verdict = f"{entry.verdict.word}: {entry.verdict.within} of {len(entry.verdict.rows)} values"
             commit = (entry.git_sha or "-")[:10]
-            table.add_row(entry.recipe, held, first.shown(), verdict, entry.how, escape(str(entry.folder)), commit)
+            table.add_row(
+                entry.recipe, held, first.shown(), verdict, entry.weights, entry.how, escape(str(entry.folder)), commit
+            )
         console.print(table)
     if others:
         table = Table("recipe", "form", "best", "why it does not count", "folder", title="Not counted")
@@ -147,7 +151,8 @@ def show(root: Path) -> None:
         console.print(table)
     trained = {entry.recipe for entry in counted if entry.how == "run" and entry.verdict and entry.verdict.passed}
     scored = {entry.recipe for entry in counted if entry.how == "evaluate" and entry.verdict and entry.verdict.passed}
+    higher = sum(entry.verdict is not None and entry.verdict.word == HIGHER for entry in counted)
     console.print(
         f"{len(trained)} of {len(registry.RECIPES)} recipes reproduced by training, {len(scored)} by a given model's "
-        f"evaluation; not counted: {len(others)}."
+        f"evaluation; not counted: {len(others)}." + (f" Higher than published: {higher}, {CHECK}." if higher else "")
     )

@@ -13,6 +13,7 @@ from golden import published
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import run_files
+from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.files import read_json, write_atomically
 from paper_recipes.runner.reports import curves, figures
 from paper_recipes.runner.reports.banner import NOT_COMPARABLE
@@ -129,8 +130,10 @@ def _sections(
     parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
     if "diverged" in record:
         parts.append(f"> {record['diverged']['line']}")
+    objection = weights_link.objection(recipe, record.get("weights"))
     # What a run that diverged had reached before is no result of its recipe.
-    verdict = verify(recipe, evaluations) if record["form"] == "full" and "diverged" not in record else None
+    judged = record["form"] == "full" and "diverged" not in record
+    verdict = verify(recipe, evaluations, objection=objection) if judged else None
     if evaluations:
         parts += ["## Result", _result_table(record, evaluations, read_json(out / "raw_pixels.json"))]
         if verdict is not None:
@@ -181,7 +184,7 @@ def _verdict_text(verdict: Verdict) -> str:
         [v.metric, f"{v.expected:.1f} ± {v.tolerance:.1f}", v.shown(), v.verdict, v.provenance] for v in verdict.rows
     ]
     table = _table(["metric", "expected", "got", "verdict", "provenance"], rows)
-    return f"Verdict at iteration {verdict.iteration}: **{'reproduced' if verdict.passed else 'not reproduced'}**\n\n{table}"
+    return f"Verdict at iteration {verdict.iteration}: **{verdict.sentence}**\n\n{table}"
 
 
 def _published_table(recipe: Recipe) -> str:

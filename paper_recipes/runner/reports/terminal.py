@@ -25,7 +25,7 @@ def show(recipe: Recipe) -> None:
         "paper": recipe.source.paper,
         "source": f"{recipe.source.repository}@{recipe.source.commit[:10]} {recipe.source.folder}",
         "data set": recipe.dataset,
-        "starts from": recipe.weights,
+        "starts from": recipe.weights + (f", sha256 {recipe.weights_sha256}..." if recipe.weights_sha256 else ""),
         "batch": f"{sampler.batch_size} = {sampler.classes_per_batch} classes x {sampler.images_per_class} images, "
         f"{sampler.rule} {sampler.options or ''}",
         "images": ", ".join(f"{key} {value}" for key, value in recipe.images.items()),
@@ -109,7 +109,7 @@ def verdict(result: Verdict) -> None:
         if curve.worst is not None:  # a model of unknown iteration stands beside no checkpoint
             words = f"{curve.test_net} {curve.metric} {curve.summary}, worst difference {curve.worst_words}"
             Console().print(f"beside the authors' log: {words}", highlight=False)
-    Console().print("reproduced" if result.passed else "not reproduced")
+    Console().print(result.sentence, highlight=False)
 
 
 def evidence(rows: list[dict[str, str]]) -> None:

@@ -59,7 +59,7 @@ def test_record_and_report_say_so(tmp_path, monkeypatch):
     """The command line's way, without the training itself."""
     monkeypatch.setattr(run.loop, "train", lambda current, resume, say: finished(current.out))
     monkeypatch.setattr(run, "make_engine", lambda *args, **kwargs: type("Engine", (), {"headline": "concat"}))
-    monkeypatch.setattr(run, "chain", lambda recipe: [{"link": "-", "verdict": "-"}])
+    monkeypatch.setattr(run, "chain", lambda recipe, record: [{"link": "-", "verdict": "-"}])
     monkeypatch.setattr(run, "make_sampler", lambda *args: None)
     data = tiny.make_data(tmp_path)
     part = {"images": 20, "classes": 5, "fingerprint": "0" * 64}

@@ -12,6 +12,7 @@ from paper_recipes import registry
 from paper_recipes.runner.engines import networks, starting_weights
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.starting_weights import WeightsError
+from paper_recipes.runner.evidence import weights_link
 from ports import images
 from ports.backbones.bn_inception import BNInception
 from ports.torchvision_compat import torchvision
@@ -115,9 +116,12 @@ def test_images_are_the_recipes_and_the_weights_own_are_named(narrow, folder, ca
     assert starting_weights.images(recipe, loaded.images).endswith("the weights' own would be B,G,R minus 104,117,128")
     facts = starting_weights.record(recipe, folder / "converted.pth", loaded)
     assert facts["sha256"] == hashlib.sha256((folder / "converted.pth").read_bytes()).hexdigest()
-    assert starting_weights.line(facts).startswith(
-        "weights: converted.pth, the name says nothing of the content; converted from"
-    )
+    word, sentence = weights_link.judge(recipe, facts)  # no sha256 of the authors' file is public
+    assert word == "other images" and "belongs to other images than the recipe's" in sentence
+    loaded = starting_weights.into_caffe(caffe_net, folder / "googlenet_bn.caffemodel")
+    facts = starting_weights.record(recipe, folder / "googlenet_bn.caffemodel", loaded)
+    assert weights_link.judge(recipe, facts)[0] == "no sha256 to compare with"
+    assert weights_link.objection(recipe, facts) == ""
 
 
 @pytest.mark.parametrize("recipe", registry.RECIPES.values(), ids=lambda recipe: recipe.name)
@@ -138,14 +142,34 @@ def test_the_table_of_images_is_what_the_pipelines_compute(recipe):
     np.testing.assert_allclose(found, want, atol=1e-4)
 
 
-def test_a_published_name_is_held_against_the_content(tmp_path):
+def test_a_name_proves_nothing(tmp_path):
+    """A file that bears the first digits of its own sha256, or the recipe's name, is known by its content alone."""
     digest = hashlib.sha256(b"x").hexdigest()
-    for name, said in {
-        f"resnet50-{digest[:8]}.pth": f"the published file: its sha256 begins with {digest[:8]}",
-        "resnet50-19c8e357.pth": f"NOT the published file: its name says sha256 19c8e357..., it is {digest[:8]}...",
-        "googlenet_bn.caffemodel": "the name says nothing",
-    }.items():
-        assert starting_weights.named(tmp_path / name, digest).startswith(said)
+    recipe = registry.get("cls-cub")
+    for name in (f"resnet50-{digest[:8]}.pth", "resnet50-19c8e357.pth"):
+        (tmp_path / name).write_bytes(b"x")
+        facts = starting_weights.record(recipe, tmp_path / name, "loaded")
+        word, sentence = weights_link.judge(recipe, facts)
+        assert word == "another file" and "is not the recipe's file resnet50-19c8e357.pth" in sentence
+        assert weights_link.objection(recipe, facts)
+    honest = {**facts, "file": "renamed.pth", "sha256": "19c8e357" + digest[8:]}
+    assert weights_link.judge(recipe, honest)[0] == "verified by sha256" and not weights_link.objection(recipe, honest)
+    assert weights_link.row(recipe, honest, of_run=True).verdict == "verified by sha256"
+    assert "bring resnet50-19c8e357.pth (sha256 19c8e357...)" in weights_link.row(recipe, None, of_run=False).verdict
+    assert "seeded initial weights" in weights_link.row(recipe, None, of_run=True).verdict
+
+
+@pytest.mark.parametrize("recipe", registry.RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_a_recipe_names_its_file_with_the_digits_that_are_public(recipe):
+    file = recipe.weights.split()[0]
+    known = {
+        "googlenet_bn.caffemodel": "",
+        "bn_inception-52deb4733.pth": "52deb4733",
+        "resnet50-19c8e357.pth": "19c8e357",
+    }
+    known["bn_inception-239d2248.pth"] = "239d2248"
+    assert recipe.weights_sha256 == known[file]
+    assert "weights_sha256" not in recipe.canonical()
 
 
 def test_weights_of_another_network_are_refused_in_words(wide, narrow, resnet, folder, caffe_net):

@@ -16,11 +16,16 @@ from paper_recipes.runner.cli import cli
 from paper_recipes.runner.reports import brief, compare
 from paper_recipes.runner.run_files import RunError
 
+# of a file whose sha256 no recipe can know, with the images of the Caffe recipes
+WEIGHTS = {"file": "googlenet_bn.caffemodel", "sha256": "0" * 64, "recipes_images": "B,G,R", "own_images": "B,G,R"}
 
-def write_run(folder, recipe, form, evaluations, data="sop"):
+
+def write_run(folder, recipe, form, evaluations, data="sop", weights=WEIGHTS):
     """A run directory as `run` leaves it, as far as `compare` reads it; evaluations: (iteration, {net: metrics})."""
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"recipe": recipe, "form": form, "data": {"name": data}}))
+    (folder / "run.json").write_text(
+        json.dumps({"recipe": recipe, "form": form, "data": {"name": data}, "weights": weights})
+    )
     lines = [json.dumps({"iteration": i, "metrics": metrics, "hits": {}, "queries": 9}) for i, metrics in evaluations]
     (folder / "evaluations.jsonl").write_text("".join(line + "\n" for line in lines))
     return folder
@@ -47,6 +52,16 @@ def small(tmp_path):
 def persons(tmp_path):
     rows = [(60, {"M": {"R@1": 88.0, "R@5": 95.0, "mAP": 70.125}})]
     return write_run(tmp_path / "persons", "osm-mars", "embedded", rows, data="embedded letters")
+
+
+def test_other_weights_are_seen_beside_published_values(tmp_path):
+    rows = [(3000, {"embedding": {"R@1": 65.7}})]
+    other = {**WEIGHTS, "file": "bn_inception-52deb4733.pth"}
+    runs = [write_run(tmp_path / "a", "ms-cub", "full", rows, "cub", other)]
+    runs += [write_run(tmp_path / "b", "ms-cub", "full", rows, "cub", {**other, "sha256": "52deb4733".ljust(64, "0")})]
+    runs += [write_run(tmp_path / "c", "ms-cub", "full", rows, "cub", None)]
+    forms = [row.form for row in compare.lines(runs) if row.form != "published"]
+    assert forms == ["full, weights: another file", "full", "full, weights: not recorded"]
 
 
 def test_which_evaluation_and_which_published_rows(full, small):

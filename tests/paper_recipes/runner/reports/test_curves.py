@@ -19,14 +19,20 @@ LOGGED = (
 )  # fmt: skip
 
 
+QUERIES = 10**9  # so many that every logged value is a whole count of them
+
+
 def run_of(name, shift=0.0, leave_out=(), only=None):
     """Evaluations that equal the authors' log, but for `shift` points at the iterations `only`."""
     rows = {}
     for net, points in curves.logged(name).items():
         for point in points:
-            metrics = rows.setdefault(point.iteration, {"iteration": point.iteration, "metrics": {}})["metrics"]
+            row = {"iteration": point.iteration, "metrics": {}, "hits": {}, "queries": QUERIES}
+            row = rows.setdefault(point.iteration, row)
             moved = shift if only is None or point.iteration in only else 0.0
-            metrics[net] = {key: value + moved for key, value in point.metrics.items()}
+            values = {key: value + moved for key, value in point.metrics.items()}
+            row["metrics"][net] = values
+            row["hits"][net] = {key: round(value * QUERIES / 100) for key, value in values.items() if key != "mAP"}
     return [row for iteration, row in sorted(rows.items()) if iteration not in leave_out]
 
 

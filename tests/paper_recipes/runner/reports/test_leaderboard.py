@@ -26,6 +26,13 @@ def evaluation(recipe, iteration: int, shift: float = 0.0) -> dict:
     return {"iteration": iteration, "metrics": metrics, "hits": hits, "queries": QUERIES}
 
 
+def weights(recipe, digest: str | None = None) -> dict:
+    """A record's entry: of the recipe's own file, or of the file with that sha256, which only its name makes the recipe's."""
+    digest = recipe.weights_sha256.ljust(64, "0") if digest is None else digest
+    images = {"recipes_images": "B,G,R", "own_images": "B,G,R"}
+    return {"file": f"/x/{recipe.weights.split()[0]}", "sha256": digest, **images}
+
+
 def write_run(folder: Path, name: str = "rll-sop", *, shift: float = 0.0, rows: list | None = None, **changes) -> Path:
     recipe = registry.get(name)
     record = {
@@ -35,6 +42,7 @@ def write_run(folder: Path, name: str = "rll-sop", *, shift: float = 0.0, rows: 
         "status": "finished",
         "git_sha": "0123456789abcdef",
         "data": {"name": recipe.dataset},
+        "weights": weights(recipe),
     } | changes
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(record))
@@ -58,6 +66,36 @@ def test_a_run_below_them_counts_as_not_reproduced(tmp_path):
     write_run(tmp_path / "a", shift=-2.0)
     entry = only(tmp_path)
     assert entry.verdict is not None and not entry.verdict.passed
+
+
+def test_a_run_above_them_has_a_word_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
+    write_run(tmp_path / "a", shift=+2.0)
+    entry = only(tmp_path)
+    assert entry.verdict.word == "higher than published" and not entry.verdict.passed
+    said = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)]).output
+    assert "higher than published: 0 of 6 values" in said
+    assert f"0 of {len(registry.RECIPES)} recipes reproduced by training" in said
+    assert "Higher than published: 1, check split, weights and protocol." in said
+
+
+def test_weights_count_by_their_sha256(tmp_path):
+    recipe = registry.get("ms-cub")
+    rows = [evaluation(recipe, recipe.iterations)]
+    write_run(tmp_path / "a", "ms-cub", rows=rows)
+    write_run(tmp_path / "b", "ms-cub", rows=rows, weights=weights(recipe, "f" * 64))
+    write_run(tmp_path / "c", "ms-cub", rows=rows, weights=None)
+    other = {**weights(registry.get("rll-sop")), "own_images": "R,G,B"}
+    write_run(tmp_path / "d", weights=other)
+    write_run(tmp_path / "e")
+    a, b, c, d, e = leaderboard.entries(tmp_path)
+    assert a.verdict.passed and a.weights == "verified by sha256"
+    assert b.verdict is None and b.reason.startswith(
+        "not comparable: weights: bn_inception-52deb4733.pth (sha256 ffffffffffffffff...) is not the recipe's file"
+    )
+    assert c.verdict is None and "names no weights" in c.reason
+    assert d.verdict is None and "belongs to other images than the recipe's (R,G,B; here B,G,R)" in d.reason
+    assert e.verdict.passed and e.weights == "no sha256 to compare with"
 
 
 def test_the_best_checkpoint_counts_as_in_the_run_itself(tmp_path):
