@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,7 @@ def start(
     workers: int = 0,
     iterations: int = ITERATIONS,
     processes: Replicas | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     tiny, processes = recipe(), processes or Replicas()
     determinism.configure(tiny.seed)
@@ -134,7 +136,7 @@ def start(
         replicas=processes,
     )
     out.mkdir(parents=True, exist_ok=True)
-    loop.train(run, resume=resume, say=lambda line: None)
+    loop.train(run, resume=resume, say=say)
     return run
 
 

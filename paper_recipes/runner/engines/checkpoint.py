@@ -1,12 +1,15 @@
 """Checkpoints: one safetensors file each, whole or absent, equal to the bit for equal runs.
 
 A file holds the engine's tensors (parameters, statistics, momentum) and, as JSON in its metadata, the iteration and the
-state of the sampler. Nothing that differs between two equal runs (times, host names) is in it.
+state of the sampler. Nothing that differs between two equal runs (times, host names) is in it. The JSON also holds a
+digest over all of that, which every `load` computes again: safetensors itself does not notice a flipped bit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,9 @@ from safetensors.torch import save_file
 
 from paper_recipes.runner.files import write_atomically
 
-FORMAT = "dml-ports checkpoint 1"
+FORMAT = "dml-ports checkpoint 2"
+_WITHOUT_DIGEST = "dml-ports checkpoint 1"  # still read
+_DIGEST = "sha256"
 
 
 @dataclass
@@ -37,7 +42,8 @@ def path_of(folder: Path, iteration: int) -> Path:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     # One key: safetensors writes several in an order that differs from process to process.
-    metadata = {FORMAT: json.dumps(checkpoint.state, sort_keys=True)}
+    facts = {**checkpoint.state, _DIGEST: digest(tensors, checkpoint.state)}
+    metadata = {FORMAT: json.dumps(facts, sort_keys=True)}
     write_atomically(path, lambda temporary: _save_file(tensors, temporary, metadata))
 
 
@@ -48,17 +54,42 @@ def _save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str,
         raise OSError(0, str(error)) from error
 
 
+def digest(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> str:
+    """sha256 over state and tensors (names, types, shapes, bytes), in the order of the names."""
+    total = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
 def load(path: Path) -> Checkpoint:
-    """Raises `CheckpointError` where the file is not a whole checkpoint of ours."""
+    """Raises `CheckpointError` where the file is not a whole checkpoint of ours, or not as it was written.
+
+    Checkpoints of versions before the digest have none and are taken as they are.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            if FORMAT not in metadata:
+            if not is_ours(metadata):
                 raise CheckpointError(f"{path}: not a checkpoint of this program (it has no {FORMAT!r})")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        return Checkpoint(tensors, json.loads(metadata[FORMAT]))
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        if FORMAT not in metadata:
+            return Checkpoint(tensors, json.loads(metadata[_WITHOUT_DIGEST]))
+        state = json.loads(metadata[FORMAT])
+        written = state.pop(_DIGEST)
+    except (SafetensorError, KeyError, AttributeError, TypeError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error}") from error
+    if written != (found := digest(tensors, state)):
+        raise CheckpointError(
+            f"{path}: damaged: the sha256 of its content is {found[:16]}, it was written with {str(written)[:16]}"
+        )
+    return Checkpoint(tensors, state)
+
+
+def is_ours(metadata: dict[str, str]) -> bool:
+    """Whether a safetensors file with that metadata is a checkpoint of this program."""
+    return FORMAT in metadata or _WITHOUT_DIGEST in metadata
 
 
 def sweep(folder: Path) -> None:
@@ -69,5 +100,34 @@ def sweep(folder: Path) -> None:
 
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; temporary files of an interrupted write have other names."""
-    found = sorted(folder.glob("iteration_*.safetensors"))
-    return found[-1] if found else None
+    return next(iter(newest_first(folder)), None)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("iteration_*.safetensors"), reverse=True)
+
+
+def latest_sound(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that loads. Damaged ones before it are said in one line each and put aside under another name.
+
+    Raises `CheckpointError` where all there are are damaged.
+    """
+    damaged: list[CheckpointError] = []
+    for path in newest_first(folder):
+        try:
+            load(path)
+        except CheckpointError as error:
+            damaged.append(error)
+            continue
+        for error in damaged:
+            say(f"{error}; going on from {path.name}")
+        _put_aside(newest_first(folder)[: len(damaged)])
+        return path
+    if damaged:
+        raise CheckpointError(f"{damaged[0]}; no sound checkpoint is left in {folder}")
+    return None
+
+
+def _put_aside(paths: list[Path]) -> None:
+    for path in paths:
+        path.replace(path.with_name(f"damaged_{path.name}"))

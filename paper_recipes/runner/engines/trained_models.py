@@ -98,6 +98,6 @@ def _is_own_checkpoint(path: Path) -> bool:
         return False
     try:
         with safe_open(str(path), framework="pt") as file:
-            return checkpoint.FORMAT in (file.metadata() or {})
+            return checkpoint.is_ours(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: cannot read it: {error}") from error

@@ -29,7 +29,7 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
 
     Raises `Interrupted` after writing a checkpoint when the user stops it, `Diverged` at the first number that is not finite.
     """
-    done = _resume(run) if resume else _start(run)
+    done = _resume(run, say) if resume else _start(run)
     if done:
         say(f"resuming after iteration {done} of {run.plan.iterations}")
     if done == 0 and 0 in run.plan.evaluations:
@@ -83,11 +83,13 @@ def _start(run: Run) -> int:
     return 0
 
 
-def _resume(run: Run) -> int:
-    """Load the latest checkpoint; returns its iteration (0 where there is none yet)."""
+def _resume(run: Run, say: Callable[[str], None]) -> int:
+    """Load the latest sound checkpoint; returns its iteration (0 where there is none yet)."""
+    path = None
     if run.replicas.root:
         checkpoints.sweep(run.checkpoints)
-    path = run.replicas.agree(checkpoints.latest(run.checkpoints))
+        path = checkpoints.latest_sound(run.checkpoints, say)
+    path = run.replicas.agree(path)
     if path is None:
         return _start(run)
     saved = checkpoints.load(path)

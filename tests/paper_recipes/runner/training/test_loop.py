@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,22 @@ tiny.start(Path({str(tmp_path)!r}), Path({str(data)!r}))
     assert sorted(names)[1:] == ["iteration_000003.safetensors", "iteration_000006.safetensors"]
     assert sorted(names)[0].startswith(".iteration_000009.safetensors.")
     tiny.start(tmp_path, data, resume=True)
+    same(reference_run, tmp_path)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(reference_run, data, tmp_path):
+    """A flipped bit in a weight: said in one line, and the resumed run ends with the same bits."""
+    for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
+        shutil.copy(reference_run / name, tmp_path / name)
+    shutil.copytree(reference_run / "checkpoints", tmp_path / "checkpoints")
+    newest = checkpoint.latest(tmp_path / "checkpoints")
+    damaged = bytearray(newest.read_bytes())
+    damaged[-5] ^= 1
+    newest.write_bytes(damaged)
+    said = []
+    tiny.start(tmp_path, data, resume=True, say=said.append)
+    assert said[0].startswith(f"{newest}: damaged") and said[0].endswith("going on from iteration_000009.safetensors")
+    (tmp_path / "checkpoints" / f"damaged_{newest.name}").unlink()
     same(reference_run, tmp_path)
 
 
