@@ -1,42 +1,17 @@
-"""Caffe's layers in torch: `LAYERS` maps a layer type to its class."""
+"""Caffe's layers in torch: `LAYERS` maps a layer type to its class.
+
+Each module of this folder that has a `LAYERS` adds its types: a new family of layers is one new file.
+"""
 
 from __future__ import annotations
 
-from caffe_compat.layers import (
-    accuracy,
-    activations,
-    arithmetic,
-    batch_norm,
-    class_attention,
-    convolution,
-    inner_product,
-    losses,
-    normalization,
-    pair_losses,
-    pooling,
-    scale,
-    shape,
-    softmax,
-    sources,
-)
+import pkgutil
+from importlib import import_module
+
 from caffe_compat.layers.base import Layer, LossLayer
 
-LAYERS: dict[str, type[Layer]] = {
-    **accuracy.LAYERS,
-    **activations.LAYERS,
-    **arithmetic.LAYERS,
-    **batch_norm.LAYERS,
-    **class_attention.LAYERS,
-    **convolution.LAYERS,
-    **inner_product.LAYERS,
-    **losses.LAYERS,
-    **normalization.LAYERS,
-    **pair_losses.LAYERS,
-    **pooling.LAYERS,
-    **scale.LAYERS,
-    **shape.LAYERS,
-    **softmax.LAYERS,
-    **sources.LAYERS,
-}
+LAYERS: dict[str, type[Layer]] = {}
+for _module in pkgutil.iter_modules(__path__):
+    LAYERS |= getattr(import_module(f"{__name__}.{_module.name}"), "LAYERS", {})
 
 __all__ = ["LAYERS", "Layer", "LossLayer"]
