@@ -22,6 +22,7 @@ from paper_recipes.runner.reports import terminal, verdict
 from paper_recipes.runner.run import make_engine, make_pipeline
 from paper_recipes.runner.scoring import clustering, saved, sharded
 from paper_recipes.runner.scoring import scores as scoring
+from paper_recipes.runner.training import provenance
 from ports import determinism
 
 # queries and gallery (N, D) by embedding, and which model made them (JSON types)
@@ -86,6 +87,8 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
         "form": "own" if data.own else scale.form,
         "protocol": options.protocol,  # None: the paper's own
         **origin,
+        **provenance.program(),
+        "versions": provenance.distributions(),
         "data": data.description,
         **scores.as_json(),
         **({} if clusters is None else {"clustering": clusters}),

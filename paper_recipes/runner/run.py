@@ -29,7 +29,7 @@ from paper_recipes.runner.reports import page as reports
 from paper_recipes.runner.reports import terminal, verdict
 from paper_recipes.runner.reports.banner import banner, batch
 from paper_recipes.runner.run_files import RunError
-from paper_recipes.runner.training import loop, record
+from paper_recipes.runner.training import history, loop, record
 from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism, images, samplers
@@ -90,6 +90,10 @@ def _run(
         workers=options.workers,
         replicas=processes,
     )
+    fields = _record(recipe, options, scale, current, processes) if processes.root else {}
+    refused = history.refusal(out, fields, resume=options.resume) if processes.root else None
+    if (refused := processes.agree(refused)) is not None:
+        raise RunError(refused)
     if not processes.root:
         with contextlib.suppress(Interrupted):
             try:
@@ -97,33 +101,23 @@ def _run(
             except Diverged:
                 return 3
         return 0
-    fields = record.run_record(
-        recipe,
-        form=form,
-        seed=seed,
-        device=str(device),
-        data=data.description,
-        weights=_weights(recipe, options, engine),
-    )
-    fields |= {
-        "status": "running",
-        "comparable": not scale.fast,
-        "replicas": processes.describe(),
-        "iterations": scale.iterations,
-        "batch": batch(scale, processes),
-    }
+    for line in history.begin(out, fields, _given(options), resume=options.resume):
+        click.echo(line)
     write_json(out / "run.json", fields)
     try:
         loop.train(current, resume=options.resume, say=_say)
         fields["status"] = "finished"
+        history.end(fields, "finished", scale.iterations)
     except Interrupted as stop:
         fields["status"] = f"stopped by the user at iteration {stop.iteration}"
+        history.end(fields, "stopped", stop.iteration)
         write_json(out / "run.json", fields)
         click.echo(f"stopped; go on with: {again(recipe, options, processes, out)}")
         return 130
     except Diverged as stop:
         fields["status"] = f"diverged at iteration {stop.iteration}"
         fields["diverged"] = stop.as_json()
+        history.end(fields, "diverged", stop.iteration)
         write_json(out / "run.json", fields)
         click.echo(f"report: {reports.write(out, chain(recipe, fields))}")
         click.echo(str(stop), err=True)
@@ -148,13 +142,43 @@ def again(recipe: Recipe, options: Options, processes: process_group.Replicas, o
     """The command that resumes: what was given, once more."""
     launcher = f"torchrun --nproc-per-node {processes.world}" if processes.world > 1 else "python"
     words = [launcher, "-m paper_recipes run", recipe.name]
-    given = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) != f.default}
+    given = _set(options)
     words += ["--fast"] if given.pop("strict", True) is False else []
     for name, value in given.items():
         if name not in ("out", "resume"):
             option = "--" + name.replace("_", "-")
             words.append(option if value is True else f"{option} {shlex.quote(str(value))}")
     return " ".join([*words, f"--resume --out {shlex.quote(str(out))}"])
+
+
+def _set(options: Options) -> dict[str, Any]:
+    """The options that were given, by name."""
+    return {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) != f.default}
+
+
+def _given(options: Options) -> dict[str, Any]:
+    """The same as JSON types."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in _set(options).items()}
+
+
+def _record(
+    recipe: Recipe, options: Options, scale: scales.Plan, run: Run, processes: process_group.Replicas
+) -> dict[str, Any]:
+    """What run.json says when the run starts; the line about its weights is said."""
+    return record.run_record(
+        recipe,
+        form=scale.label,
+        seed=run.seed,
+        device=str(run.device),
+        data=run.data.description,
+        weights=_weights(recipe, options, run.engine),
+    ) | {
+        "status": "running",
+        "comparable": not scale.fast,
+        "replicas": processes.describe(),
+        "iterations": scale.iterations,
+        "batch": batch(scale, processes),
+    }
 
 
 def _open(

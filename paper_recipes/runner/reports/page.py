@@ -28,6 +28,8 @@ th { background: #f3f3f3; text-align: left } img { max-width: 100% } code { back
 blockquote { border-left: 4px solid #e0a800; margin-left: 0; padding-left: 1rem; background: #fff8e1 }
 """
 
+# packages whose version is shown; run.json has all of them
+_SHOWN = ("torch", "torchvision", "numpy", "scipy", "pillow", "matplotlib", "protobuf", "safetensors")
 # what a paper calls its own method in those rows (the others are what it compares with)
 _OWN = ("RLL", "OSM", "MS", "XBM", "NormSoftmax")
 
@@ -222,11 +224,24 @@ def _data_row(data: dict[str, Any], part: str) -> list[str]:
 
 
 def _environment_table(record: dict) -> str:
-    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
-    source = f"`{record['git_sha']}`" + (" with uncommitted changes" if record["git_dirty"] else "")
+    installed = record["versions"]
+    versions = ", ".join(f"{name} {installed[name]}" for name in _SHOWN if installed.get(name))
+    versions += f"; all {len(installed)} installed packages stand in `run.json`"
+    commit = f"commit `{record['git_sha']}`" if record["git_sha"] else "not tracked by a git repository"
+    source = f"version {record.get('project_version')}, {commit}" + (
+        " with uncommitted changes" if record["git_dirty"] else ""
+    )
+    source += f", source files sha256 `{str(record.get('source_sha256'))[:16]}`"
     rows = [["sources", source], ["versions", versions], ["device", record["device"]]]
+    rows += [["history", "; ".join(map(_event, record.get("history", ()))) or "not recorded"]]
     rows += [[key, str(value)] for key, value in record["environment"].items() if value is not None]
     return _table(["", ""], rows)
+
+
+def _event(event: dict[str, Any]) -> str:
+    """One start, stop or resume in words."""
+    options = ", ".join(f"{key} {value}" for key, value in event.get("options", {}).items())
+    return f"{event['event']} at iteration {event['iteration']}, {event['at']}" + (f" ({options})" if options else "")
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
