@@ -13,7 +13,7 @@ import torch
 
 from paper_recipes import registry
 from paper_recipes.recipe import Evaluation, Recipe
-from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import trained_models
@@ -115,9 +115,9 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
 
 def _open(recipe: Recipe, options: Options) -> tuple[scales.Plan, run_data.Data]:
     if options.data is not None:
-        return scales.full(recipe), run_data.open_folder(recipe, options.data)
+        return scales.full(recipe), pictures.looked_at(run_data.open_folder(recipe, options.data))
     scale = scales.embedded(recipe, smoke=options.smoke)
-    return scale, run_data.open_embedded(recipe, scale, recipe.seed)
+    return scale, pictures.looked_at(run_data.open_embedded(recipe, scale, recipe.seed))
 
 
 def _quiet(line: str) -> None:

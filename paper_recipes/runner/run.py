@@ -16,7 +16,7 @@ import torch
 
 from paper_recipes.recipe import Recipe, Sampler
 from paper_recipes.runner import run_files
-from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import starting_weights as weights_file
@@ -189,13 +189,13 @@ def _open(
         scale = scales.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
         scale = replace(scale, fast=not options.strict)
         click.echo(banner(recipe, scale, processes))
-        return scale, run_data.open_embedded(recipe, scale, seed)
+        return scale, pictures.looked_at(run_data.open_embedded(recipe, scale, seed))
     data = run_data.open_folder(recipe, options.data)
     _check_full(recipe, options, data)
     scale = scales.own(recipe, data.train, options.iterations) if data.own else scales.full(recipe)
     scale = replace(scale, fast=not options.strict)
     click.echo(banner(recipe, scale, processes))
-    return scale, data
+    return scale, pictures.looked_at(data)
 
 
 def report(out: Path) -> Path:

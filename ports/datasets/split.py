@@ -33,6 +33,7 @@ class Split:
     super_labels  (N,) int64 coarser class (SOP: one of 12 kinds of product).
     cameras       (N,) int64 camera number (person re-identification).
     tracks        (N,) int64 tracklet number within the split: items with the same one are frames of one sequence.
+    digests       (N, 32) uint8 sha256 of each image file; None where the files were not read.
     """
 
     paths: list[str]
@@ -44,6 +45,7 @@ class Split:
     super_labels: np.ndarray | None = None
     cameras: np.ndarray | None = None
     tracks: np.ndarray | None = None
+    digests: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # frozen: only the constructor normalises
@@ -70,6 +72,13 @@ class Split:
             if boxes.shape != (n, 4):
                 raise DatasetError(f"split {self.name!r}: {n} paths but boxes of shape {boxes.shape}, not ({n}, 4)")
             put(self, "boxes", boxes)
+        if self.digests is not None:
+            digests = np.asarray(self.digests, dtype=np.uint8)
+            if digests.shape != (n, 32):
+                raise DatasetError(
+                    f"split {self.name!r}: {n} paths but digests of shape {digests.shape}, not ({n}, 32)"
+                )
+            put(self, "digests", digests)
         if self.class_names is not None:
             put(self, "class_names", [str(c) for c in self.class_names])
             if len(self.class_names) != self.num_classes:
@@ -138,7 +147,9 @@ class Split:
             raise DatasetError(f"{self.name or 'split'}: {len(missing)} of {len(self)} images are missing: {shown}")
 
     def fingerprint(self) -> str:
-        """sha256 of the list: paths, labels and what else is known per item; not the root, not the pixels."""
+        """sha256 of the list: paths, labels and what else is known per item, the images' content included where there are
+        digests; not the root.
+        """
         digest = hashlib.sha256()
         digest.update("\n".join(self.paths).encode())
         for field in ("labels", "boxes", "super_labels", "cameras", "tracks"):
@@ -146,6 +157,8 @@ class Split:
             if value is not None:
                 digest.update(f"\0{field}\0".encode())
                 digest.update(np.ascontiguousarray(value, dtype="<f8" if field == "boxes" else "<i8").tobytes())
+        if self.digests is not None:
+            digest.update(b"\0digests\0" + self.digests.tobytes())
         return digest.hexdigest()
 
     def subset(self, index: Sequence[int] | np.ndarray, name: str | None = None) -> Split:
@@ -157,7 +170,7 @@ class Split:
             index = np.flatnonzero(index)
         index = index.astype(np.int64)
         taken: dict[str, Any] = {}
-        for field in ("labels", "boxes", "super_labels", "cameras", "tracks"):
+        for field in ("labels", "boxes", "super_labels", "cameras", "tracks", "digests"):
             value = getattr(self, field)
             taken[field] = None if value is None else value[index]
         if self.class_names is not None:

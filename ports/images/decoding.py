@@ -18,6 +18,7 @@ checksum, and MATLAB only warns. The libjpeg-turbo inside Pillow decodes with th
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import warnings
@@ -73,11 +74,15 @@ def _rgb(picture: Image.Image, path: object) -> Image.Image:
     raise ImageError(path, f"{kind} picture; convert it to RGB first")
 
 
-def decode(path: str | os.PathLike[str]) -> np.ndarray:
+def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> np.ndarray:
     """Read a picture file: uint8 RGB (H, W, 3), a fresh writeable array. The table above says what becomes of what.
 
+    Args:
+        sha256: what the file is known to be; 32 bytes.
+
     Raises:
-        ImageError: missing, empty, truncated, corrupt or unsupported file; the message starts with the path.
+        ImageError: missing, empty, truncated, corrupt or unsupported file, or another one than `sha256` says; the message
+            starts with the path.
     """
     try:
         data = Path(path).read_bytes()
@@ -85,6 +90,10 @@ def decode(path: str | os.PathLike[str]) -> np.ndarray:
         raise ImageError(path, f"cannot be read ({error.strerror or error})") from error
     if not data:
         raise ImageError(path, "the file is empty (0 bytes)")
+    if sha256 is not None and (found := hashlib.sha256(data)).digest() != sha256:
+        raise ImageError(
+            path, f"the file has changed: its sha256 is {found.hexdigest()[:16]}, it was {sha256.hex()[:16]}"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

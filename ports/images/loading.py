@@ -15,17 +15,23 @@ __all__ = ["load"]
 
 
 def load(
-    path: str | os.PathLike[str], pipeline: Any, rng: Rng | None = None, *, box: Sequence[float] | None = None
+    path: str | os.PathLike[str],
+    pipeline: Any,
+    rng: Rng | None = None,
+    *,
+    box: Sequence[float] | None = None,
+    sha256: bytes | None = None,
 ) -> np.ndarray:
     """`decode(path)`, then `pipeline.train(image, rng)`, or `pipeline.test(image)` where no rng is given.
 
     Args:
         box: passed on to pipelines that take one (OsmResize).
+        sha256: of the file, 32 bytes; another file is refused.
 
     Raises:
         ImageError: also where the picture is readable but the pipeline refuses it (blank, box outside).
     """
-    image = decode(path)
+    image = decode(path, sha256=sha256)
     options = {} if box is None else {"box": box}
     try:
         return pipeline.test(image, **options) if rng is None else pipeline.train(image, rng, **options)

@@ -20,7 +20,7 @@ from PIL import Image
 from paper_recipes import registry
 from paper_recipes.nets.parts import bn_scale_relu, concat, conv, inner_product, net, pool
 from paper_recipes.recipe import Caffe, Recipe
-from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.processes import Replicas, joined
@@ -93,7 +93,7 @@ def make_data(root: Path) -> run_data.Data:
                 paths.append(path.name)
                 labels.append(label)
         splits[part] = Split(paths, np.array(labels), part, root)
-    return run_data.Data(splits["train"], splits["test"], {"name": "stripes"})
+    return run_data.Data(splits["train"], splits["test"], {"name": "stripes", "root": str(root)})
 
 
 def start(
@@ -116,7 +116,7 @@ def start(
         snapshots=frozenset({3, 6, 9, iterations}),
         evaluations=frozenset({0, 6, iterations}),
     )
-    folder = make_data(data)
+    folder = pictures.looked_at(make_data(data), progress=False)
     run = Run(
         recipe=tiny,
         plan=scale,

@@ -28,15 +28,20 @@ class Batch:
 
 
 class _Images(Dataset):
-    """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use."""
+    """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use.
+
+    Where the split knows its pictures' content, one that has changed since is refused by name.
+    """
 
     def __init__(self, split: Split, pipeline: Any) -> None:
         self.files, self.pipeline = split.files(), pipeline
         self.boxes = None if split.boxes is None else corners(split.boxes)
+        self.digests = split.digests
 
     def load(self, index: int, rng: Any = None) -> torch.Tensor:
         box = None if self.boxes is None else self.boxes[index].tolist()
-        return torch.from_numpy(images.load(self.files[index], self.pipeline, rng, box=box))
+        sha256 = None if self.digests is None else self.digests[index].tobytes()
+        return torch.from_numpy(images.load(self.files[index], self.pipeline, rng, box=box, sha256=sha256))
 
 
 class _TrainImages(_Images):

@@ -219,7 +219,7 @@ def _settings_table(recipe: Recipe, record: dict) -> str:
 
 def _data_row(data: dict[str, Any], part: str) -> list[str]:
     facts = data[part]
-    listed = f"list sha256 `{facts['fingerprint'][:16]}`"
+    listed = f"sha256 `{facts['fingerprint'][:16]}`"  # of list and pictures
     return [f"{part} data", f"{data['name']}: {facts['images']:,} images of {facts['classes']:,} classes, {listed}"]
 
 

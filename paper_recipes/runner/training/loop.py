@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from paper_recipes.runner import run_files
+from paper_recipes.runner.data import pictures
 from paper_recipes.runner.data.batches import train_batches
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.run_files import RunError
@@ -80,6 +81,8 @@ def _start(run: Run) -> int:
     for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
         if run.replicas.root:
             (run.out / name).unlink(missing_ok=True)
+    if run.replicas.root:
+        pictures.write_list(run.out / pictures.LIST, run.data)
     return 0
 
 
@@ -92,6 +95,7 @@ def _resume(run: Run, say: Callable[[str], None]) -> int:
     path = run.replicas.agree(path)
     if path is None:
         return _start(run)
+    pictures.check_list(run.out / pictures.LIST, run.data)
     saved = checkpoints.load(path)
     for key, ours in _identity(run).items():
         theirs = saved.state.get(key)
