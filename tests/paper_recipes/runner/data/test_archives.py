@@ -293,7 +293,7 @@ def test_letters_are_never_the_data_set(packed, tmp_path):
 
 def test_wrong_calls_of_embedded(packed, tmp_path):
     code, text = call("mars", "--embedded", "--root", tmp_path / "x")
-    assert code == 2 and "letters come in the layouts of sop, cub, inshop" in text
+    assert code == 2 and "letters come in the layouts of cub, inshop, sop" in text
     code, text = call("sop", "--embedded", "--root", tmp_path / "x", "--archive", "a.zip")
     assert code == 2 and "--embedded only writes archives" in text
     assert not (tmp_path / "x").exists()
