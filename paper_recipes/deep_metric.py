@@ -15,9 +15,11 @@ lacks or breaks (batch-all, semi-hard, NCA) are those of its older copies or of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from paper_recipes.recipe import Embedded, Evaluation, Expected, Phase, Recipe, Sampler, Source, Torch
+from paper_recipes.records import Clustering, Records
 
 SOURCE = Source(
     paper="Deep_Metric repository (no paper of its own)",
@@ -28,43 +30,63 @@ SOURCE = Source(
 _README = "README table of the repository's 2018 state; command and epoch not given"
 _WIDE = 3.0  # points: neither command nor epoch is recorded, and users' runs differ by as much
 
-# name -> loss, where its arguments are from, known values of R@1, known deviations
-LOSSES: dict[str, tuple[dict[str, Any], str, dict[str, float], tuple[str, ...]]] = {
+_RECORDS = Records(
+    forward=("final_deep_metric_224", "classifier.linear."),
+    clustering=Clustering(10, 300, "geometric", "evaluations/NMI.py: scikit-learn's defaults of its time"),
+)
+
+
+def _recorded(loss_set: str) -> Records:
+    return replace(_RECORDS, loss_set=loss_set)
+
+
+def _unrecorded(why: str) -> Records:
+    return replace(_RECORDS, loss_missing=why)
+
+
+# name -> loss, where its arguments are from, known values of R@1, known deviations, what checks it
+LOSSES: dict[str, tuple[dict[str, Any], str, dict[str, float], tuple[str, ...], Records]] = {
     "contrastive": (
         {"class": "ContrastiveLoss", "margin": 0.5},
         "stated: losses/Contrastive.py with the script's margin",
         {"cub": 64.52, "cars196": 76.95},
         (),
+        _recorded("contrastive-deep-metric"),
     ),
     "batch-all": (
         {"class": "BatchAllLoss", "margin": 0.2},
         "inferred: losses/BatchAll.py of older copies, its default margin; HEAD has no such loss",
         {},
         (),
+        _recorded("batch-all"),
     ),
     "batch-hard": (
         {"class": "BatchHardLoss", "margin": 0.2, "variant": "paper"},
         "ours: the formula of Hermans et al. with batch-all's margin; no file of the collection has it",
         {},
         ("the loss is the paper's: no released file exists",),
+        _unrecorded("no released file to record: tests/ports holds it to the paper's formula"),
     ),
     "semi-hard": (
         {"class": "SemiHardLoss", "alpha": 40.0, "beta": 2.0},
         "inferred: losses/SemiHard.py of older copies (HEAD's file does not parse); alpha from the script, beta ours",
         {"cub": 64.97, "cars196": 80.48},
         ("the README's row is 'RAW+SemiHard', whose exact combination is not recorded",),
+        _recorded("semi-hard"),
     ),
     "lifted": (
         {"class": "LiftedStructureLoss", "alpha": 40.0, "beta": 2.0},
         "stated: losses/LiftedStructure.py; the script's alpha, the file's beta",
         {},
         (),
+        _recorded("lifted"),
     ),
     "binomial": (
         {"class": "BinomialDevianceLoss", "alpha": 40.0, "margin": 0.5},
         "stated: losses/Binomial.py; the script's alpha and margin",
         {"cub": 64.45, "cars196": 80.78},
         ("the README's row is older than HEAD: its file had other weights and a hard-negative rule",),
+        _recorded("binomial"),
     ),
     "nca": (
         {"class": "NCALoss", "alpha": 16.0, "variant": "paper"},
@@ -72,13 +94,14 @@ LOSSES: dict[str, tuple[dict[str, Any], str, dict[str, float], tuple[str, ...]]]
         "all neighbours, with that file's default alpha",
         {"cub": 66.3},
         ("the 2018 text looks at 32 neighbours only; HEAD's rewards dissimilar positives and is not run",),
+        _unrecorded("the released file cannot run: tests/ports holds it to the paper's formula"),
     ),
 }
 TITLES = {"cub": "CUB-200-2011", "cars196": "CARS196"}
 
 
 def _recipe(loss: str, dataset: str) -> Recipe:
-    description, origin, known, deviations = LOSSES[loss]
+    description, origin, known, deviations, records = LOSSES[loss]
     return Recipe(
         name=f"dm-{loss}-{dataset}",
         title=f"Deep_Metric's {loss} loss, {TITLES[dataset]}",
@@ -124,6 +147,7 @@ def _recipe(loss: str, dataset: str) -> Recipe:
             "loss": origin,
             "seed": "ours: the script sets none",
         },
+        records=records,
     )
 
 

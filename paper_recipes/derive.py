@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper_recipes.recipe import Recipe
+from paper_recipes.records import Records
 
 Path = tuple[Any, ...]  # field names, dict keys, list indices from the recipe down to one value
 
 # What a recipe is, rather than a setting of it: another class or file has other settings.
 _FIXED = {
-    *("name", "title", "source", "weights", "weights_sha256", "expected", "deviations", "provenance", "derived_from"),
+    *("name", "title", "source", "weights", "weights_sha256", "expected", "deviations", "provenance", "records"),
+    "derived_from",
     *("class", "pipeline", "rule", "embedding", "in_dim", "embedding_dim", "num_classes"),
     *("dialect", "train_net", "test_nets", "embedding_blob", "classes", "net", "type"),
 }
@@ -85,6 +87,21 @@ def derive(recipe: Recipe, settings: list[str]) -> Recipe:
         expected=(),
         deviations=(f"derived from {recipe.name}: {', '.join(lines)}", *recipe.deviations),
         derived_from=recipe.name,
+        records=_records(recipe, changed),
+    )
+
+
+def _records(recipe: Recipe, changed: Recipe) -> Records:
+    """What still checks the derived recipe: its parent's code, but no recording or log of the parent's own settings."""
+    own = recipe.records
+    same_loss = recipe.torch is None or changed.torch is None or recipe.torch.loss == changed.torch.loss
+    return dataclasses.replace(
+        own,
+        training_run="",
+        stands_in=recipe.name if own.training_run else own.stands_in,
+        loss_set=own.loss_set if same_loss else "",
+        evaluation=own.evaluation and recipe.dataset == changed.dataset,
+        logs={},
     )
 
 

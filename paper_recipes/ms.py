@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from paper_recipes.recipe import Embedded, Evaluation, Expected, Phase, Recipe, Sampler, Source, Torch
+from paper_recipes.records import Records
 
 MS_SOURCE = Source(
     paper="Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR 2019, arXiv 1904.06627",
@@ -81,6 +82,7 @@ def _ms(
             "an anchor without positives adds 0 where the release stops with an error",
         ),
         provenance=provenance,
+        records=Records(forward=("final_ret_benchmark_224", "head.fc."), loss_set="ms", method="MS"),
     )
 
 
@@ -219,6 +221,10 @@ def _xbm(dataset: str, title: str, memory: int, ks: tuple[int, ...], protocol: s
             "given in research-xbm's thread 12 (the sample file has 1e-4 and 35,000)",
             "In-shop": "ours: SOP's values; no configuration of it was published",
         },
+        records=Records(
+            loss_missing="research-xbm's file was not run: bring and record it with `python -m golden record`",
+            method="XBM",
+        ),
     )
 
 

@@ -21,11 +21,16 @@ from typing import Any
 
 from paper_recipes.nets import osm_caa as nets
 from paper_recipes.recipe import Caffe, Embedded, Evaluation, Expected, Recipe, Sampler, Source
+from paper_recipes.records import Log, Records
 
 COMMIT = "d9f516ce432b38dfb5755d40926c49bedf22483d"
 _RANDOM = "random numbers are ours: MATLAB's rng(123) stream is not replayed draw for draw"
 _WEIGHTS = "googlenet_bn.caffemodel (ImageNet, B,G,R minus 104,117,123)"
 _BLOB = "pool5/7x7_s1"
+
+
+def _records(log: str, **more: Any) -> Records:
+    return Records(logs={"M": Log(log)}, method="OSM", **more)
 
 
 def _source(folder: str) -> Source:
@@ -64,6 +69,7 @@ def _images(
     stepvalue: list[int],
     evaluated: range,
     expected: tuple[Expected, ...],
+    records: Records,
     boxes: bool = False,
     provenance: dict[str, str] | None = None,
 ) -> Recipe:
@@ -107,6 +113,7 @@ def _images(
         ),
         deviations=(_RANDOM,),
         provenance=provenance or {},
+        records=records,
     )
 
 
@@ -131,6 +138,11 @@ def _cub(
         evaluated=range(1000, 3001, 250),
         # 1 point: checkpoints 250 iterations apart of the authors' own runs differ by up to 0.7 in R@1.
         expected=_rows(_RECALLS, expected, 1.0, _TABLE2.format(2000)),
+        # Boxes change the images alone: the recorded run of the net is that of both.
+        records=_records(
+            f"CUB_V01/train_M_WIDE_ASiamese_V42_e1{'_bbox' if boxes else ''}/CUB_Recall.txt",
+            training_run="osm_aaai19_cub_f64",
+        ),
         boxes=boxes,
         provenance=provenance,
     )
@@ -158,6 +170,9 @@ def _cars(name: str, title: str, expected: tuple[float, ...], *, evaluated: rang
         stepvalue=[1500, 3000, 4500, 6000],
         evaluated=evaluated,
         expected=_rows(_RECALLS, expected, 1.0, _TABLE2.format(7000)),
+        records=_records(
+            f"CARS196_V01/train_M_WIDE_ASiamese_V62_e1{'_bbox' if boxes else ''}/Recall.txt", stands_in="osm-cub"
+        ),
         boxes=boxes,
     )
 
@@ -187,6 +202,7 @@ def _tracklets(
     expected: tuple[Expected, ...],
     deviations: tuple[str, ...],
     provenance: dict[str, str],
+    records: Records,
 ) -> Recipe:
     """MARS and LPW: 3 persons, two tracklets of each, 9 frames of each tracklet."""
     return Recipe(
@@ -238,6 +254,7 @@ def _tracklets(
             *deviations,
         ),
         provenance=provenance,
+        records=records,
     )
 
 
@@ -264,6 +281,12 @@ OSM_MARS = _tracklets(
         "re-ranking (paper: R@1 86.0, mAP 81.0) is not held to: which k1, k2 and lambda made the row is not recorded",
     ),
     provenance={},
+    # The other files of MARS hold camera-pair averages and re-ranked lists.
+    records=_records(
+        "MARS_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e2/without_minus1_AVG.txt",
+        training_run="osm_aaai19_mars_f64",
+        evaluation=True,
+    ),
 )
 
 _FROM_SETTINGS = "stated in the release's files, which were not at hand for comparison"
@@ -288,6 +311,7 @@ OSM_LPW = _tracklets(
     ),
     deviations=("the nets are built from the recorded settings, their files were not at hand for comparison",),
     provenance={"train_net": _FROM_SETTINGS, "solver": _FROM_SETTINGS, "test_nets": "inferred: the file of MARS"},
+    records=_records("LPW_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e5/LPW_TEST_AF.txt", stands_in="osm-mars"),
 )
 
 RECIPES = (OSM_CUB, OSM_CUB_BBOX, OSM_CARS196, OSM_CARS196_BBOX, OSM_MARS, OSM_LPW)

@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from paper_recipes.records import Records
+
 Net = dict[str, Any]
 # Fields that came after the first fingerprints: absent from the canonical JSON while they have their default.
 _LATER = {"later": True}
@@ -151,6 +153,7 @@ class Recipe:
     provenance: dict[str, str] = field(default_factory=dict)
     # sha256 of that file or, where no more is public, its first digits; "" where none is. It knows the file, it is no setting.
     weights_sha256: str = ""
+    records: Records = field(default_factory=Records)  # what it is checked against
     derived_from: str = ""  # the frozen recipe's name, for a recipe made by `paper_recipes.derive`
 
     def __post_init__(self) -> None:
@@ -191,8 +194,9 @@ class Recipe:
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
         data = _facts(self)
-        for prose in ("title", "source", "expected", "deviations", "provenance", "derived_from", "weights_sha256"):
-            del data[prose]
+        prose = ("title", "source", "expected", "deviations", "provenance", "records", "derived_from", "weights_sha256")
+        for name in prose:
+            del data[name]
         return json.loads(json.dumps(data))
 
     def fingerprint(self) -> str:

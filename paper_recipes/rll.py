@@ -34,7 +34,12 @@ from typing import Any
 
 from paper_recipes.nets import rll as nets
 from paper_recipes.recipe import Caffe, Embedded, Evaluation, Expected, Recipe, Sampler, Source
+from paper_recipes.records import Clustering, Records
 
+CLUSTERING = Clustering(
+    1, 1000, "arithmetic", "xinshao_test_clustering.m: 1000 iterations, NMI = 2 I / (H + H); one start is ours"
+)
+_RECORDS = Records(clustering=CLUSTERING, method="RLL", variants={"concat": "RLL-(L,M,H)", "H": "RLL-H"})
 CVPR19_COMMIT = "ff2a4de4c9f72cad58d2fe9cf01e460633d9cc80"
 
 
@@ -46,7 +51,7 @@ def _cvpr19_loss(threshold: dict[str, float], pn_margin: float) -> dict[str, Any
     }
 
 
-def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...]) -> Recipe:
+def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...], records: Records) -> Recipe:
     """The two released SOP settings differ in the margin alone."""
     return Recipe(
         name=name,
@@ -110,6 +115,7 @@ def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...]) 
             "random numbers are ours: MATLAB's rng(123) stream is not replayed draw for draw",
             "single heads are evaluated on 227 crops, as the authors' scripts do, though their files say 224",
         ),
+        records=records,
     )
 
 
@@ -127,6 +133,7 @@ RLL_SOP = _sop(
         Expected("H", "R@10", 89.1, 0.5, _TABLE),
         Expected("H", "R@100", 95.4, 0.5, _TABLE),
     ),
+    records=replace(_RECORDS, training_run="rll_cvpr19_sop_m12_f64"),
 )
 
 _ABLATION = "paper's table 3 (alpha = 1.0), slides p19-23 of RLL_CVPR19_V01.pdf"
@@ -139,6 +146,7 @@ RLL_SOP_M10 = _sop(
         Expected("concat", "R@10", 90.5, 0.5, _ABLATION),
         Expected("concat", "R@100", 95.9, 0.5, _ABLATION),
     ),
+    records=replace(_RECORDS, stands_in="rll-sop"),
 )
 
 
@@ -150,6 +158,7 @@ def _cub(
     targets: dict[str, float],
     expected: tuple[Expected, ...],
     deviations: tuple[str, ...],
+    training_run: str,
 ) -> Recipe:
     """The two readings of the released CUB files differ in the layer that runs them."""
     return Recipe(
@@ -208,6 +217,7 @@ def _cub(
             "single heads are evaluated on 227 crops, as the authors' scripts do, though their files say 224",
             *deviations,
         ),
+        records=replace(_RECORDS, training_run=training_run),
     )
 
 
@@ -238,6 +248,7 @@ RLL_CUB = _cub(
         "the solver file's four targets (negative_threshold, pn_margin, p_temperature, n_temperature), unknown to the "
         "CVPR'19 solver, are left out; they equal the layers' values and would change nothing",
     ),
+    training_run="rll_cvpr19_cub_margin_renamed_f64",
 )
 
 RLL_CUB_UNEDITED = _cub(
@@ -251,6 +262,7 @@ RLL_CUB_UNEDITED = _cub(
         "the TPAMI layer takes the boundaries 0.9 and 1.1 from pn_margin; no published number belongs to that, so this "
         "recipe is held to none",
     ),
+    training_run="rll_tpami_cub_cvpr19_files_unedited_f64",
 )
 
 _CARS_TABLE = "paper's CARS196 table, slide p17 of RLL_CVPR19_V01.pdf; its settings were never released"

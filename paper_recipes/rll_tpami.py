@@ -21,6 +21,8 @@ from typing import Any
 
 from paper_recipes.nets import rll as nets
 from paper_recipes.recipe import Caffe, Embedded, Evaluation, Expected, Recipe, Sampler, Source
+from paper_recipes.records import Log, Records
+from paper_recipes.rll import CLUSTERING
 
 TPAMI_COMMIT = "8600e0e30908953e78bd49b85ce3ececcfefb7fb"
 _WEIGHTS = "googlenet_bn.caffemodel (ImageNet, B,G,R minus 104,117,123)"
@@ -112,6 +114,15 @@ RLL_TPAMI_SOP = Recipe(
         classes_per_batch=8, images_per_class=3, iterations=60, train_classes=600, test_classes=60, evaluate_every=30
     ),
     deviations=(_RANDOM, _CROP),
+    records=Records(
+        training_run="rll_tpami_sop_f64",
+        logs={
+            net: Log(f"SOP_Simp_25042020/train_150_T10_pn04_v50/Recall_{net}_d64.txt")
+            for net in ("concat", "H", "L", "M", "LH", "LM", "MH")
+        },
+        clustering=CLUSTERING,
+        method="RLL",
+    ),
 )
 
 _INSHOP_KS = (1, 10, 20, 30, 40, 50)
@@ -176,9 +187,22 @@ RLL_TPAMI_INSHOP = Recipe(
         "two heads are concatenated in the order H, L, M whatever the net's name; cosine does not see the order",
     ),
     provenance={"test nets": "inferred: SOP's deploy files with 128 values instead of 64"},
+    records=Records(
+        stands_in="rll-tpami-sop",
+        logs={
+            net: Log(f"InshopClothes_Simp_21042020/train_60_T10_pn04_v63/Recall_{file}_d128.txt")
+            for net, file in (
+                *((net, net) for net in ("concat", "H", "L", "M")),
+                *((net, f"concat{net}") for net in ("HL", "HM", "ML")),
+            )
+        },
+        clustering=CLUSTERING,
+        method="RLL",
+    ),
 )
 
-_MARKET_LOG = "Market1501_GooLeNetV2_V02_11042020/train_180_pn04_tp0_tn10_onlyRLLv02/Record_concat.txt, iteration 6000"
+_MARKET_FILE = "Market1501_GooLeNetV2_V02_11042020/train_180_pn04_tp0_tn10_onlyRLLv02/Record_concat.txt"
+_MARKET_LOG = f"{_MARKET_FILE}, iteration 6000"
 # 1 point: between the last logged checkpoints (5000, 6000) R@1 and mAP move by 0.4 and 0.8.
 RLL_TPAMI_MARKET1501 = Recipe(
     name="rll-tpami-market1501",
@@ -242,6 +266,17 @@ RLL_TPAMI_MARKET1501 = Recipe(
         "multi_query": "stated: normalised, pooled, normalised again; inferred: its images are those of gt_bbox under the "
         "query's person and camera, as the data set's authors define them"
     },
+    records=Records(
+        stands_in="rll-tpami-sop",
+        # The file holds four protocols in turn; the fourth, max "+ re-ranking", is not scored.
+        logs={
+            "concat": Log(_MARKET_FILE, only="single query,"),
+            "concat (avg of queries)": Log(_MARKET_FILE, only="with avg pooling,"),
+            "concat (max of queries)": Log(_MARKET_FILE, only="with max pooling,"),
+        },
+        clustering=CLUSTERING,
+        method="RLL",
+    ),
 )
 
 RECIPES = (RLL_TPAMI_SOP, RLL_TPAMI_INSHOP, RLL_TPAMI_MARKET1501)

@@ -251,12 +251,12 @@ def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> 
     """
     from paper_recipes.runner.reports import curves as logs
 
-    if not logs.logged(recipe.name):
-        known = ", ".join(logs.names())
+    if not recipe.records.logs:
+        known = ", ".join(known.name for known in registry.RECIPES.values() if known.records.logs)
         raise click.UsageError(f"no log of the authors is known for {recipe.name}; there is one for {known}")
     evaluations = None if run_directory is None else logs.of_run(recipe, run_directory)
     found = logs.compare(recipe, evaluations or [])
-    click.echo(logs.log_as_markdown(recipe.name) if evaluations is None else logs.as_markdown(found))
+    click.echo(logs.log_as_markdown(recipe) if evaluations is None else logs.as_markdown(found))
     if picture is not None:
         logs.draw(recipe, evaluations, picture)
     sys.exit(0 if evaluations is None or all(curve.holds for curve in found) else 1)

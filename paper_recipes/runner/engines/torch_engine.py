@@ -50,7 +50,9 @@ class TorchEngine:
             raise ReplicaError("--replicas caffe: each process would fill a memory of its own; use --replicas global")
         torch.manual_seed(determinism.torch_seed(seed, "init"))
         self.net = networks.EmbeddingNet(recipe)
-        self.loss = _loss(recipe, classes)
+        self.loss = build_loss(recipe, classes)
+        if recipe.memory is not None:
+            self.loss = CrossBatchMemory(self.loss, **recipe.memory)
         self.import_report = None if weights is None else networks.load_imagenet(self.net, weights)
         self._calibrated = weights is not None
         if self.replicas.sync_bn:
@@ -184,13 +186,13 @@ class TorchEngine:
         self._calibrated = True
 
 
-def _loss(recipe: Torch, classes: int) -> nn.Module:
+def build_loss(recipe: Torch, classes: int) -> nn.Module:
+    """The recipe's loss, without its memory; `classes` of the training data, where it holds a weight for each."""
     arguments: dict[str, Any] = {key: value for key, value in recipe.loss.items() if key != "class"}
     name = recipe.loss["class"]
     if name in _NEEDS_CLASSES:
         arguments["num_classes"] = classes
-    loss = getattr(losses, name)(**arguments)
-    return loss if recipe.memory is None else CrossBatchMemory(loss, **recipe.memory)
+    return getattr(losses, name)(**arguments)
 
 
 def _average_statistics(net: nn.Module, batches: Iterable[torch.Tensor]) -> None:

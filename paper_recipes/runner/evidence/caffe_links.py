@@ -19,26 +19,6 @@ from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Caffe, Recipe
 from paper_recipes.runner.evidence.row import Row, open_link, recorded, rule_checked
 
-# recipe whose own training run was recorded, float64 -> the recording
-_RUNS = {
-    "rll-sop": "rll_cvpr19_sop_m12_f64",
-    "rll-cub": "rll_cvpr19_cub_margin_renamed_f64",
-    "rll-cub-unedited": "rll_tpami_cub_cvpr19_files_unedited_f64",
-    "rll-tpami-sop": "rll_tpami_sop_f64",
-    "osm-cub": "osm_aaai19_cub_f64",
-    "osm-mars": "osm_aaai19_mars_f64",
-}
-# recipe -> one that trains the same net by the same file, and was recorded (boxes and the data set change the images alone)
-_SAME = {"osm-cub-bbox": "osm-cub", "rll-cars196": "rll-cub"}
-# recipe without a recording -> its nearest sibling with one: the same layers and solver under other settings
-_SIBLINGS = {
-    "rll-sop-m10": "rll-sop",
-    "rll-tpami-inshop": "rll-tpami-sop",
-    "rll-tpami-market1501": "rll-tpami-sop",
-    "osm-cars196": "osm-cub",
-    "osm-cars196-bbox": "osm-cub",
-    "osm-lpw": "osm-mars",
-}
 _STEPS = 3  # parameters are recorded after that many
 
 
@@ -129,16 +109,15 @@ def solver(recipe: Recipe) -> Row:
     The test suite follows all ten recorded steps; three keep this under half a minute. A recipe without a recording is
     held to its sibling's, which has the same layers and the same solver: what then stays unseen is its own settings.
     """
-    base = recipe.name.split("+")[0]  # a derived recipe has the code of the one it is from
-    own = _SAME.get(base, base)
-    sibling = own if own in _RUNS else _SIBLINGS.get(own)
+    own, sibling = recipe.records.training_run, recipe.records.stands_in
     reference = "authors' Solver, train net and solver file"
-    if sibling is None:
-        return open_link("solver", reference, "no recording: bring losses and parameters from the authors' Caffe")
     compared = f"losses, parameters, momentum after {_STEPS} steps, float64"
-    if own == sibling and base == recipe.name:
-        return recorded("solver", reference, compared, _follow(recipe, _RUNS[own]), 1e-9)
-    worst = _follow(registry.get(sibling), _RUNS[sibling])
+    if own:
+        return recorded("solver", reference, compared, _follow(recipe, own), 1e-9)
+    if not sibling:
+        return open_link("solver", reference, "no recording: bring losses and parameters from the authors' Caffe")
+    other = registry.get(sibling)
+    worst = _follow(other, other.records.training_run)
     return rule_checked("solver", reference, f"{compared}, of {sibling}; this one's own are not recorded", worst, 1e-9)
 
 

@@ -74,7 +74,7 @@ def _reid(recipe: Recipe) -> Row:
             worst = max(worst, *map(float, errors))
     reference = "authors' evaluation_mars.m and compute_AP.m"
     compared = f"CMC and mAP of {len(cases)} recorded runs"
-    if recipe.dataset == "mars":
+    if recipe.records.evaluation:
         return recorded("evaluation", reference, compared, worst, 1e-14)
     return rule_checked(
         "evaluation", reference, f"{compared} of MARS; {recipe.dataset}'s own are not recorded", worst, 1e-14

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 import golden
 from golden.checker import check
 from paper_recipes.recipe import Recipe, Torch
-from paper_recipes.runner.engines.networks import EmbeddingNet, made
+from paper_recipes.runner.engines.networks import EmbeddingNet
+from paper_recipes.runner.engines.torch_engine import build_loss
 from paper_recipes.runner.evidence.row import Row, open_link, recorded, rule_checked
 from ports import images as pipelines
-from ports import losses
-
-# loss as a recipe writes it -> the golden set that was recorded from that file with those arguments
-_SETS: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"class": "MultiSimilarityLoss", "alpha": 2.0, "beta": 40.0, "base": 0.5, "epsilon": 0.1}, "ms"),
-    ({"class": "ContrastiveLoss", "margin": 0.5}, "contrastive-deep-metric"),
-    ({"class": "BatchAllLoss", "margin": 0.2}, "batch-all"),
-    ({"class": "SemiHardLoss", "alpha": 40.0, "beta": 2.0}, "semi-hard"),
-    ({"class": "LiftedStructureLoss", "alpha": 40.0, "beta": 2.0}, "lifted"),
-    ({"class": "BinomialDevianceLoss", "alpha": 40.0, "margin": 0.5}, "binomial"),
-)
-_SOFTMAX = "azgo14__classification_metric_learning/normsoftmax_t005"
-# loss without a recording -> why, and what would close the link
-_NO_RECORDING = {
-    "BatchHardLoss": "no released file to record: tests/ports holds it to the paper's formula",
-    "NCALoss": "the released file cannot run: tests/ports holds it to the paper's formula",
-    "ContrastiveLoss": "research-xbm's file was not run: bring and record it with `python -m golden record`",
-}
-# repository of a BN-Inception recipe -> (recorded forward, its prefix of the head's parameters)
-_FORWARDS = {
-    "MalongTech/research-ms-loss": ("final_ret_benchmark_224", "head.fc."),
-    "bnu-wangxun/Deep_Metric": ("final_deep_metric_224", "classifier.linear."),
-}
 
 
 def the_torch(recipe: Recipe) -> Torch:
@@ -84,7 +60,7 @@ def images(recipe: Recipe) -> Row:
 
 def network(recipe: Recipe) -> Row:
     """BN-Inception with seeded weights, float64: pooled features and embedding of two pictures."""
-    description, facts = the_torch(recipe), _FORWARDS.get(recipe.source.repository)
+    description, facts = the_torch(recipe), recipe.records.forward
     name = description.backbone["class"]
     if name == "ResNet50Map":
         return open_link("network", "torchvision's resnet50", "nothing ported: torchvision's own modules")
@@ -122,46 +98,14 @@ def _seeded(key: str, head: str, value: torch.Tensor) -> torch.Tensor:
 def loss(recipe: Recipe) -> Row:
     """Value and gradient on the recorded batches of the release's own loss file, float64."""
     description, reference = the_torch(recipe).loss, "authors' loss file in PyTorch"
-    if description["class"] == "NormSoftmaxLoss" and description["temperature"] == 0.05:
-        worst, batches = _softmax_errors()
-        compared = f"normsoftmax: {batches} batches, value and both gradients, float64, in units of the tolerance"
-        return recorded("loss", reference, compared, worst, 1.0)
-    name = next((name for known, name in _SETS if known == description), None)
-    if name is None:
-        missing = _NO_RECORDING.get(
-            description["class"], f"no recording of {description['class']} with these arguments"
-        )
+    name = recipe.records.loss_set
+    if not name:
+        missing = recipe.records.loss_missing or f"no recording of {description['class']} with these arguments"
         return open_link("loss", reference, missing)
-    layer = made({description["class"]: getattr(losses, description["class"])}, description)
-    report = check(layer, name, properties=False, diagnosis=False)
+    report = check(build_loss(the_torch(recipe), classes=2), name, properties=False, diagnosis=False)
     worst = max(max(row.loss_error, row.gradient_error) for row in report.rows)
     compared = f"{name}: {len(report.rows)} batches, value and gradient, float64, in units of the tolerance"
     return recorded("loss", reference, compared, worst, 1.0)
-
-
-def _softmax_errors() -> tuple[float, int]:
-    """Largest error of NormSoftmaxLoss in units of rtol 1e-10, atol 1e-12, and the number of recorded batches."""
-    worst = 0.0
-    with np.load(golden.DATA / "losses_python" / "cases.npz") as z:
-        names = sorted({key.split("/")[2] for key in z.files if key.startswith(f"{_SOFTMAX}/")})
-        for name in names:
-            stored = {key.split("/")[3]: z[key] for key in z.files if key.startswith(f"{_SOFTMAX}/{name}/")}
-            x = torch.from_numpy(z[f"inputs/{name}/embeddings"]).double().requires_grad_()
-            labels = torch.from_numpy(z[f"inputs/{name}/labels"]).long()
-            layer = losses.NormSoftmaxLoss(*stored["weights"].shape).double()
-            layer.weight = nn.Parameter(torch.from_numpy(stored["weights"]).double())
-            value = layer(x, labels)
-            value.backward()
-            assert x.grad is not None and layer.weight.grad is not None
-            rows = stored.get("grad_embeddings_rows_idx", slice(None))
-            gradient = stored["grad_embeddings_rows" if "grad_embeddings_rows" in stored else "grad_embeddings"]
-            for got, want in (
-                (value.detach().numpy(), stored["loss"]),
-                (x.grad.numpy()[rows], gradient),
-                (layer.weight.grad.numpy(), stored["grad_weights"]),
-            ):
-                worst = max(worst, float((np.abs(got - want) / (1e-12 + 1e-10 * np.abs(want))).max()))
-    return worst, len(names)
 
 
 def solver(recipe: Recipe) -> Row:

@@ -158,7 +158,7 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
             theirs[_base(recipe.name)] = None
     for name in theirs:
         headline = registry.get(name).embeddings[0]
-        if logged := logs.logged(name).get(headline):
+        if logged := logs.logged(registry.get(name)).get(headline):
             points = [(point.iteration, point.metrics["R@1"]) for point in logged if "R@1" in point.metrics]
             curves.append((f"{name} {headline} (authors' log)", points, True))
     figures.recall_over_iterations(path, curves)

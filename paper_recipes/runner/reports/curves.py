@@ -16,33 +16,6 @@ from typing import Any
 from golden import published
 from paper_recipes.recipe import Recipe
 
-_SOP = "SOP_Simp_25042020/train_150_T10_pn04_v50/Recall_{}_d64.txt"
-_INSHOP = "InshopClothes_Simp_21042020/train_60_T10_pn04_v63/Recall_{}_d128.txt"
-# recipe -> test net -> the authors' log
-_LOGS: dict[str, dict[str, str]] = {
-    "rll-tpami-sop": {net: _SOP.format(net) for net in ("concat", "H", "L", "M", "LH", "LM", "MH")},
-    "rll-tpami-inshop": {
-        **{net: _INSHOP.format(net) for net in ("concat", "H", "L", "M")},
-        **{net: _INSHOP.format(f"concat{net}") for net in ("HL", "HM", "ML")},
-    },
-    "rll-tpami-market1501": dict.fromkeys(
-        ("concat", "concat (avg of queries)", "concat (max of queries)"),
-        "Market1501_GooLeNetV2_V02_11042020/train_180_pn04_tp0_tn10_onlyRLLv02/Record_concat.txt",
-    ),
-    "osm-cub": {"M": "CUB_V01/train_M_WIDE_ASiamese_V42_e1/CUB_Recall.txt"},
-    "osm-cub-bbox": {"M": "CUB_V01/train_M_WIDE_ASiamese_V42_e1_bbox/CUB_Recall.txt"},
-    "osm-cars196": {"M": "CARS196_V01/train_M_WIDE_ASiamese_V62_e1/Recall.txt"},
-    "osm-cars196-bbox": {"M": "CARS196_V01/train_M_WIDE_ASiamese_V62_e1_bbox/Recall.txt"},
-    # the other files of MARS hold camera-pair averages and re-ranked lists
-    "osm-mars": {"M": "MARS_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e2/without_minus1_AVG.txt"},
-    "osm-lpw": {"M": "LPW_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e5/LPW_TEST_AF.txt"},
-}
-# Market's file holds four protocols in turn; the fourth, max "+ re-ranking", is not scored.
-_ONLY = {
-    ("rll-tpami-market1501", "concat"): "single query,",
-    ("rll-tpami-market1501", "concat (avg of queries)"): "with avg pooling,",
-    ("rll-tpami-market1501", "concat (max of queries)"): "with max pooling,",
-}
 # Four of SOP's files begin with a line that stands before the series and is of another checkpoint or run.
 _OUT_OF_ORDER = "out-of-order"
 
@@ -119,24 +92,19 @@ class Curve:
         return "; ".join(words)
 
 
-def logged(name: str) -> dict[str, list[Point]]:
-    """The authors' log of a recipe by test net, in the order of the iterations; empty where no log is known."""
+def logged(recipe: Recipe) -> dict[str, list[Point]]:
+    """The authors' log of a recipe by embedding, in the order of the iterations; empty where no log is known."""
     found: dict[str, list[Point]] = {}
-    for net, file in _LOGS.get(name, {}).items():
+    for net, log in recipe.records.logs.items():
         points = [
             Point(row["iteration"], row["metric"], row["source"].split(", ")[0])
             for row in published.rows(kind="repo log")
-            if row["source"].startswith(f"{file} line")
-            and _ONLY.get((name, net), "") in row["variant"]
+            if row["source"].startswith(f"{log.file} line")
+            and log.only in row["variant"]
             and _OUT_OF_ORDER not in row["variant"]
         ]
         found[net] = sorted(points, key=lambda point: point.iteration)
     return found
-
-
-def names() -> list[str]:
-    """Recipes of which a log is known."""
-    return list(_LOGS)
 
 
 def compare(recipe: Recipe, evaluations: list[dict[str, Any]]) -> tuple[Curve, ...]:
@@ -148,7 +116,7 @@ def compare(recipe: Recipe, evaluations: list[dict[str, Any]]) -> tuple[Curve, .
     scored = {row["iteration"]: row["metrics"] for row in evaluations}
     band = {(e.test_net, e.metric): e.tolerance for e in recipe.expected}
     found = []
-    for net, points in logged(recipe.name).items():
+    for net, points in logged(recipe).items():
         for metric in sorted({key for point in points for key in point.metrics}, key=_order):
             rows = tuple(
                 Row(
@@ -209,10 +177,10 @@ def as_markdown(found: tuple[Curve, ...]) -> str:
     return "\n".join(lines)
 
 
-def log_as_markdown(name: str) -> str:
+def log_as_markdown(recipe: Recipe) -> str:
     """The authors' log alone."""
     lines = []
-    for net, points in logged(name).items():
+    for net, points in logged(recipe).items():
         metrics = sorted({key for point in points for key in point.metrics}, key=_order)
         file = points[0].source.rsplit(" line", 1)[0]
         lines += [

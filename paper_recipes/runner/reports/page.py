@@ -30,9 +30,6 @@ blockquote { border-left: 4px solid #e0a800; margin-left: 0; padding-left: 1rem;
 
 # packages whose version is shown; run.json has all of them
 _SHOWN = ("torch", "torchvision", "numpy", "scipy", "pillow", "matplotlib", "protobuf", "safetensors")
-# what a paper calls its own method in those rows (the others are what it compares with)
-_OWN = ("RLL", "OSM", "MS", "XBM", "NormSoftmax")
-
 _CURVES = (
     "Every checkpoint that the authors logged, in percent. The verdict above obeys the expected values alone: while the "
     "learning rate is high, runs that end alike may part by more than the band."
@@ -66,13 +63,15 @@ def _write_text(path: Path, text: str) -> None:
 
 def published_rows(recipe: Recipe) -> list[dict[str, Any]]:
     """The paper's own rows for this data set (comparison rows of other methods left out)."""
+    if not recipe.records.method:
+        return []
     arxiv = recipe.source.paper.rsplit(" ", 1)[-1]
     return [
         row
         for row in published.rows(dataset=datasets.describe(recipe.dataset).title)
         if arxiv in row["paper"]
         and row["kind"] in ("published", "repo README")
-        and row["method"].startswith(_OWN)
+        and row["method"].startswith(recipe.records.method)
         and not row["confidence"].startswith("from secondary")
     ]
 
@@ -92,7 +91,7 @@ def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: lis
         raw_r1 = raw["metrics"]["raw pixels"]["R@1"] if raw else None
         figures.recall_curve(out / "recall.png", evaluations, raw_r1, lines, record["form"])
         drawn.append("recall.png")
-    if curves.logged(recipe.name):
+    if recipe.records.logs:
         full = record["form"] == "full"
         name = "curves.png" if full else "authors_curves.png"
         curves.draw(recipe, evaluations if full else None, out / name)

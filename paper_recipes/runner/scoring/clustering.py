@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +15,18 @@ import numpy as np
 
 from golden import published
 from paper_recipes.recipe import Recipe
+from paper_recipes.records import Clustering
 from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.files import write_json
 from ports import datasets
 from ports.metrics import clustering
 
-
-@dataclass(frozen=True)
-class Rules:
-    """How a release clusters: k-means' restarts and iterations, and the mean of entropies that NMI divides by."""
-
-    n_init: int
-    max_iter: int
-    average: str
-    origin: str
-
-
-# by repository
-RULES = {
-    "XinshaoAmosWang/Ranked-List-Loss-for-DML": Rules(
-        1, 1000, "arithmetic", "xinshao_test_clustering.m: 1000 iterations, NMI = 2 I / (H + H); one start is ours"
-    ),
-    "bnu-wangxun/Deep_Metric": Rules(10, 300, "geometric", "evaluations/NMI.py: scikit-learn's defaults of its time"),
-    "azgo14/classification_metric_learning": Rules(
-        10, 300, "geometric", "evaluation/nmi.py: 300 iterations, 10 starts, scikit-learn's NMI of its time"
-    ),
-}
 MOST = 5000  # test images that an embedded run clusters
-_VARIANTS = {"concat": "RLL-(L,M,H)", "H": "RLL-H"}  # what the paper's tables call the embeddings
-OTHERS = Rules(1, 1000, "arithmetic", "this release has no clustering: the rules of Ranked List Loss")
+OTHERS = Clustering(1, 1000, "arithmetic", "this release has no clustering: the rules of Ranked List Loss")
 
 
-def rules(recipe: Recipe) -> Rules:
-    return RULES.get(recipe.source.repository, OTHERS)
+def rules(recipe: Recipe) -> Clustering:
+    return recipe.records.clustering or OTHERS
 
 
 def check(recipe: Recipe) -> None:
@@ -97,7 +75,7 @@ def at_the_end(
     say: Callable[[str], None],
 ) -> None:
     """clustering.json of an embedded run whose release clusters; the authors' own runs cluster in a script apart."""
-    if recipe.source.repository not in RULES or recipe.evaluation.protocol == "reid":
+    if recipe.records.clustering is None or recipe.evaluation.protocol == "reid":
         return
     if len(data.test) > MOST:  # k-means of thousands of classes takes longer than the training
         say(f"NMI and F1 left out of a test set of more than {MOST:,} images: evaluate --clustering has them")
@@ -123,9 +101,13 @@ def show(recipe: Recipe, results: dict[str, dict[str, Any]], *, official: bool) 
 
 def published_nmi(recipe: Recipe, embedding: str) -> float | None:
     """The NMI that the recipe's paper printed for its own method and that embedding on this data set; None: none known."""
-    arxiv = recipe.source.paper.rsplit(" ", 1)[-1]
+    records, arxiv = recipe.records, recipe.source.paper.rsplit(" ", 1)[-1]
     for row in published.rows(dataset=datasets.describe(recipe.dataset).title, kind="published"):
-        own = arxiv in row["paper"] and row["method"] == "RLL" and row["variant"] == _VARIANTS.get(embedding)
+        own = (
+            arxiv in row["paper"]
+            and row["method"] == records.method
+            and row["variant"] == records.variants.get(embedding)
+        )
         if own and "NMI" in row["metric"]:
             return float(row["metric"]["NMI"])
     return None

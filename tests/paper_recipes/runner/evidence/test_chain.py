@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import golden
+from golden.sets import set_names
 from paper_recipes import registry
 from paper_recipes.runner.evidence import caffe_links, image_links, metric_link, sampler_link, torch_links
 from paper_recipes.runner.evidence.chain import chain, holds
@@ -16,6 +17,7 @@ from ports import samplers
 from ports.metrics import reid
 
 RECORDED, RULE = HOLDS
+RECORDED_RUNS = ["rll-sop", "rll-cub", "rll-cub-unedited", "rll-tpami-sop", "osm-cub", "osm-mars"]
 LINKS = ["weights", "images", "sampler", "network", "loss", "solver", "evaluation"]
 
 
@@ -88,17 +90,44 @@ def test_which_nets_are_recorded_whole(chains):
 
 def test_every_caffe_recipe_has_a_run_to_be_held_to():
     caffe = {r.name for r in registry.RECIPES.values() if r.caffe is not None}
-    known = set(caffe_links._RUNS) | set(caffe_links._SAME) | set(caffe_links._SIBLINGS)
-    assert known == caffe
-    for name in caffe_links._RUNS.values():
-        assert (golden.DATA / "train" / name / "trace.npz").is_file()
-    for name, other in caffe_links._SAME.items():  # boxes apart, the two compute the same
+    own = {r.name for r in registry.RECIPES.values() if r.records.training_run}
+    assert len(own) == 8
+    assert own | {r.name for r in registry.RECIPES.values() if r.records.stands_in in own} == caffe
+    for name in own:
+        assert (golden.DATA / "train" / registry.get(name).records.training_run / "trace.npz").is_file()
+    for name, other in (
+        ("osm-cub-bbox", "osm-cub"),
+        ("rll-cars196", "rll-cub"),
+    ):  # images apart, the two compute the same
         one, two = registry.get(name), registry.get(other)
+        assert one.records.training_run == two.records.training_run
         assert one.the_caffe() == two.the_caffe() and one.sampler == two.sampler
 
 
+def test_a_derived_recipe_is_checked_by_its_parent_without_claiming_the_parents_recordings():
+    derived = registry.get("rll-sop+margin=1.0").records
+    assert (derived.training_run, derived.stands_in, derived.logs) == ("", "rll-sop", {})
+    assert registry.get("rll-tpami-sop+base_lr=0.1").records.logs == {}
+    assert registry.get("rll-sop-m10+base_lr=0.1").records.stands_in == "rll-sop"
+    assert registry.get("ms-cub+weight_decay=0.1").records.loss_set == "ms"
+    other = registry.get("dm-contrastive-cub+loss.margin=0.4")
+    assert torch_links.loss(other).verdict == "no recording of ContrastiveLoss with these arguments"
+    assert not registry.get("osm-mars+dataset=market1501").records.evaluation
+
+
+def test_records_name_what_there_is():
+    for recipe in registry.RECIPES.values():
+        records = recipe.records
+        assert set(records.logs) <= set(recipe.embeddings)
+        assert set(records.variants) <= set(recipe.embeddings)
+        assert not records.stands_in or registry.get(records.stands_in).records.training_run
+        if records.loss_set:
+            assert records.loss_set in set_names()
+        assert recipe.torch is None or bool(records.loss_set) != bool(records.loss_missing)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*caffe_links._RUNS, "osm-lpw"])
+@pytest.mark.parametrize("name", [*RECORDED_RUNS, "osm-lpw"])
 def test_recorded_runs_are_followed(name):
     row = caffe_links.solver(registry.get(name))
     assert row.verdict == (RULE if name == "osm-lpw" else RECORDED)
@@ -193,7 +222,7 @@ def test_a_wrong_loss_and_head_are_wrong(monkeypatch):
     from ports import losses
 
     real = losses.NormSoftmaxLoss
-    monkeypatch.setattr(losses, "NormSoftmaxLoss", lambda *sizes: real(*sizes, variant="paper"))
+    monkeypatch.setattr(losses, "NormSoftmaxLoss", lambda **sizes: real(**sizes, variant="paper"))
     assert torch_links.loss(registry.get("cls-cub")).verdict == "WRONG"
     recipe = registry.get("ms-cub")
     averaged = dataclasses.replace(recipe.torch, backbone={**recipe.torch.backbone, "pool": "avg"})

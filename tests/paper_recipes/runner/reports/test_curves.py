@@ -25,7 +25,7 @@ QUERIES = 10**9  # so many that every logged value is a whole count of them
 def run_of(name, shift=0.0, leave_out=(), only=None):
     """Evaluations that equal the authors' log, but for `shift` points at the iterations `only`."""
     rows = {}
-    for net, points in curves.logged(name).items():
+    for net, points in curves.logged(get(name)).items():
         for point in points:
             row = {"iteration": point.iteration, "metrics": {}, "hits": {}, "queries": QUERIES}
             row = rows.setdefault(point.iteration, row)
@@ -37,14 +37,14 @@ def run_of(name, shift=0.0, leave_out=(), only=None):
 
 
 def test_every_release_with_logs_has_its_curves():
-    assert tuple(name for name in registry.RECIPES if curves.logged(name)) == LOGGED
-    assert curves.logged("rll-sop") == {} and curves.compare(get("rll-sop"), []) == ()
+    assert tuple(name for name in registry.RECIPES if curves.logged(get(name))) == LOGGED
+    assert curves.logged(get("rll-sop")) == {} and curves.compare(get("rll-sop"), []) == ()
 
 
 @pytest.mark.parametrize("name", LOGGED)
 def test_a_recipe_evaluates_where_the_authors_did(name):
     """Same nets, no iteration twice, every logged checkpoint is one that a full run scores, and so is every metric."""
-    recipe, points = get(name), curves.logged(name)
+    recipe, points = get(name), curves.logged(get(name))
     assert set(points) <= set(recipe.embeddings) and next(iter(points)) == recipe.embeddings[0]
     scored = {f"R@{k}" for k in recipe.evaluation.ks} | ({"mAP"} if recipe.evaluation.protocol == "reid" else set())
     for log in points.values():
@@ -58,14 +58,14 @@ def test_the_expected_values_lie_on_the_curve(name):
     """What a recipe is held to was typed from the tables and logs; the curve comes from the recorded lines."""
     recipe = get(name)
     for expected in recipe.expected:
-        values = [p.metrics.get(expected.metric) for p in curves.logged(name).get(expected.test_net, ())]
+        values = [p.metrics.get(expected.metric) for p in curves.logged(get(name)).get(expected.test_net, ())]
         # MARS and LPW are printed with one decimal or none less than they are logged with.
         assert any(v is not None and abs(v - expected.value) < 0.051 for v in values), expected
 
 
 def test_numbers_of_points_as_counted_in_the_logs():
     """Lines of the released text files (repeated and out-of-order lines left out)."""
-    count = {name: {net: len(points) for net, points in curves.logged(name).items()} for name in LOGGED}
+    count = {name: {net: len(points) for net, points in curves.logged(get(name)).items()} for name in LOGGED}
     assert count["rll-tpami-sop"] == dict.fromkeys(("concat", "H", "L", "M", "LH", "LM", "MH"), 9)
     assert count["rll-tpami-inshop"] == {"concat": 15, "H": 15, "L": 15, "M": 15, "HL": 1, "HM": 6, "ML": 1}
     assert count["rll-tpami-market1501"] == dict.fromkeys(get("rll-tpami-market1501").embeddings[::4], 4)
@@ -74,18 +74,18 @@ def test_numbers_of_points_as_counted_in_the_logs():
 
 def test_a_line_from_another_checkpoint_is_not_part_of_the_series():
     """Recall_LH_d64.txt starts with an iteration 24000 of 78.4; the series' own is 78.1."""
-    point = {p.iteration: p for p in curves.logged("rll-tpami-sop")["LH"]}[24000]
+    point = {p.iteration: p for p in curves.logged(get("rll-tpami-sop"))["LH"]}[24000]
     assert point.metrics["R@1"] == 78.1 and "line 7" in point.source
 
 
 def test_market_takes_the_plain_protocols_and_mars_the_junk_free_one():
-    last = {net: log[-1].metrics for net, log in curves.logged("rll-tpami-market1501").items()}
+    last = {net: log[-1].metrics for net, log in curves.logged(get("rll-tpami-market1501")).items()}
     assert last == {
         "concat": {"mAP": 71.0651, "R@1": 88.4798},
         "concat (avg of queries)": {"mAP": 78.9269, "R@1": 92.0131},
         "concat (max of queries)": {"mAP": 78.7506, "R@1": 91.8052},  # not the re-ranked 80.8617
     }
-    mars = {p.iteration: p.metrics for p in curves.logged("osm-mars")["M"]}
+    mars = {p.iteration: p.metrics for p in curves.logged(get("osm-mars"))["M"]}
     assert mars[60000]["R@1"] == 84.7475 and mars[60000]["mAP"] == 72.3538
 
 
