@@ -12,10 +12,12 @@ from typing import Any
 from golden import adapters
 from golden.compare import TOLERANCES, Row, Tolerance, compare
 from golden.diagnosis import diagnose
-from golden.evaluate import evaluate, torch_dtype
+from golden.evaluate import dtype_name, evaluate
+from golden.frameworks import framework_of
 from golden.properties import properties as find_properties
 from golden.report import Report
 from golden.sets import Case, GoldenSet, describe, load_set, set_names
+from golden.sharpness import sentences, sharpness
 
 
 def resolve(against: str | os.PathLike[str] | GoldenSet) -> GoldenSet:
@@ -50,10 +52,20 @@ def chosen_tolerance(dtype: str, tolerance: float | Tolerance | None) -> Toleran
 
 
 def check_case(
-    loss: Callable[..., Any], case: Case, dtype: str, *, device: Any = "cpu", tolerance: float | Tolerance | None = None
+    loss: Callable[..., Any],
+    case: Case,
+    dtype: str,
+    *,
+    device: Any = "cpu",
+    tolerance: float | Tolerance | None = None,
+    framework: str | None = None,
 ) -> Row:
     """One row: the loss on one case."""
-    outcome = evaluate(loss, case.arguments, dtype=dtype, device=device, seed=case.expected[dtype].seed)
+    expected = case.expected[dtype]
+    outcome = evaluate(
+        loss, case.arguments, dtype=dtype, device=device, upstream=expected.upstream, framework=framework,
+        outputs=tuple(expected.outputs),
+    )  # fmt: skip
     return compare(case, dtype, outcome, chosen_tolerance(dtype, tolerance))
 
 
@@ -66,6 +78,7 @@ def check(
     tolerance: float | Tolerance | None = None,
     adapter: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     cases: Sequence[str] | None = None,
+    framework: str | None = None,
     properties: bool = True,
     diagnosis: bool = True,
 ) -> Report:
@@ -79,6 +92,7 @@ def check(
     tolerance : rtol in place of the standard one (float64 1e-10, float32 1e-5; of the loss, and of the gradient's largest entry).
     adapter : one of `golden.adapters`, or a function from loss to loss.
     cases : names or patterns (`dup_*`) of the cases to run; all by default.
+    framework : "torch", "jax", "tensorflow" or "numpy"; by default what the loss is written in (see `golden.frameworks`).
     diagnosis : when a case fails, look for the deviation that explains it (a few seconds).
 
     Raises TypeError for a class in place of an instance, KeyError for an unknown set, ValueError where no case is left.
@@ -90,21 +104,25 @@ def check(
         raise TypeError(f"a loss must be callable, got {type(loss).__name__}")
     golden_set = resolve(against)
     called = name_of(loss)
+    framework = framework or framework_of(loss)
     loss = adapter(loss) if adapter is not None else adapters.fitting(loss, golden_set.signature)
-    dtypes = golden_set.dtypes if dtype == "both" else (str(torch_dtype(dtype)).removeprefix("torch."),)
+    dtypes = golden_set.dtypes if dtype == "both" else (dtype_name(dtype),)
     picked = [c for c in golden_set.cases if cases is None or any(fnmatch.fnmatch(c.name, p) for p in cases)]
     runs = [(case, d) for d in dtypes for case in picked if d in case.expected]
     if not runs:
         raise ValueError(
             f"{golden_set.name} has no case for dtype {dtype} and cases {cases}; it has {golden_set.dtypes}"
         )
-    rows = [check_case(loss, case, d, device=device, tolerance=tolerance) for case, d in runs]
-    limits = ", ".join(f"{d}: {(t := chosen_tolerance(d, tolerance)).rtol:g} relative + {t.atol:g}" for d in dtypes)
+    options: dict[str, Any] = {"device": device, "framework": framework}
+    rows = [check_case(loss, case, d, tolerance=tolerance, **options) for case, d in runs]
+    tolerances = {d: chosen_tolerance(d, tolerance) for d in dtypes}
+    limits = ", ".join(f"{d}: {t.rtol:g} relative + {t.atol:g}" for d, t in tolerances.items())
     report = Report(golden_set.name, golden_set.what, golden_set.program, golden_set.kind, called, limits, rows)
+    report.sharpness = sentences(sharpness(golden_set, runs, tolerances, first=True))
     if properties:
-        report.properties = find_properties(loss, picked[0].arguments, device=device)
+        report.properties = find_properties(loss, picked[0].arguments, **options)
     if diagnosis and not report.passed:
-        report.diagnosis = diagnose(loss, golden_set, device=device)
+        report.diagnosis = diagnose(loss, golden_set, **options)
     return report
 
 

@@ -229,11 +229,12 @@ def published(paper: str | None, dataset: str | None, metric: str | None, kind: 
     "--write", "path", default=None, type=click.Path(dir_okay=False), help="Replace the table in this Markdown file."
 )
 def mutants(path: str | None) -> None:
-    """Which case catches which known wrong port (a Markdown table)."""
-    from golden.mutants import replace_table, table
+    """Which case catches which known wrong port, and which settings moved by 2 % are noticed (Markdown tables)."""
+    from golden.mutants import replace_table, settings_table, table
 
     if path is None:
         click.echo(table())
+        click.echo(settings_table())
         return
     replace_table(Path(path))
-    click.echo(f"wrote the table into {path}")
+    click.echo(f"wrote the tables into {path}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from golden.evaluate import Outcome
+from golden.frameworks.differences import RTOL as DIFFERENCES
 from golden.sets import Case, Expected
 
 
@@ -36,7 +37,10 @@ TOLERANCES = {"float64": Tolerance(1e-10, 1e-12, 1e-12), "float32": Tolerance(1e
 
 @dataclass
 class Row:
-    """One case in one dtype. Errors are in units of the tolerance; `cosine` and `norm_ratio` compare the gradients."""
+    """One case in one dtype. Errors are in units of the tolerance; `cosine` and `norm_ratio` compare the gradients.
+
+    `output_error`: of what else the set compares (the attention of `caa`), NaN where it compares nothing else.
+    """
 
     case: str
     dtype: str
@@ -50,6 +54,7 @@ class Row:
     why: str = ""
     expected_norm: float = float("nan")
     got_norm: float = float("nan")
+    output_error: float = float("nan")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which knows neither NaN nor infinity: None."""
@@ -60,6 +65,12 @@ class Row:
 def flat(gradients: tuple[np.ndarray, ...]) -> np.ndarray:
     """All gradients of a case as one float64 vector."""
     return np.concatenate([np.asarray(g, np.float64).ravel() for g in gradients])
+
+
+def _array_error(got: np.ndarray, expected: np.ndarray, tolerance: Tolerance) -> float:
+    """The largest difference, in units of what is allowed beside the array's largest entry."""
+    limit = tolerance.gradient_limit(float(np.abs(expected).max(initial=0)))
+    return float(_in_units(float(np.abs(got - expected).max(initial=0)), limit))
 
 
 def _in_units(error: float, limit: float) -> float:
@@ -82,20 +93,24 @@ def compare(case: Case, dtype: str, outcome: Outcome, tolerance: Tolerance) -> R
     gradients = expected.view(outcome.gradients)
     got = flat(gradients)
     row.loss_error = _in_units(abs(outcome.loss - expected.loss), tolerance.loss_limit(abs(expected.loss)))
+    limits = replace(tolerance, rtol=max(tolerance.rtol, DIFFERENCES)) if outcome.by_differences else tolerance
     # Each argument against its own largest entry: a small gradient must not hide behind a large one.
-    errors = [
-        _in_units(np.abs(g - e).max(initial=0), tolerance.gradient_limit(np.abs(e).max(initial=0)))
-        for g, e in zip(gradients, expected.gradients)
-    ]
-    row.gradient_error = float(max(errors))
+    row.gradient_error = max(_array_error(g, e, limits) for g, e in zip(gradients, expected.gradients))
     row.got_norm = float(np.linalg.norm(got))
     if row.expected_norm > 0:
         row.norm_ratio = row.got_norm / row.expected_norm
         if row.got_norm > 0:
             row.cosine = float(np.clip(want @ got / (row.expected_norm * row.got_norm), -1, 1))
+    wrong_shapes = [n for n, e in expected.outputs.items() if outcome.outputs[n].size != e.size]
+    if wrong_shapes:
+        row.why = f"{wrong_shapes[0]} has shape {outcome.outputs[wrong_shapes[0]].shape}, expected {expected.outputs[wrong_shapes[0]].shape}"
+        return row
+    outputs = {n: _array_error(outcome.outputs[n].reshape(e.shape), e, tolerance) for n, e in expected.outputs.items()}
+    row.output_error = max(outputs.values(), default=nan)
+    bad_outputs = [name for name, error in outputs.items() if not error <= 1]
     good_loss, good_gradient = row.loss_error <= 1, row.gradient_error <= 1
-    row.verdict = "pass" if good_loss and good_gradient else "fail"
-    notes = list(outcome.notes)
+    row.verdict = "pass" if good_loss and good_gradient and not bad_outputs else "fail"
+    notes = [*(f"{name} differs" for name in bad_outputs), *outcome.notes]
     if not good_loss:
         notes.insert(0, "loss differs" if not good_gradient else "only the loss differs")
     if not good_gradient:

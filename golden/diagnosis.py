@@ -10,6 +10,7 @@ import numpy as np
 
 from golden.compare import flat
 from golden.evaluate import evaluate
+from golden.model import compute
 from golden.references import Reference, reference_for
 from golden.search import Target, score, search, search_settings
 from golden.sets import Case, GoldenSet
@@ -41,7 +42,9 @@ class Diagnosis:
         return "\n".join(self.lines)
 
 
-def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: Any = "cpu") -> Diagnosis:
+def diagnose(
+    loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: Any = "cpu", framework: str | None = None
+) -> Diagnosis:
     """Explain the difference between a loss `(embeddings, labels, ...) -> scalar` and a golden set, in float64."""
     if isinstance(golden_set, str):
         from golden.sets import load_set
@@ -51,13 +54,16 @@ def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: A
     usable, problems = [], []
     for case in golden_set.cases:
         dtype = "float64" if "float64" in case.expected else "float32"
-        seed = case.expected[dtype].seed
-        outcome = evaluate(loss, case.arguments, dtype="float64", device=device, seed=seed)
+        upstream = case.expected[dtype].upstream
+        outcome = evaluate(
+            loss, case.arguments, dtype="float64", device=device, upstream=upstream, framework=framework,
+            outputs=tuple(case.expected[dtype].outputs),
+        )  # fmt: skip
         if outcome.problem:
             problems.append((case.name, outcome.problem))
         else:
             want = case.expected[dtype]
-            usable.append(Target(case, outcome.gradients, outcome.loss, want))
+            usable.append(Target(case, outcome.gradients, outcome.loss, want, outcome.outputs))
     if problems:
         cases = ", ".join(name for name, _ in problems[:4]) + (", ..." if len(problems) > 4 else "")
         found.lines.append(
@@ -81,6 +87,10 @@ def diagnose(loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: A
     elif not same_gradient and not found.lines:
         found.lines.append("no plain reference of this loss to try deviations on")
         found.lines += _cosines(usable)
+    told = _outputs(found, reference, golden_set, usable)
+    found.lines += told
+    if told and same_gradient:
+        return found
     if same_gradient and not any(t.loss_error >= MATCH for t in usable):
         worst = max(t.gradient_error for t in usable)
         found.lines.append(f"equal to {worst:.1e} of the gradient: rounding, or settings or arithmetic in float32")
@@ -174,6 +184,24 @@ def _is_form(preset: frozenset[str], found: frozenset[str]) -> bool:
     return preset - tiny == found - tiny and bool(preset - tiny)
 
 
+def _outputs(found: Diagnosis, reference: Reference | None, golden_set: GoldenSet, targets: list[Target]) -> list[str]:
+    """Why further outputs (the attention of `caa`) differ."""
+    names = [
+        n for n in targets[0].recorded.outputs if any(t.output_error(n, t.recorded.outputs) >= MATCH for t in targets)
+    ]
+    lines = []
+    for name in names:
+        keys = [d.key for d in reference.deviations if d.changes == "output"] if reference is not None else []
+        models = {
+            k: [compute(reference, golden_set.params, t.case.arguments, frozenset({k})) for t in targets] for k in keys
+        }  # type: ignore[arg-type]
+        right = [k for k in keys if all(t.output_error(name, m.outputs) < MATCH for t, m in zip(targets, models[k]))]
+        found.deviations += tuple(right[:1])
+        found.matched |= bool(right)
+        lines.append(f"{name} differs" + (f": {reference.words(right[0])}" if right and reference is not None else ""))
+    return lines
+
+
 def _run(
     reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]
 ) -> tuple[float, np.ndarray]:
@@ -198,7 +226,7 @@ def _same_gradient(gradient: np.ndarray, target: Target) -> bool:
     """Whether a reference's flat gradient is the user's."""
     theirs = flat(target.gradients)
     return bool(
-        np.abs(gradient * target.seed - theirs).max(initial=0) <= MATCH * max(np.abs(theirs).max(initial=0), 1e-300)
+        np.abs(gradient * target.upstream - theirs).max(initial=0) <= MATCH * max(np.abs(theirs).max(initial=0), 1e-300)
     )
 
 
@@ -210,7 +238,7 @@ def _alone(reference: Reference, params: dict[str, Any], targets: list[Target], 
     found = []
     for target in targets:
         want = target.want
-        whole = _run(reference, params, target.case, frozenset({key}))[1] * target.seed
+        whole = _run(reference, params, target.case, frozenset({key}))[1] * target.upstream
         got = flat(target.recorded.view(target.case.unflatten(whole)))
         sizes = np.linalg.norm(want), np.linalg.norm(got)
         difference = np.abs(got - want).max() / max(np.abs(want).max(), 1e-300)

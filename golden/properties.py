@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from golden.compare import flat
-from golden.evaluate import Outcome, evaluate, tensors
+from golden.evaluate import Outcome, evaluate
+from golden.frameworks import framework_of
 from golden.sets import Argument
 
 _CLOSE = 1e-9  # relative: other summation orders of a few dozen float64 terms differ by 1e-14
@@ -63,21 +64,28 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
     )
 
 
-def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: Any = "cpu") -> list[Property]:
+def properties(
+    loss: Callable[..., Any], like: Sequence[Argument], *, device: Any = "cpu", framework: str | None = None
+) -> list[Property]:
     """All properties, in a fixed order. `like`: the arguments of one case, for their names and the dimension.
 
     None for losses that take no labels, or more than one batch.
     """
     more = [a.name for a in like[2:]]
+    rest: Sequence[Argument] = ()
     if more and set(more) <= {"triplets", "weights", "beta"}:
-        loss, like = _with_the_rest(loss, like), like[:2]
+        like, rest = like[:2], like[2:]
+    framework = framework or framework_of(loss)
     if not (
         like and like[0].differentiable and sum(a.differentiable for a in like) == 1 and any(a.is_label for a in like)
     ):
         return []
 
     def run(arguments: list[Argument], dtype: str = "float64", on: Any = device) -> Outcome:
-        return evaluate(loss, arguments, dtype=dtype, device=on)
+        complete = [*arguments, *_the_rest(rest, arguments)]
+        outcome = evaluate(loss, complete, dtype=dtype, device=on, framework=framework)
+        outcome.gradients = outcome.gradients[:1]
+        return outcome
 
     arguments = batch(like)
     plain = run(arguments)
@@ -119,31 +127,31 @@ def properties(loss: Callable[..., Any], like: Sequence[Argument], *, device: An
         found.append(Property("names of the labels", "ok" if good else "no", words))
 
     found.append(_true_gradient(run, arguments, plain))
-    found.append(_detached(loss, arguments, device))
+    if framework == "torch":
+        found.append(_detached(loss, [*arguments, *_the_rest(rest, arguments)], len(arguments), device))
     found.extend(_edges(run, arguments))
     found.append(_batch_size(run, like))
     found.append(_single(run(arguments, "float32"), plain))
-    found.append(_cuda(run, arguments, plain, device))
+    if framework == "torch":
+        found.append(_cuda(run, arguments, plain, device))
     return found
 
 
-def _with_the_rest(loss: Callable[..., Any], like: Sequence[Argument], classes: int = 32) -> Callable[..., Any]:
-    """The loss as one of (embeddings, labels): all triplets of the batch, seeded proxies (32, D), the case's boundaries."""
-    dim = like[0].array.shape[1]
-    fixed = {a.name: a.array for a in like[2:]}
-    if "weights" in fixed:  # a case has rows for its own labels only
-        fixed["weights"] = np.random.RandomState(3).uniform(-1, 1, (classes, dim)) / np.sqrt(dim)
-
-    def plain(embeddings: Any, labels: Any) -> Any:
-        import torch
-
-        same = labels[:, None] == labels[None]
-        others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-        triplets = (others[:, :, None] & ~same[:, None, :]).nonzero()
-        rest = [triplets if name == "triplets" else torch.tensor(array).to(embeddings) for name, array in fixed.items()]
-        return loss(embeddings, labels, *rest)
-
-    return plain
+def _the_rest(rest: Sequence[Argument], arguments: list[Argument], classes: int = 32) -> list[Argument]:
+    """What a set brings beside (embeddings, labels): all triplets of the batch, seeded proxies (32, D), the case's boundaries."""
+    made = []
+    for argument in rest:
+        array = argument.array
+        if argument.name == "triplets":
+            labels = arguments[1].array
+            same = labels[:, None] == labels[None]
+            others = same & ~np.eye(len(labels), dtype=bool)
+            array = np.argwhere(others[:, :, None] & ~same[:, None, :])
+        if argument.name == "weights":  # a case has rows for its own labels only
+            shape = (classes, arguments[0].array.shape[1])
+            array = np.random.RandomState(3).uniform(-1, 1, shape) / np.sqrt(shape[1])
+        made.append(replace(argument, array=array))
+    return made
 
 
 def _true_gradient(run: Callable[..., Outcome], arguments: list[Argument], plain: Outcome) -> Property:
@@ -165,17 +173,20 @@ def _true_gradient(run: Callable[..., Outcome], arguments: list[Argument], plain
     )
 
 
-def _detached(loss: Callable[..., Any], arguments: list[Argument], device: Any) -> Property:
-    """Which float inputs get a gradient when they ask for one."""
+def _detached(loss: Callable[..., Any], arguments: list[Argument], told: int, device: Any) -> Property:
+    """Which float inputs, of the first `told`, get a gradient when they ask for one."""
     import torch
 
-    from golden.evaluate import scalar_of
+    from golden.frameworks import unpack
+    from golden.frameworks.with_torch import is_tensor, tensors
 
-    asked = [replace(a, differentiable=not a.is_label) for a in arguments]
-    values, leaves = tensors(asked, "float64", device)
+    asked = [replace(a, differentiable=not a.is_label) for a in arguments[:told]]
+    values, leaves = tensors([*asked, *arguments[told:]], "float64", device)
     names = [a.name for a in asked if a.differentiable]
     try:
-        found = torch.autograd.grad(scalar_of(loss(*values), []), leaves, allow_unused=True)
+        found = torch.autograd.grad(
+            unpack(loss(*values), (), is_tensor, [])[0], leaves[: len(names)], allow_unused=True
+        )
     except Exception as error:
         return Property("inputs with a gradient", "no", f"{type(error).__name__}: {error}"[:120])
     words = [f"{n}: {'detached' if g is None else 'zero' if not g.any() else 'yes'}" for n, g in zip(names, found)]

@@ -37,6 +37,7 @@ class Report:
     rows: list[Row]
     properties: list[Property] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
+    sharpness: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -98,6 +99,10 @@ class Report:
             console.print("\n[bold]diagnosis[/]")
             for line in self.diagnosis.lines:
                 console.print(f"  {escape(line)}", highlight=False)
+        if self.sharpness:
+            console.print()
+        for line in self.sharpness:
+            console.print(escape(line), highlight=False)
         console.print(f"\n[bold {'green' if self.passed else 'red'}]{escape(self.headline)}[/]", highlight=False)
 
     def text(self, width: int = 150) -> str:
@@ -118,6 +123,7 @@ class Report:
             "cases": [row.as_dict() for row in self.rows],
             "properties": [vars(prop) for prop in self.properties],
             "diagnosis": self.diagnosis.as_dict() if self.diagnosis else None,
+            "sharpness": self.sharpness,
         }  # fmt: skip
 
     def json(self) -> str:
@@ -134,6 +140,8 @@ class Report:
             lines += [f"| {p.name} | {p.verdict} | {p.words} |" for p in self.properties]
         if self.diagnosis:
             lines += ["", "## Diagnosis", "", *(f"- {line}" for line in self.diagnosis.lines)]
+        if self.sharpness:
+            lines += ["", "## Sharp to", "", *(f"- {line}" for line in self.sharpness)]
         return "\n".join(lines) + "\n"
 
     def save(self, path: str | Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
 from golden.compare import flat
-from golden.evaluate import tensors
+from golden.model import compute
 from golden.references import Reference
 from golden.sets import Case, Expected
 
@@ -25,10 +25,18 @@ class Target:
     gradients: tuple[np.ndarray, ...]
     loss: float
     recorded: Expected
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def output_error(self, name: str, others: dict[str, np.ndarray]) -> float:
+        """Largest difference of a further output to another of that name, relative to its largest entry."""
+        want = others[name]
+        return float(
+            np.abs(self.outputs[name].reshape(want.shape) - want).max(initial=0) / max(np.abs(want).max(), 1e-300)
+        )
 
     @property
-    def seed(self) -> float:
-        return self.recorded.seed
+    def upstream(self) -> float:
+        return self.recorded.upstream
 
     @property
     def expected_loss(self) -> float:
@@ -77,17 +85,9 @@ class Result:
 def model(
     reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]
 ) -> tuple[float, np.ndarray]:
-    """(reported loss, flat gradient for seed 1) of the plain reference."""
-    import torch
-
-    values, leaves = tensors(case.arguments, "float64", "cpu")
-    value, surrogate = reference.function(values, params, deviations)
-    if not surrogate.requires_grad:
-        return float(value), np.zeros(sum(leaf.numel() for leaf in leaves))
-    found = torch.autograd.grad(surrogate, leaves, allow_unused=True)
-    return float(value.detach()), np.concatenate(
-        [np.zeros(leaf.numel()) if g is None else g.numpy().ravel() for g, leaf in zip(found, leaves)]
-    )
+    """(reported loss, flat gradient for upstream 1) of the plain reference."""
+    outcome = compute(reference, params, case.arguments, deviations)
+    return outcome.loss, flat(outcome.gradients)
 
 
 class _Scorer:
@@ -102,7 +102,7 @@ class _Scorer:
             loss_error = max(abs(v - t.loss) / max(abs(t.loss), 1e-12) for (v, _), t in zip(models, self.targets))
             sizes = [max(np.abs(g).max(initial=0), 1e-300) for g in got]
             scaled = [
-                (np.nan_to_num(m * t.seed / s, nan=1e9), g / s)
+                (np.nan_to_num(m * t.upstream / s, nan=1e9), g / s)
                 for (_, m), g, s, t in zip(models, got, sizes, self.targets)
             ]
             errors = tuple(float(np.abs(m - g).max()) for m, g in scaled)

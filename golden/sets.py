@@ -31,19 +31,25 @@ class Argument:
         return self.array.dtype.kind in "iu"
 
 
+def as_double(array: np.ndarray) -> np.ndarray:
+    """Labels and indices as int64, everything else as float64."""
+    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
+
+
 @dataclass(frozen=True)
 class Expected:
-    """What the program computed in one dtype: its value, and d(seed * value) by each differentiable argument.
+    """What the program computed in one dtype: its value, and d(upstream * value) by each differentiable argument.
 
     Of a large gradient by the embeddings only some `rows` and its product with a `probe` (D, 3) were kept: `gradients` are
-    then these two, followed by those of the other arguments.
+    then these two, followed by those of the other arguments. `outputs`: what else the program gave and the set compares.
     """
 
     loss: float
     gradients: tuple[np.ndarray, ...]
-    seed: float = 1.0
+    upstream: float = 1.0
     rows: np.ndarray | None = None
     probe: np.ndarray | None = None
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
 
     def view(self, gradients: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Whole gradients as the record keeps them."""
@@ -150,6 +156,10 @@ _CAFFE: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
 }  # fmt: skip
 
 
+# set -> what else than value and gradient it compares, in the order in which a loss returns it
+_OUTPUTS = {"caa": ("attention",)}
+
+
 def set_names() -> list[str]:
     """Names of all bundled golden sets."""
     return [*_CAFFE, *_python_index()]
@@ -161,13 +171,15 @@ def describe(name: str) -> dict[str, Any]:
         fork, layer, params, signature, what = _CAFFE[name]
         return {
             "name": name, "what": what, "signature": signature, "params": params, "kind": "authors_program",
-            "program": f"{layer} of {_FORK[fork]}", "cases": [full.rsplit("/", 1)[1] for full in _selected(name)],
+            "program": f"{layer} of {_FORK[fork]}", "outputs": list(_OUTPUTS.get(name, ())),
+            "cases": [full.rsplit("/", 1)[1] for full in _selected(name)],
         }  # fmt: skip
     if name in (index := _python_index()):
         entry = index[name]
         return {
             "name": name, "what": entry["what"], "signature": entry["signature"], "params": entry["params"],
-            "kind": "authors_program", "program": entry["program"], "cases": list(entry["cases"]),
+            "kind": "authors_program", "program": entry["program"], "outputs": [],
+            "cases": [case for _, cases in _files(entry) for case in cases],
         }  # fmt: skip
     near = [n for n in set_names() if name.split("-")[0] in n] or difflib.get_close_matches(
         name, set_names(), cutoff=0.5
@@ -187,11 +199,14 @@ def load_set(name: str) -> GoldenSet:
 
 
 def _family(name: str) -> str:
-    """Which plain reference of `golden.references` explains deviations from the set ("" for none)."""
-    for family in ("rll-cvpr19", "rll-tpami", "contrastive-deep-metric", "margin", "normsoftmax"):
-        if name.startswith(family):
-            return family
-    return name if name == "osm" or name in ("ms", "ms-paper") or re.match(r"osm-[sm]\d", name) else ""
+    """Which plain reference of `golden.references` is the set's formula."""
+    if re.fullmatch(r"osm-(s\d\d.*|m\d\d)", name):
+        return "osm"
+    families = (
+        "rll-cvpr19", "rll-tpami", "contrastive-v2", "margin", "normsoftmax", "binomial", "lifted", "nca", "weight-mined"
+    )  # fmt: skip
+    found = next((family for family in families if name.startswith(family)), name)
+    return {"ms-paper": "ms", "weight-mined": "weight"}.get(found, found)
 
 
 @cache
@@ -236,20 +251,32 @@ def _caffe_cases(name: str) -> list[Case]:
             expected = {}
             for dtype in ("float64", "float32"):
                 top = "loss" if "CAAChain" in full else "top_0"
-                seed = 1.0 if "CAAChain" in full else float(npz[f"{full}:{dtype}:top_0_diff"])
+                upstream = 1.0 if "CAAChain" in full else float(npz[f"{full}:{dtype}:top_0_diff"])
                 gradients = tuple(npz[f"{full}:{dtype}:{slot}"] for slot in slots)
-                expected[dtype] = Expected(float(npz[f"{full}:{dtype}:{top}"]), gradients, seed)
+                value = float(npz[f"{full}:{dtype}:{top}"])
+                outputs = {o: npz[f"{full}:{dtype}:{o}"].reshape(-1) for o in _OUTPUTS.get(name, ())}
+                expected[dtype] = Expected(value, gradients, upstream, outputs=outputs)
             cases.append(Case(full.rsplit("/", 1)[1], tuple(arguments), expected))
     return cases
 
 
+def _files(entry: dict[str, Any]) -> list[tuple[str, dict[str, list[str]]]]:
+    """(file, its cases with their dtypes) of a set: the first batches, and the sharp ones where it has some."""
+    more = entry.get("more")
+    return [(entry.get("file", "sets.npz"), entry["cases"])] + ([(more["file"], more["cases"])] if more else [])
+
+
 def _python_cases(name: str) -> list[Case]:
     entry = _python_index()[name]
+    return [case for file, listed in _files(entry) for case in _cases_of_file(name, entry, file, listed)]
+
+
+def _cases_of_file(name: str, entry: dict[str, Any], file: str, listed: dict[str, list[str]]) -> list[Case]:
     parts = entry["signature"].split(", ")
     slots = [part.rstrip("*") for part in parts if part.endswith("*")]
     cases = []
-    with np.load(_DATA / "python_sets" / entry.get("file", "sets.npz"), allow_pickle=False) as npz:
-        for case, dtypes in entry["cases"].items():
+    with np.load(_DATA / "python_sets" / file, allow_pickle=False) as npz:
+        for case, dtypes in listed.items():
             arguments = []
             for part in parts:
                 bare = part.rstrip("*")

@@ -5,6 +5,9 @@ that drop the anchor itself by the value of its similarity, those where that equ
 answer depends on the machine's BLAS. (Multi-Similarity drops what is nearer than 1e-5: no such dependence.) Of a larger batch's
 gradient three rows are kept and its product with three random vectors. Losses that also take triplets or class proxies
 (`WITH_MORE`) have a file of their own; of NormSoftmax those cases are kept whose proxies and their gradient were stored whole.
+
+`sharp.npz` holds further batches of the same programs (and of NCA with its own k) on exact unit vectors, with pairs closely on both
+sides of every threshold: there every similarity is exact, so the anchor's own never depends on rounding, and gradients are whole.
 """
 
 from __future__ import annotations
@@ -42,6 +45,10 @@ SETS = {
     "rll-library": ("peers_pml/rll_full", "Ranked List Loss of pytorch-metric-learning, T_p 4, rows used as they are", None),
     "ms-library": ("peers_pml/ms_default", "Multi-Similarity loss of pytorch-metric-learning, its default", None),
 }  # fmt: skip
+
+
+# set -> (folder of the sharp records, words), of those that have no other records
+ONLY_SHARP = {"nca": ("bnu-wangxun__Deep_Metric/nca_default", "NCA, constructor default")}
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -173,6 +180,30 @@ def sets_with_more(folder: Path, manifest: dict, index: dict, file: str) -> dict
     return arrays
 
 
+def sharp_cases(folder: Path, index: dict, file: str) -> dict[str, np.ndarray]:
+    """Adds the cases of the sharp batches to the index, under "more": {case: dtypes} with the name of their file."""
+    arrays: dict[str, np.ndarray] = {}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    plain = {name: (config, what) for name, (config, what, _) in SETS.items()}
+    for name, (config, what) in {**plain, **ONLY_SHARP}.items():
+        entries = [e for e in manifest["entries"] if str(e["path"]).startswith(config + "/")]
+        cases = {}
+        for entry in entries:
+            if not (dtypes := usable(entry, {}, None)):
+                continue
+            record, batch = dict(np.load(folder / entry["path"])), np.load(folder / entry["input_file"])
+            cases[entry["case"]] = dtypes
+            for key in ("embeddings", "labels"):
+                arrays[f"input:{entry['case']}:{key}"] = batch[key]
+            keep_results(arrays, f"{name}:{entry['case']}", record, dtypes, ["grad_embeddings"])
+        if name in ONLY_SHARP:
+            index[name] = facts(entries[0], what, PLAIN, cases, file)
+        elif cases:
+            assert index[name]["params"] == entries[0]["kwargs"], name
+            index[name]["more"] = {"file": file, "cases": cases}
+    return arrays
+
+
 def main(reference: Path) -> None:
     folder = reference / "python"
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -182,9 +213,12 @@ def main(reference: Path) -> None:
     write_npz(target / "sets.npz", plain_sets(folder, manifest, index))
     more = "triplets_and_proxies.npz"
     write_npz(target / more, sets_with_more(folder, manifest, index, more))
+    sharp = "sharp.npz"
+    write_npz(target / sharp, sharp_cases(reference / "python_sharp", index, sharp))
     (target / "sets.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     for name, entry in index.items():
-        print(f"{name}: {len(entry['cases'])} cases, {sum(map(len, entry['cases'].values()))} runs")
+        cases = {**entry["cases"], **entry.get("more", {"cases": {}})["cases"]}
+        print(f"{name}: {len(cases)} cases, {sum(map(len, cases.values()))} runs")
 
 
 if __name__ == "__main__":

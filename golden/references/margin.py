@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from golden.references import Deviation, Reference
+from golden.tape import Var, detach, normalize, safe_root
 
 _DEVIATIONS = (
     Deviation("count_triplets", "a triplet with two non-zero terms counts once (the original's line under torch >= 1.2)", "both"),
@@ -30,18 +33,16 @@ _DEVIATIONS = (
 
 def margin_loss(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = frozenset()) -> tuple[Any, Any]:
     """(value, the same tensor) of (x, labels, triplets (T, 3)[, beta (C,)]); `wrong` switches deviations on."""
-    import torch
-
     x, labels, triplets = arguments[:3]
     if "normalised_inside" in wrong:
-        x = torch.nn.functional.normalize(x)
+        x = normalize(x)
     anchor, positive, negative = (x[triplets[:, k]] for k in range(3))
     if "anchor_detached" in wrong:
-        anchor = anchor.detach()
-    boundaries = [torch.full((len(triplets),), params["beta"], dtype=x.dtype)] * 2
+        anchor = Var(detach(anchor))
+    boundaries: list[Any] = [np.full(len(triplets), params["beta"])] * 2
     if len(arguments) == 4:
         beta = arguments[3]
-        beta = beta.detach() + 0 * beta if "beta_detached" in wrong else beta  # zero, so that it can be compared
+        beta = detach(beta) + 0 * beta if "beta_detached" in wrong else beta  # zero, so that it can be compared
         of = (0, 2 if "beta_of_negative" in wrong else 0)
         boundaries = [beta[labels[triplets[:, k]]] for k in of]
     epsilon = 0.0 if "no_epsilon" in wrong else 1e-8
@@ -50,19 +51,20 @@ def margin_loss(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = 
         square = (anchor - other).square().sum(1) + epsilon
         if "squared_distances" in wrong:
             return square
-        return torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
+        return safe_root(square)
 
     d_ap, d_an = distance(positive), distance(negative)
     margin = -params["margin"] if "beta_plus" in wrong else params["margin"]
-    attract = (d_ap - boundaries[0] + margin).clamp(min=0)
-    repel = (boundaries[1] - d_an + (0.0 if "one_margin" in wrong else margin)).clamp(min=0)
+    attract = (d_ap - boundaries[0] + margin).clamp(0)
+    repel = (boundaries[1] - d_an + (0.0 if "one_margin" in wrong else margin)).clamp(0)
     if "triplet" in wrong:
-        attract, repel = (d_ap - d_an + margin).clamp(min=0), 0 * boundaries[0]
+        attract, repel = (d_ap - d_an + margin).clamp(0), 0 * d_an
     if "squared_hinges" in wrong:
         attract, repel = attract.square(), repel.square()
-    count = int((attract > 0).sum() + (repel > 0).sum())
+    active = detach(attract) > 0, detach(repel) > 0
+    count = int(active[0].sum() + active[1].sum())
     if "count_triplets" in wrong:
-        count = int(((attract > 0) | (repel > 0)).sum())
+        count = int((active[0] | active[1]).sum())
     count = len(triplets) if "mean" in wrong else 1 if "no_division" in wrong else count
     value = (attract + repel).sum() / max(count, 1)
     return value, value

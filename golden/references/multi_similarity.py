@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from golden.references import Deviation, Reference
+from golden.tape import detach, normalize, where
 
 _DEVIATIONS = (
     Deviation("no_miner", "no pairs are mined: all positives and negatives count", "both"),
@@ -30,8 +33,6 @@ _DEVIATIONS = (
 
 def multi_similarity(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = frozenset()) -> tuple[Any, Any]:
     """(value, the same tensor): the gradient is the value's; `wrong` switches deviations on."""
-    import torch
-
     x, labels = arguments
     alpha, beta, base = params["SCALE_POS"], params["SCALE_NEG"], params["thresh"]
     alpha = 1.0 if "alpha_1" in wrong else alpha
@@ -39,32 +40,33 @@ def multi_similarity(arguments: Any, params: dict[str, Any], wrong: frozenset[st
     base = 1.0 if "base_1" in wrong else 0.5 if "base_half" in wrong else base
     epsilon = 0.0 if "mining_margin_0" in wrong else params["margin"]
     if "normalised_inside" in wrong:
-        x = torch.nn.functional.normalize(x)
+        x = normalize(x)
     s = x @ x.T
     same = labels[:, None] == labels[None, :]
-    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
-    positive = same & (~itself if "near_positives" in wrong else s.detach() < 1 - 1e-5)
+    itself = np.eye(len(x), dtype=bool)
+    value = detach(s)
+    positive = same & (~itself if "near_positives" in wrong else value < params.get("cutoff", 1 - 1e-5))
     if "self_pairs" in wrong:
         positive = same
     negative = ~same
-    kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    kept = np.ones(len(x), bool)
     if "no_miner" not in wrong:
-        hardest_positive = s.detach().masked_fill(~positive, torch.inf).amin(1, keepdim=True)
-        hardest_negative = s.detach().masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
-        positive = positive & (s.detach() - epsilon < hardest_negative)
-        negative = negative & (s.detach() + epsilon > hardest_positive)
+        hardest_positive = np.where(positive, value, np.inf).min(1, initial=np.inf, keepdims=True)
+        hardest_negative = np.where(negative, value, -np.inf).max(1, initial=-np.inf, keepdims=True)
+        positive = positive & (value - epsilon < hardest_negative)
+        negative = negative & (value + epsilon > hardest_positive)
         kept = positive.any(1) & negative.any(1)
     one = 0.0 if "no_one" in wrong else 1.0
-    attract = one + torch.where(positive, torch.exp(-alpha * (s - base)), 0.0).sum(1)
-    repel = one + torch.where(negative, torch.exp(beta * (s - base)), 0.0).sum(1)
+    attract = one + where(positive, (-alpha * (s - base)).exp(), 0.0).sum(1)
+    repel = one + where(negative, (beta * (s - base)).exp(), 0.0).sum(1)
     if "no_one" in wrong:
-        attract = torch.where(positive.any(1), attract, 1.0)
-        repel = torch.where(negative.any(1), repel, 1.0)
+        attract = where(positive.any(1), attract, 1.0)
+        repel = where(negative.any(1), repel, 1.0)
     scale_p, scale_n = (1.0, 1.0) if "no_scale" in wrong else (1 / alpha, 1 / beta)
-    losses = torch.where(kept, scale_p * attract.log() + scale_n * repel.log(), 0.0)
+    losses = where(kept, scale_p * attract.log() + scale_n * repel.log(), 0.0)
     count = int(kept.sum()) if "mean_over_kept" in wrong else 1 if "sum_over_anchors" in wrong else len(x)
-    value = losses.sum() / max(count, 1)
-    return value, value
+    total = losses.sum() / max(count, 1)
+    return total, total
 
 
 REFERENCE = Reference(
@@ -83,4 +85,5 @@ REFERENCE = Reference(
         frozenset(("mean_over_kept", "sum_over_anchors")),
     ),
     {"SCALE_POS": (1, 2), "SCALE_NEG": (40, 50), "thresh": (0.0, 0.5, 1.0), "margin": (0.0, 0.1, 0.2)},
+    {"cutoff": 1 - 1e-5},
 )

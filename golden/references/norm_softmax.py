@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from golden.references import Deviation, Reference
+from golden.references.common import squared_differences
+from golden.tape import detach, log_sum_exp, normalize
 
 _DEVIATIONS = (
     Deviation("normalised_inside", "embeddings are L2-normalised inside the loss", "both"),
@@ -28,12 +32,9 @@ _DEVIATIONS = (
 
 def norm_softmax(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = frozenset()) -> tuple[Any, Any]:
     """(value, the same tensor) of (x, labels, proxies): the gradient is the value's; `wrong` switches deviations on."""
-    import torch
-    from torch.nn.functional import normalize, one_hot
-
     x, labels, proxies = arguments
     if "proxies_detached" in wrong:
-        proxies = proxies.detach() + 0 * proxies  # a gradient of zero, so that it can be compared
+        proxies = detach(proxies) + 0 * proxies  # a gradient of zero, so that it can be compared
     w = proxies if "raw_proxies" in wrong else normalize(proxies)
     if "proxies_twice" in wrong:
         w = normalize(w)
@@ -41,14 +42,14 @@ def norm_softmax(arguments: Any, params: dict[str, Any], wrong: frozenset[str] =
         x = normalize(x)
     cosines = x @ w.T
     if "squared_distances" in wrong:
-        cosines = -(x[:, None] - w[None]).square().sum(-1)
+        cosines = -squared_differences(x, w)
     logits = cosines * params["temperature"] if "multiplied" in wrong else cosines / params["temperature"]
-    own = one_hot(labels, len(w)).bool()
-    below = logits.masked_fill(own, -torch.inf) if "others_only" in wrong else logits
+    own = labels[:, None] == np.arange(len(w))
+    below = ~own if "others_only" in wrong else np.ones_like(own)
     right = (logits * own).sum(1)
     if "smoothing" in wrong:
         right = 0.9 * right + 0.1 * logits.mean(1)
-    terms = below.logsumexp(1) - right
+    terms = log_sum_exp(logits, below) - right
     value = terms.sum() if "sum" in wrong else terms.mean()
     return value, value
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from golden.references import Deviation, Reference
-from golden.references.rll import float32, safe_distance
+from golden.references.common import float32
+from golden.tape import detach, normalize, safe_root, where
 
 _DEVIATIONS = (
     Deviation("no_per_pair", "the extra division by the number of pairs P = N(N-1)/2 is missing (the paper's formula)"),
@@ -35,50 +38,49 @@ _DEVIATIONS = (
 
 def online_soft_mining(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = frozenset()) -> tuple[Any, Any]:
     """(reported value, surrogate) of the released layer; `wrong` switches deviations on."""
-    import torch
-
     x, labels, scores = arguments
     margin, sigma, mean = (params[k] for k in ("margin", "sigma", "mean"))
     if "double_settings" not in wrong:
         margin, sigma, mean = map(float32, (margin, sigma, mean))
     if "normalised_inside" in wrong:
-        x = torch.nn.functional.normalize(x)
-    first, second = torch.triu_indices(len(x), len(x), 1, device=x.device)
+        x = normalize(x)
+    first, second = np.triu_indices(len(x), 1)
     difference = x[first] - x[second]
     squared = difference.square().sum(-1)
-    distance = safe_distance(squared)
+    distance = safe_root(squared)
     positive = labels[first] == labels[second]
-    hinge = (margin - distance).clamp(min=0)
+    hinge = (margin - distance).clamp(0)
     pairs = max(len(first), 1)
 
-    score = torch.minimum(scores[first], scores[second])
+    score = np.minimum(scores[first], scores[second])
     if "product_of_scores" in wrong:
         score = scores[first] * scores[second]
     if "mean_of_scores" in wrong:
         score = (scores[first] + scores[second]) / 2
     if "no_scores" in wrong:
-        score = torch.ones_like(score)
+        score = np.ones_like(score)
     z = (distance - mean) / (math.sqrt(sigma) if "variance_is_sigma" in wrong else sigma)
-    density = torch.exp(-z.square() * (1.0 if "half_missing_in_gaussian" in wrong else 0.5))
+    density = (-z.square() * (1.0 if "half_missing_in_gaussian" in wrong else 0.5)).exp()
     density = density / math.sqrt(2 * math.pi * sigma**2)
-    weight = torch.where(positive, density, hinge)
+    weight = where(positive, density, hinge)
     if "equal_weights" in wrong:
-        weight = torch.where(positive, 1.0, (hinge > 0).to(x))
+        weight = where(positive, 1.0, hinge > 0)
     weight = weight * score
     if "weights_in_graph" not in wrong:
-        weight = weight.detach()
+        weight = detach(weight)
     sums = [(weight * member).sum() + 1e-12 for member in (positive, ~positive)]
     if "one_normaliser" in wrong:
         sums = [sums[0] + sums[1]] * 2
-    weight = weight / torch.where(positive, sums[0], sums[1]) * (1.0 if "no_half" in wrong else 0.5)
+    weight = weight / where(positive, sums[0], sums[1]) * (1.0 if "no_half" in wrong else 0.5)
 
-    energy = torch.where(positive, squared, hinge.square()) / 2
+    energy = where(positive, squared, hinge.square()) / 2
     added = 0.0 if "no_force_epsilon" in wrong else 1e-4
-    strength = torch.where(distance > 0, hinge / (distance + added).clamp(min=1e-300), 0.0).detach()
+    push, apart = detach(hinge), np.maximum(detach(distance) + added, 1e-300)
+    strength = np.where(detach(distance) > 0, push / apart, 0.0)
     if "plain_negative_force" in wrong:
-        strength = torch.where((hinge > 0) & (distance > 0), 1 / (distance + added).clamp(min=1e-300), 0.0).detach()
-    force = torch.where(positive, squared / 2, -strength * squared / 2)
-    force = energy.detach() + force - force.detach()  # the energy's size, the force's direction
+        strength = np.where((push > 0) & (detach(distance) > 0), 1 / apart, 0.0)
+    force = where(positive, squared / 2, -strength * squared / 2)
+    force = detach(energy) + force - detach(force)  # the energy's size, the force's direction
     surrogate = (weight * force).sum() / (1 if "no_per_pair" in wrong else pairs)
     value = energy.sum() / pairs
     if "loss_weighted" in wrong:

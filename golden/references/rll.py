@@ -11,7 +11,11 @@ import math
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from golden.references import Deviation, Reference
+from golden.references.common import float32, squared_differences
+from golden.tape import detach, normalize, safe_root, where
 
 _COMMON = (
     Deviation(
@@ -63,7 +67,7 @@ _TPAMI = (
 )
 
 # zero_dropped: the library marks the members of a set by their distance being above zero.
-_LIBRARY = frozenset(
+LIBRARY = frozenset(
     (
         "weights_in_graph", "partner_in_graph", "anchor_mean", "epsilon_each", "base_e", "double_settings", "zero_dropped",
         "loss_optimised",
@@ -85,8 +89,8 @@ def reference(tpami: bool) -> Reference:
     other = {"plain_force", "cvpr19_boundaries"} if tpami else {"tpami_force", "tpami_boundaries"}
     presets = {
         "the CVPR 2019 release" if tpami else "the TPAMI release": frozenset(other),
-        "the library form (pytorch-metric-learning)": _LIBRARY | unit,
-        "the library form on normalised rows": _LIBRARY | unit | {"normalised_inside"},
+        "the library form (pytorch-metric-learning)": LIBRARY | unit,
+        "the library form on normalised rows": LIBRARY | unit | {"normalised_inside"},
         "the formula as printed, differentiated as it stands": _PRINTED | unit,
     }
     forces = frozenset(d.key for d in (_TPAMI if tpami else _CVPR19) if "force" in d.key or "unit" in d.key)
@@ -100,30 +104,15 @@ def reference(tpami: bool) -> Reference:
     settings = {
         "margin": (1.0, 1.2, 1.4), "pn_margin": (0.2, 0.4), "T_p": (0, 1, 4, 5, 10), "T_n": (0, 1, 5, 10, 20)
     }  # fmt: skip
-    return Reference(function, _COMMON + (_TPAMI if tpami else _CVPR19), presets, exclusive, settings)
-
-
-def float32(value: float) -> float:
-    """A setting as protobuf's float field keeps it."""
-    import numpy as np
-
-    return float(np.float32(value))
-
-
-def safe_distance(squared: Any) -> Any:
-    """Square root with gradient 0 at 0."""
-    import torch
-
-    return torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0)
+    deviations = _COMMON + (_TPAMI if tpami else _CVPR19)
+    return Reference(function, deviations, presets, exclusive, settings, {"legacy_version": False}, ("legacy_version",))
 
 
 def ranked_list(
     x: Any, labels: Any, *, tpami: bool, wrong: frozenset[str], margin: float = 1.2, pn_margin: float = 0.4,
-    T_p: float = 0.0, T_n: float = 10.0, legacy_version: bool = False,
+    T_p: float = 0.0, T_n: float = 10.0, legacy_version: bool = False, imbalance: float = 0.5,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """(reported value, surrogate whose autograd gradient is the released one); `wrong` switches deviations on."""
-    import torch
-
+    """(reported value, surrogate whose gradient is the released one); `wrong` switches deviations on."""
     if "double_settings" not in wrong:
         margin, pn_margin, T_p, T_n = map(float32, (margin, pn_margin, T_p, T_n))
     base = math.e if "base_e" in wrong else 2.71828 if "double_settings" in wrong else float32(2.71828)
@@ -132,26 +121,24 @@ def ranked_list(
     if "equal_weights" in wrong:
         T_p = T_n = 0.0
     if "normalised_inside" in wrong:
-        x = torch.nn.functional.normalize(x)
+        x = normalize(x)
     near, far = margin - pn_margin, margin
     if "doubled_gap" in wrong:
         near, far = margin - pn_margin, margin + pn_margin
 
-    itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
+    itself = np.eye(len(x), dtype=bool)
     same = labels[:, None] == labels[None, :]
-    difference = x[:, None] - (x if "partner_in_graph" in wrong else x.detach())[None, :]
-    squared = difference.square().sum(-1)
-    distance = safe_distance(squared)
+    squared = squared_differences(x, x if "partner_in_graph" in wrong else detach(x))
+    distance = safe_root(squared)
 
     # The reported value: mean over pairs of the squared hinges.
     reported = squared if "squared_distance" in wrong else distance
-    positive_hinge = (reported - near).clamp(min=0)
-    negative_hinge = (far - reported).clamp(min=0)
+    positive_hinge, negative_hinge = (reported - near).clamp(0), (far - reported).clamp(0)
     if "loss_plain_hinge" not in wrong:
         positive_hinge, negative_hinge = positive_hinge.square(), negative_hinge.square()
         if legacy_version:
-            negative_hinge = (far - squared).clamp(min=0)
-    hinges = torch.where(same, positive_hinge, negative_hinge).masked_fill(itself, 0.0)
+            negative_hinge = (far - squared).clamp(0)
+    hinges = where(itself, 0.0, where(same, positive_hinge, negative_hinge))
     pairs = len(x) * (len(x) - 1)
     value = hinges.sum() / (max(pairs, 1) + (len(x) if "self_pairs" in wrong else 0))
     if "loss_sum" in wrong:
@@ -162,45 +149,46 @@ def ranked_list(
     # Weights of the gradient.
     if (tpami and not wrong & {"cvpr19_boundaries", "doubled_gap"}) or "tpami_boundaries" in wrong:
         near, far = 1 - pn_margin / 2, 1 + pn_margin / 2
-    hinge = torch.where(same, reported - near, far - reported)
+    hinge = where(same, reported - near, far - reported)
     active = (hinge > 0) & ~itself
     if "zero_dropped" in wrong:
         active = active & (squared > 0)
-    exponent = torch.where(same, T_p, T_n).to(x) * math.log(base) * hinge.masked_fill(~active, 0.0)
+    exponent = np.where(same, T_p, T_n) * math.log(base) * where(active, hinge, 0.0)
     weight = exponent.exp() * active
     added = 1e-5 * len(x) if "epsilon_each" in wrong else 1e-8
-    total = weight.sum(1, keepdim=True) + 2 * added
-    share = total / (1e-8 + total.sum())
+    total = weight.sum(1, keepdims=True) + 2 * added
+    share = total / (total.sum() + 1e-8)
     if "share_in_graph" not in wrong:
-        share = share.detach()
+        share = detach(share)
     if "weights_in_graph" not in wrong:
-        weight = weight.detach()
-    sums = [(weight * member).sum(1, keepdim=True) + added for member in (same, ~same)]
+        weight = detach(weight)
+    sums = [(weight * member).sum(1, keepdims=True) + added for member in (same, ~same)]
     normaliser = [sums[0] + sums[1]] * 2 if "one_normaliser" in wrong else sums
     if "all_positives" in wrong:
-        normaliser = [(same & ~itself).sum(1, keepdim=True).clamp(min=1).to(x), normaliser[1]]
+        normaliser = [np.maximum((same & ~itself).sum(1, keepdims=True), 1), normaliser[1]]
     if "anchor_mean" in wrong:
-        share = torch.full_like(share, 1 / len(x))
+        share = np.full(total.shape, 1 / len(x))
     if "anchor_sum" in wrong:
-        share = torch.ones_like(share)
+        share = np.ones(total.shape)
 
     # Whose gradient a pair exerts: d^2/2 (plain difference), d (unit vector) or the squared hinge.
-    sign = torch.where(same, 1.0, -1.0).to(x)
+    sign = np.where(same, 1.0, -1.0)
     if "hinge_force" in wrong:
         energy = 0.5 * hinge.square()
     elif "unit_force" in wrong or "unit_without_epsilon" in wrong:
         energy = hinge
     elif (tpami and "plain_force" not in wrong) or "tpami_force" in wrong:
-        energy = sign * 0.5 * squared / (distance.detach() + 1e-6)
+        energy = sign * 0.5 * squared / (detach(distance) + 1e-6)
     else:
         energy = sign * 0.5 * squared
-    force = weight * energy.masked_fill(~active, 0.0) / torch.where(same, normaliser[0], normaliser[1])
+    weight = weight * np.where(same, 2 * (1 - imbalance), 2 * imbalance)
+    force = weight * where(active, energy, 0.0) / where(same, normaliser[0], normaliser[1])
     if legacy_version and not tpami:
-        force = force.masked_fill(~same & (squared >= far), 0.0)
+        force = where(~same & (squared >= far), 0.0, force)
     surrogate = (share * force).sum() * (1.0 if "no_half" in wrong else 0.5)
     if "per_pair" in wrong:
         surrogate = surrogate / max(pairs / 2, 1)
     if "loss_optimised" in wrong:
-        energy = hinge.masked_fill(~active, 0.0) * weight / torch.where(same, normaliser[0], normaliser[1])
+        energy = where(active, hinge, 0.0) * weight / where(same, normaliser[0], normaliser[1])
         value = (share * energy).sum() * (1.0 if "no_half" in wrong else 0.5)
     return value, surrogate

@@ -34,8 +34,8 @@ def quick(loss, against=SET, **options):
 def test_a_right_loss_passes(samples):
     report = golden.check(samples.Right(), SET, dtype="both")
     assert report.passed and report.exit_code == 0 and report.diagnosis is None
-    assert {row.verdict for row in report.rows} == {"pass"} and len(report.rows) == 12
-    assert "Right equals contrastive-deep-metric (12 of 12 cases pass)" in str(report)
+    assert {row.verdict for row in report.rows} == {"pass"} and len(report.rows) == 38
+    assert "Right equals contrastive-deep-metric (38 of 38 cases pass)" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_properties_say_which_inputs_are_detached():
 def test_report_formats(samples, tmp_path):
     report = golden.check(samples.Means(), SET)
     data = json.loads(report.json())
-    assert data["passed"] is False and data["kind"] == "authors_program" and len(data["cases"]) == 6
+    assert data["passed"] is False and data["kind"] == "authors_program" and len(data["cases"]) == 19
     assert data["diagnosis"]["deviations"] == ["means"]
     text = report.markdown()
     assert "## Diagnosis" in text and "averaged, not summed" in text and text.count("| float64 |") == 6

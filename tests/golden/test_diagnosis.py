@@ -10,7 +10,7 @@ import torch
 
 import golden
 from golden.adapters import fitting, transposed_proxies
-from golden.mutants import wrong_port
+from golden.mutants import ELSEWHERE, SETS, wrong_port
 from golden.references import reference_for
 from golden.sets import load_set
 from ports.losses import MarginLoss, MultiSimilarityLoss, NormSoftmaxLoss, OnlineSoftMiningLoss, RankedListLoss
@@ -61,8 +61,7 @@ def test_the_library_form_is_named_and_reproduced():
 @pytest.mark.parametrize("key", [d.key for d in reference_for("rll-cvpr19").deviations])
 def test_each_deviation_of_rll_is_named(key):
     golden_set = load_set("rll-cvpr19")
-    reference = reference_for("rll-cvpr19")
-    diagnosis = found(wrong_port(reference, golden_set.params, frozenset({key})), "rll-cvpr19")
+    diagnosis = found(wrong_port(golden_set, frozenset({key})), "rll-cvpr19")
     if diagnosis.settings:
         # Two deviations are also a change of settings; both ways of saying it are right.
         assert (key, diagnosis.settings) in [
@@ -76,13 +75,13 @@ def test_each_deviation_of_rll_is_named(key):
         assert diagnosis.deviations == (key,), str(diagnosis)
 
 
-@pytest.mark.parametrize("family", ["osm", "ms", "contrastive-deep-metric", "margin-class-beta", "normsoftmax"])
+@pytest.mark.parametrize("family", SETS[2:])
 def test_each_deviation_of_the_others_is_named(family):
     golden_set, reference = load_set(family), reference_for(load_set(family).family)
     for deviation in reference.deviations:
-        diagnosis = found(wrong_port(reference, golden_set.params, frozenset({deviation.key})), family)
+        diagnosis = found(wrong_port(golden_set, frozenset({deviation.key})), family)
         named = diagnosis.deviations == (deviation.key,) or bool(diagnosis.settings)
-        if (family, deviation.key) in [("ms", "base_half"), ("ms", "beta_40")]:  # the set's own settings
+        if (family, deviation.key) in ELSEWHERE:  # the set's own setting, or no difference at this set
             assert "equal to" in str(diagnosis)
         elif deviation.key in ("double_settings", "no_force_epsilon"):
             assert named or "rounding, or settings" in str(diagnosis)
@@ -99,8 +98,8 @@ def test_each_deviation_of_the_others_is_named(family):
     ],
 )
 def test_combinations_are_found(keys):
-    golden_set, reference = load_set("rll-cvpr19"), reference_for("rll-cvpr19")
-    diagnosis = found(wrong_port(reference, golden_set.params, frozenset(keys)), "rll-cvpr19")
+    golden_set = load_set("rll-cvpr19")
+    diagnosis = found(wrong_port(golden_set, frozenset(keys)), "rll-cvpr19")
     assert diagnosis.matched and diagnosis.error < 1e-6
     assert set(diagnosis.deviations) - {"base_e"} == keys - {"base_e"}
 
@@ -132,9 +131,8 @@ def test_a_factor_that_follows_the_batch_is_named():
 def test_a_radial_difference_is_named_without_a_reference():
     """The library normalises inside; on unit rows that is the only difference from itself."""
     golden_set = load_set("ms-library")
-    raw = reference_for("ms")
     params = {"SCALE_POS": 2, "SCALE_NEG": 50, "thresh": 0.5, "margin": 0.1}
-    loss = wrong_port(raw, params, frozenset({"no_miner"}))
+    loss = wrong_port(load_set("ms"), frozenset({"no_miner"}), params)
     unit = type(golden_set)(
         **{**vars(golden_set), "cases": tuple(c for c in golden_set.cases if c.name == "g02_n12_d64_4x3_unit")}
     )
@@ -181,8 +179,8 @@ def test_the_librarys_other_losses_are_named(build, name, form, deviations):
 
 def test_settings_must_explain_the_loss_before_deviations_are_tried():
     """The gradient of a hinge knows only who is active: other settings may share it by chance."""
-    golden_set, reference = load_set("margin"), reference_for("margin")
-    loss = wrong_port(reference, golden_set.params, frozenset({"one_margin"}))
+    golden_set = load_set("margin")
+    loss = wrong_port(golden_set, frozenset({"one_margin"}))
     assert found(loss, "margin").deviations == ("one_margin",)
     port = RankedListLoss(margin=1.0)  # but a loss that reports something else still learns of its settings
     diagnosis = found(lambda x, y: port(x, y) + port(x, y).detach(), "rll-cvpr19")
@@ -212,9 +210,9 @@ def test_a_loss_without_numbers(samples):
 def test_effects_alone_agree_with_the_recorded_comparison():
     """cos(gradient) when one point alone is changed, measured on other batches: weights 0.93-0.95, partner 0.91-0.94,
     force 0.94-0.98, anchors 0.67-0.86. The sets' batches are smaller, so the ranges here are wider."""
-    golden_set, reference = load_set("rll-cvpr19"), reference_for("rll-cvpr19")
+    golden_set = load_set("rll-cvpr19")
     keys = {"weights_in_graph", "partner_in_graph", "unit_force", "anchor_mean"}
-    loss = wrong_port(reference, golden_set.params, frozenset(keys))
+    loss = wrong_port(golden_set, frozenset(keys))
     effects = found(loss, "rll-cvpr19").effects
     assert set(effects) >= keys
     cosines = {key: effects[key]["cosine"] for key in keys}

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 from helpers.paths import REPO
 
-from golden.mutants import BEGIN, END, SETS, mutants, replace_table, rows, table
+from golden.mutants import (
+    BEGIN,
+    END,
+    SETS,
+    SETTINGS_BEGIN,
+    SETTINGS_END,
+    mutants,
+    replace_table,
+    rows,
+    settings_table,
+    table,
+)
 from golden.sets import load_set
 
 DOC = REPO / "docs" / "golden.md"
@@ -22,14 +33,15 @@ def test_the_right_port_passes_every_case(name):
 
 @pytest.mark.parametrize(("name", "deviation"), [m[:2] for m in mutants()])
 def test_a_wrong_port_is_caught(name, deviation):
+    """By numbers, not by an error."""
     assert any(row.verdict == "fail" for row in rows(load_set(name), deviation))
 
 
 def test_the_table_in_the_docs_is_current():
     text = DOC.read_text(encoding="utf-8")
-    assert text.split(BEGIN)[1].split(END)[0].strip() == table().strip(), (
-        "docs/golden.md is not current: python -m golden mutants --write docs/golden.md"
-    )
+    told = "docs/golden.md is not current: python -m golden mutants --write docs/golden.md"
+    assert text.split(BEGIN)[1].split(END)[0].strip() == table().strip(), told
+    assert text.split(SETTINGS_BEGIN)[1].split(SETTINGS_END)[0].strip() == settings_table().strip(), told
 
 
 def test_a_file_without_the_marks_is_not_touched(tmp_path):

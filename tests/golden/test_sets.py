@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import golden
+from golden.model import compute
 from golden.references import reference_for
 from golden.search import model
 from golden.sets import describe, load_set, set_names
@@ -53,6 +54,7 @@ def port_of(name: str):
         "lifted-mined": lambda: losses.LiftedStructureLoss(hard_mining=True),
         "hard-mining": lambda: losses.HardMiningLoss(),
         "nca-k5": lambda: losses.NCALoss(k=5),
+        "nca": lambda: losses.NCALoss(),
         "semi-hard": lambda: losses.SemiHardLoss(),
         "triplet-hard-mining": lambda: losses.TripletHardMiningLoss(0.1),
         "batch-all": lambda: losses.BatchAllLoss(),
@@ -84,7 +86,7 @@ def test_pytorch_metric_learning_equals_its_own_record(name):
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if load_set(n).family])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_plain_reference_equals_the_set(name):
     golden_set = load_set(name)
     reference = reference_for(golden_set.family)
@@ -93,11 +95,15 @@ def test_the_plain_reference_equals_the_set(name):
         if (expected := case.expected.get("float64")) is None:
             continue
         value, gradient = model(reference, golden_set.params, case, frozenset())
-        whole = case.unflatten(gradient * expected.seed)
+        whole = case.unflatten(gradient * expected.upstream)
         # The same sums in another order: a few 1e-16.
         np.testing.assert_allclose(value, expected.loss, rtol=1e-12, atol=1e-15)
+        outputs = compute(reference, golden_set.params, case.arguments).outputs
+        for key, want in expected.outputs.items():
+            np.testing.assert_allclose(outputs[key], want, rtol=1e-12)
         for ours, want in zip(expected.view(whole), expected.gradients):
-            np.testing.assert_allclose(ours, want, rtol=0, atol=1e-12 * np.abs(want).max(initial=0))
+            # Terms that cancel to a gradient of zero leave their rounding, 1e-16.
+            np.testing.assert_allclose(ours, want, rtol=0, atol=1e-12 * np.abs(want).max(initial=0) + 1e-15)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,6 +183,27 @@ def test_golden_imports_only_what_it_may():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found |= {name.split(".")[0] for name in names}
     assert not found - allowed
+
+
+def test_caa_compares_the_attention():
+    """The weighted softmax loss alone does not know the attention's sigma and mean."""
+
+    def checked(loss):
+        return golden.check(loss, "caa", properties=False, diagnosis=False)
+
+    for wrong in ({"attention_sigma": 0.7}, {"attention_mean": 0.98}, {"variant": "paper"}):
+        report = checked(losses.ClassAwareAttention(**wrong))
+        assert not report.passed and any("attention differs" in row.why for row in report.rows)
+        assert all(row.loss_error <= 1 and row.gradient_error <= 1 for row in report.rows)
+    port = losses.ClassAwareAttention()
+    assert checked(lambda x, y: tuple(port(x, y))[:2]).passed
+    assert checked(lambda x, y: {"loss": port(x, y).loss, "attention": port(x, y).attention}).passed
+    alone = checked(lambda x, y: port(x, y).loss)
+    assert {row.verdict for row in alone.rows} == {"error"} and "return (loss, attention)" in alone.rows[0].why
+    told = golden.diagnose(losses.ClassAwareAttention(variant="paper"), "caa")
+    assert told.deviations == ("attention_is_p",) and told.lines == [
+        "attention differs: the attention is the probability itself (the paper), not a Gaussian of it"
+    ]
 
 
 @pytest.mark.gpu
