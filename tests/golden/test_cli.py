@@ -32,7 +32,7 @@ def run(monkeypatch, tmp_path):
 
 def test_check_passes_and_fails(run, sample_file):
     result = run("check", f"{sample_file}:Right", *SET)
-    assert result.exit_code == 0 and "Right equals contrastive-deep-metric (6 of 6 cases pass)" in result.output
+    assert result.exit_code == 0 and "Right equals contrastive-deep-metric (19 of 19 cases pass)" in result.output
     result = run("check", f"{sample_file}:Means", *SET)
     assert result.exit_code == 1
     assert "positives and negatives of an anchor are averaged, not summed" in " ".join(result.output.split())

@@ -50,12 +50,12 @@ def test_the_example_project(tmp_path):
         (tmp_path / name).write_text(content[name])
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     code, output = pytest_in(tmp_path)
-    assert code == 1 and "make it with --golden-update" in output and "6 passed" in output, output
+    assert code == 1 and "make it with --golden-update" in output and "19 passed" in output, output
     code, output = pytest_in(tmp_path, "--golden-update")
-    assert code == 0 and "18 passed" in output, output
+    assert code == 0 and "31 passed" in output, output
     assert sorted(p.name for p in (tmp_path / "records").iterdir()) == ["contrastive.json", "contrastive.npz"]
     code, output = pytest_in(tmp_path)
-    assert code == 0 and "18 passed" in output, output
+    assert code == 0 and "31 passed" in output, output
     # A change of the loss is noticed by both.
     (tmp_path / "contrastive.py").write_text(content["contrastive.py"].replace("1 - s,", "1 - s * s,"))
     code, output = pytest_in(tmp_path)
