@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import PairBatch, autocast_off, f32, pair_batch
+from ports.losses._inputs import PairBatch, autocast_off, check_numbers, f32, nan_where_not_finite, pair_batch
 from ports.losses._pairwise import SquaredDistances, forced, row_blocks
 
 _WEIGHT_EPSILON = 1e-12  # start value of the released sums of weights
@@ -16,6 +16,8 @@ def check_attention(attention: Tensor | None, embeddings: Tensor, *, name: str =
     """(N,) float64 constants, one per row of `embeddings`; None: ones. Raises ValueError for any other shape."""
     if attention is None:
         return embeddings.new_ones(embeddings.shape[0], dtype=torch.float64)
+    if not isinstance(attention, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor of shape (N,), got {type(attention).__name__}")
     if attention.shape != embeddings.shape[:1]:
         raise ValueError(
             f"{name} must have shape (N,), one per sample: got {tuple(attention.shape)} "
@@ -44,6 +46,7 @@ class AttentivePairLoss(nn.Module):
 
     def __init__(self, margin: float = 1.2) -> None:
         super().__init__()
+        check_numbers(self, margin=margin)
         self.margin = margin
         self.variant = "as_released"
 
@@ -74,7 +77,10 @@ class AttentivePairLoss(nn.Module):
                 column = check_attention(ref_attention, pairs.partners, name="ref_attention")
             with torch.no_grad():
                 value, coefficients = self._blocks(pairs, row, column)
-            return forced(pairs.embeddings, None if pairs.itself else pairs.partners, value, coefficients)
+            value = forced(pairs.embeddings, None if pairs.itself else pairs.partners, value, coefficients)
+            return nan_where_not_finite(
+                self, value, **pairs.rows, attention=row, **({} if pairs.itself else {"ref_attention": column})
+            )
 
     def _blocks(self, pairs: PairBatch, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
         """Value and (N, M) coefficients of x_i - y_j in the gradients of both, a block of anchors at a time.

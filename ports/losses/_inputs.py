@@ -1,16 +1,24 @@
 """What every loss checks before it computes: shapes, labels, dtype, and which pairs take part.
 
-Nothing here but `check_classes` looks at values, so it costs no device synchronisation and breaks no `torch.compile`
-graph.
+Only `indices_tuple` and the labels that `check_classes` is given are looked at by value (one device synchronisation; none
+under `torch.compile`). Rows that are not finite are not refused: `nan_where_not_finite` is the one rule for them.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ports.losses._indices import pair_indices, pair_mask
+
+# torch compares and sorts few of these; as int64, equal labels stay equal and different ones different.
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def f32(value: float) -> float:
@@ -36,6 +44,12 @@ class PairBatch(NamedTuple):
     negative: Tensor
     itself: bool
 
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """What must be finite, by the names of the caller's arguments."""
+        own = {"embeddings": self.embeddings, "labels": self.labels}
+        return own if self.itself else {**own, "ref_emb": self.partners, "ref_labels": self.partner_labels}
+
 
 def check_embeddings(embeddings: Tensor, *, name: str = "embeddings") -> Tensor:
     """`embeddings` (N, D) floating, raised to float32 if it has fewer bits.
@@ -52,7 +66,7 @@ def check_embeddings(embeddings: Tensor, *, name: str = "embeddings") -> Tensor:
 
 
 def check_labels(labels: Tensor, embeddings: Tensor, *, name: str = "labels", of: str = "embeddings") -> Tensor:
-    """`labels` (N,), integer or float, on the device of `embeddings`; only equality of labels matters.
+    """`labels` (N,), integer (unsigned ones as int64) or float, on the device of `embeddings`; only equality matters.
 
     Raises TypeError for bool, complex or no tensor, ValueError when the shape is not one label per row.
     """
@@ -65,7 +79,39 @@ def check_labels(labels: Tensor, embeddings: Tensor, *, name: str = "labels", of
             f"{name} must have shape (N,), one per row of {of}: got {name} {tuple(labels.shape)} "
             f"with {of} {tuple(embeddings.shape)}"
         )
-    return labels.to(embeddings.device)
+    labels = labels.to(embeddings.device)
+    return labels.to(torch.int64) if labels.dtype in _UNSIGNED else labels
+
+
+def check_numbers(loss: object, **options: float | None) -> None:
+    """ValueError that names the first option which is no finite number; None is left to the loss."""
+    for name, value in options.items():
+        if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+            raise ValueError(f"{type(loss).__name__}: {name} must be a finite number, got {value!r}")
+
+
+def nan_where_not_finite(loss: object, value: Tensor, **rows: Tensor | None) -> Tensor:
+    """`value` as it is; NaN, with NaN gradients, where one of the `rows` (N, D) or (N,) holds NaN or an infinity.
+
+    Without this rule a loss that drops such a row by a comparison is finite while its gradients are NaN. On a CPU a
+    RuntimeWarning says how many rows there are and which is the first; elsewhere that would have to wait for the device.
+    """
+    for name, tensor in rows.items():
+        if tensor is None or tensor.numel() == 0 or not tensor.is_floating_point():
+            continue
+        low, high = torch.aminmax(tensor.detach())  # both are NaN where one entry is; many times faster than isfinite
+        if torch.compiler.is_compiling() or value.device.type != "cpu":
+            value = value * (1 + (low - low) + (high - high))
+        elif not (math.isfinite(low) and math.isfinite(high)):
+            bad = ~torch.isfinite(tensor.detach()).reshape(len(tensor), -1).all(1)
+            warnings.warn(
+                f"{type(loss).__name__}: {int(bad.sum())} of {len(bad)} rows of {name} are not finite, the first is row "
+                f"{int(bad.nonzero()[0])}; the loss is NaN",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            value = value * math.nan
+    return value
 
 
 def check_classes(labels: Tensor, classes: int, ignore: int | None = None) -> None:
@@ -95,12 +141,6 @@ def refuse(loss: object, **arguments: Any) -> None:
         raise ValueError(f"{type(loss).__name__} does not support {', '.join(given)}; leave it out (None)")
 
 
-def _pair_mask(anchors: Tensor, partners: Tensor, rows: int, columns: int) -> Tensor:
-    """(rows, columns) bool with True at every (anchor, partner); `isin` sorts, so repeated pairs are no race."""
-    cells = torch.arange(rows * columns, device=anchors.device)
-    return torch.isin(cells, anchors * columns + partners).view(rows, columns)
-
-
 def pair_batch(
     loss: object,
     embeddings: Tensor,
@@ -112,8 +152,8 @@ def pair_batch(
     """Check the five arguments of a pair loss, as pytorch-metric-learning's users pass them.
 
     `ref_emb` (M, D) with `ref_labels` (M,) replaces the batch as partners; `indices_tuple` restricts the pairs to those
-    of a miner, either (anchors, positives, anchors, negatives) or triplets (anchors, positives, negatives): an index
-    out of range selects nothing that exists and is not looked for. Without `ref_emb` the diagonal is left out; with it
+    of a miner, either (anchors, positives, anchors, negatives) or triplets (anchors, positives, negatives); an index out of
+    range raises ValueError. Without `ref_emb` the diagonal is left out; with it
     nothing is (a memory that holds the batch itself must say so through `indices_tuple`).
     """
     x = check_embeddings(embeddings)
@@ -134,22 +174,16 @@ def pair_batch(
     if itself:
         positive = positive.fill_diagonal_(False)
     if indices_tuple is not None:
-        if len(indices_tuple) == 4:
-            a1, p, a2, n = indices_tuple
-        elif len(indices_tuple) == 3:
-            a1, p, n = indices_tuple
-            a2 = a1
-        else:
-            raise ValueError(
-                f"indices_tuple must be (anchors, positives, anchors, negatives) or (anchors, positives, negatives), "
-                f"got {len(indices_tuple)} parts"
-            )
         rows, columns = positive.shape
-        positive = positive & _pair_mask(a1.to(x.device), p.to(x.device), rows, columns)
-        negative = negative & _pair_mask(a2.to(x.device), n.to(x.device), rows, columns)
+        a1, p, a2, n = pair_indices(loss, indices_tuple, rows, columns, x.device)
+        positive = positive & pair_mask(a1, p, rows, columns)
+        negative = negative & pair_mask(a2, n, rows, columns)
     return PairBatch(x, y, labels, partner_labels, positive, negative, itself)
 
 
-def autocast_off(tensor: Tensor) -> torch.autocast:
-    """Context in which matrix products keep the dtype of their operands, whatever surrounds the loss."""
-    return torch.autocast(tensor.device.type, enabled=False)
+def autocast_off(tensor: Any) -> torch.autocast:
+    """Context in which matrix products keep the dtype of their operands, whatever surrounds the loss.
+
+    What is no tensor passes, so that the check inside can name it.
+    """
+    return torch.autocast(tensor.device.type if isinstance(tensor, Tensor) else "cpu", enabled=False)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import PairBatch, autocast_off, pair_batch
+from ports.losses._inputs import PairBatch, autocast_off, nan_where_not_finite, pair_batch
+from ports.losses._once import once
 
 
 def check_variant(loss: object, variant: str, allowed: tuple[str, ...]) -> str:
@@ -29,7 +30,7 @@ class PairLoss(nn.Module):
     a scalar in the dtype of the embeddings (float32 for float16 and bfloat16, also under autocast). With `ref_emb` (M, D)
     and `ref_labels` (M,) the partners are those rows (a memory) instead of the batch. `indices_tuple` restricts the
     pairs to those of a miner; `exclude` (N, M) bool leaves pairs out (a memory marks each anchor's own copy with it).
-    An empty batch, or an empty memory, gives 0.
+    An empty batch, or an empty memory, gives 0; a row that is not finite makes it NaN. No second derivative (RuntimeError).
     """
 
     def forward(
@@ -46,17 +47,18 @@ class PairLoss(nn.Module):
         # The released programs compare labels only and drop the anchor itself later, by the value of its similarity.
         same = ~batch.negative if indices_tuple is None else batch.positive
         if exclude is not None:
-            if exclude.shape != batch.positive.shape or exclude.dtype != torch.bool:
-                raise ValueError(
-                    f"exclude must be bool of shape {tuple(batch.positive.shape)} (anchors x partners), "
-                    f"got {exclude.dtype} {tuple(exclude.shape)}"
+            wanted = tuple(batch.positive.shape)
+            if not isinstance(exclude, Tensor) or exclude.shape != wanted or exclude.dtype != torch.bool:
+                got = (
+                    f"{exclude.dtype} {tuple(exclude.shape)}" if isinstance(exclude, Tensor) else type(exclude).__name__
                 )
+                raise ValueError(f"exclude must be a bool torch.Tensor {wanted} (anchors x partners), got {got}")
             same = same & ~exclude
             batch = batch._replace(positive=batch.positive & ~exclude, negative=batch.negative & ~exclude)
         if batch.positive.numel() == 0:
             return batch.embeddings[:0].sum()
         with autocast_off(batch.embeddings):
-            return self.compute(batch, same)
+            return nan_where_not_finite(self, self.compute(batch, same), **batch.rows)
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
         """The scalar loss; `same` (N, M) marks equal labels, the anchor itself included where it is a partner."""
@@ -72,6 +74,7 @@ class _SelfProduct(torch.autograd.Function):
         return x @ x.T
 
     @staticmethod
+    @once
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         (gradient,) = gradients
@@ -100,6 +103,7 @@ class _SquaredDistance(torch.autograd.Function):
         return (norms[:, None] + partner_norms).addmm_(x, (x if y is None else y).T, alpha=-2).clamp_(min=0)
 
     @staticmethod
+    @once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y = ctx.saved_tensors
         (force,) = gradients
@@ -135,6 +139,7 @@ class _Softplus(torch.autograd.Function):
         return values.abs().neg_().exp_().log1p_().add_(values.clamp_min(0))
 
     @staticmethod
+    @once
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (values,) = ctx.saved_tensors
         return values.sigmoid().mul_(gradients[0])
@@ -159,6 +164,7 @@ class _LogSumExp(torch.autograd.Function):
         return total.log() + shift
 
     @staticmethod
+    @once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         weights, total = ctx.saved_tensors
         return weights * (ctx.scale * gradients[0] / total)[:, None], None, None, None, None

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ports.losses._once import once
+
 _COLUMNS = 64  # of float32 rows, raised to float64 at a time
 
 
@@ -110,6 +112,7 @@ class _SquaredDistances(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
         x, y = ctx.saved_tensors
         if y is None:
@@ -137,6 +140,7 @@ class _Forced(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
+    @once
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
         x, y, coefficients = ctx.saved_tensors
         grad_x = forces(coefficients, x, x if y is None else y).mul_(upstream)
@@ -157,12 +161,13 @@ def forced(x: Tensor, y: Tensor | None, value: Tensor, coefficients: Tensor) -> 
 class _Released(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient, x)
         return value.clone()
 
     @staticmethod
+    @once
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
-        (gradient,) = ctx.saved_tensors
+        gradient, _ = ctx.saved_tensors
         return upstream * gradient, upstream, None
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._mixing import released_rows
 from ports.losses._pairs import PairLoss, check_variant, root, squared_distance
 from ports.losses._rows import sum_of_rows
@@ -47,6 +47,7 @@ class BatchAllLoss(PairLoss):
     def __init__(self, margin: float = 0.2, *, nonzero: bool = False, variant: str = "as_released") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released", "paper"))
+        check_numbers(self, margin=margin)
         if nonzero and variant != "paper":
             raise ValueError("nonzero=True belongs to variant 'paper'; the released loss averages zeros too")
         self.margin = margin

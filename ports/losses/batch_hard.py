@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, root, row_max, row_min, row_sum, softplus, squared_distance
 from ports.losses._rows import sum_of_rows
 
@@ -20,6 +20,7 @@ class BatchHardLoss(PairLoss):
     def __init__(self, margin: float | None = 0.2, *, variant: str = "paper") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("paper",))
+        check_numbers(self, margin=margin)
         self.margin = margin
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:

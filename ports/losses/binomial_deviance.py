@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, row_mean, row_sum, similarity, softplus
 from ports.losses._rows import sum_of_rows
 from ports.miners import multi_similarity_pairs
@@ -51,6 +51,7 @@ class BinomialDevianceLoss(PairLoss):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, tuple(_DEFAULTS))
+        check_numbers(self, alpha=alpha, beta=beta, margin=margin, cost=cost, cutoff=cutoff)
         defaults = _DEFAULTS[variant]
         self.alpha = defaults[0] if alpha is None else alpha
         self.beta = defaults[1] if beta is None else beta

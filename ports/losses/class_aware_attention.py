@@ -7,7 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, check_classes, check_embeddings, check_labels, f32
+from ports.losses._inputs import (
+    autocast_off,
+    check_classes,
+    check_embeddings,
+    check_labels,
+    check_numbers,
+    f32,
+    nan_where_not_finite,
+)
+from ports.losses._once import once
 
 _FLOOR = float(torch.finfo(torch.float32).tiny)  # FLT_MIN, Caffe's floor of a probability in float and in double
 
@@ -36,13 +45,14 @@ class _WeightedSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, weight: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         probability = torch.softmax(logits, 1)
-        ctx.save_for_backward(probability, weight, target)
+        ctx.save_for_backward(probability, weight, target, logits)
         p = torch.where(target, probability, 0.0).sum(1).clamp(min=_FLOOR)
         return -(weight * p.log()).sum()
 
     @staticmethod
+    @once
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        probability, weight, target = ctx.saved_tensors
+        probability, weight, target, _ = ctx.saved_tensors
         return upstream * (probability - target.to(probability.dtype)) * weight[:, None], None, None
 
 
@@ -65,13 +75,15 @@ class WeightedSoftmaxLoss(nn.Module):
             logits = check_embeddings(logits, name="logits")
             labels = check_labels(labels, logits, of="logits")
             check_classes(labels, logits.shape[1], self.ignore_label)
-            if weights.shape != labels.shape:
-                raise ValueError(f"weights must have shape (N,) = {tuple(labels.shape)}, got {tuple(weights.shape)}")
+            if not isinstance(weights, Tensor) or weights.shape != labels.shape:
+                got = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+                raise ValueError(f"weights must be a torch.Tensor of shape (N,) = {tuple(labels.shape)}, got {got}")
             weights = weights.detach().to(logits)
             if self.ignore_label is not None:
                 weights = torch.where(labels == self.ignore_label, 0.0, weights)
             target = labels[:, None] == torch.arange(logits.shape[1], device=logits.device)
-            return _WeightedSoftmax.apply(logits, weights, target)
+            value = _WeightedSoftmax.apply(logits, weights, target)
+            return nan_where_not_finite(self, value, logits=logits, weights=weights)
 
 
 class Attention(NamedTuple):
@@ -108,6 +120,7 @@ class ClassAwareAttention(nn.Module):
         super().__init__()
         if variant not in ("as_released", "paper"):
             raise ValueError(f"variant must be 'as_released' or 'paper', got {variant!r}")
+        check_numbers(self, sigma=sigma, mean=mean, attention_sigma=attention_sigma, attention_mean=attention_mean)
         self.sigma, self.mean = sigma, mean
         self.attention_sigma, self.attention_mean = attention_sigma, attention_mean
         self.variant = variant

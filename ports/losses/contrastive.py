@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, root, row_sum, similarity, squared_distance
+from ports.losses._pairwise import exact_root, squared_distances
 from ports.losses._rows import each_row, sum_of_rows
 
 _MARGIN = {"as_released": 0.5, "paper": 1.0, "library": 1.0}
@@ -30,6 +31,7 @@ class ContrastiveLoss(PairLoss):
     def __init__(self, margin: float | None = None, *, cutoff: float = 1.0, variant: str = "as_released") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, tuple(_MARGIN))
+        check_numbers(self, margin=margin, cutoff=cutoff)
         self.margin = _MARGIN[variant] if margin is None else margin
         self.cutoff = cutoff
 
@@ -53,14 +55,15 @@ class ContrastiveLoss(PairLoss):
 
     def _library(self, batch: PairBatch) -> Tensor:
         unit = normalize(batch.embeddings)
-        squared = squared_distance(unit, unit if batch.itself else normalize(batch.partners))
-        # A positive's distance is never 0 here (`root`), a negative's hinge often is.
-        positives = batch.positive.count_nonzero().clamp_min(1)
-        near = each_row(squared, lambda rows, mask: ((self.margin - root(rows) > 0) & mask).sum(1), batch.negative)
+        # Exact, so that equal rows have distance 0 and are seen as such: the means are over what is not 0.
+        squared = squared_distances(unit, None if batch.itself else normalize(batch.partners))
+        apart = each_row(squared, lambda rows, mask: ((rows > 0) & mask).sum(1), batch.positive)
+        positives = apart.sum().clamp_min(1)
+        near = each_row(squared, lambda rows, mask: ((self.margin - rows.sqrt() > 0) & mask).sum(1), batch.negative)
         negatives = near.sum().clamp_min(1)
 
         def terms(squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-            d = root(squared)
+            d = exact_root(squared)
             repel = (self.margin - d).clamp_min(0)
             return row_sum(d, positive) / positives + row_sum(repel, negative) / negatives
 

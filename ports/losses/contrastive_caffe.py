@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, check_embeddings, f32
+from ports.losses._inputs import autocast_off, check_embeddings, check_numbers, f32, nan_where_not_finite
 from ports.losses._pairwise import released
 
 _ABNORMAL_SCORE = 0.05 + 1e-12
@@ -13,6 +13,10 @@ _ABNORMAL_SCORE = 0.05 + 1e-12
 
 def abnormal(*scores: Tensor) -> Tensor:
     """() bool: some score is <= 0.05. The OSM + CAA release then drops the whole batch (loss 0, gradient 0)."""
+    if not all(isinstance(score, Tensor) for score in scores):
+        raise TypeError(
+            f"scores must be torch.Tensors of shape (1,), got {', '.join(type(s).__name__ for s in scores)}"
+        )
     return torch.stack([(s.detach().double() <= _ABNORMAL_SCORE).any() for s in scores]).any()
 
 
@@ -31,8 +35,9 @@ class _PairListLoss(nn.Module):
     def forward(self, a: Tensor, b: Tensor, similar: Tensor, scores: tuple[Tensor, ...] = ()) -> Tensor:
         with autocast_off(a):
             a, b = check_rows(a=a, b=b)
-            if similar.shape != a.shape[:1]:
-                raise ValueError(f"similar must have shape (N,) = ({a.shape[0]},), got {tuple(similar.shape)}")
+            if not isinstance(similar, Tensor) or similar.shape != a.shape[:1]:
+                got = tuple(similar.shape) if isinstance(similar, Tensor) else type(similar).__name__
+                raise ValueError(f"similar must be a torch.Tensor of shape (N,) = ({a.shape[0]},), got {got}")
             with torch.no_grad():
                 difference = a.double() - b.double()
                 squared = difference.square().sum(1)
@@ -41,7 +46,7 @@ class _PairListLoss(nn.Module):
                     drop = abnormal(*scores)
                     value, coefficient = torch.where(drop, 0.0, value), torch.where(drop, 0.0, coefficient)
                 force = coefficient[:, None] * difference
-            return released(b, released(a, value, force), -force)
+            return nan_where_not_finite(self, released(b, released(a, value, force), -force), a=a, b=b)
 
     def _pairs(self, squared: Tensor, distance: Tensor, similar: Tensor) -> tuple[Tensor, Tensor]:
         """Value, and (N,) coefficients of a_i - b_i in the gradient of a."""
@@ -61,6 +66,7 @@ class CaffeContrastiveLoss(_PairListLoss):
 
     def __init__(self, margin: float = 1.0, *, legacy_version: bool = False) -> None:
         super().__init__()
+        check_numbers(self, margin=margin)
         self.margin, self.legacy_version = margin, legacy_version
 
     def _pairs(self, squared: Tensor, distance: Tensor, similar: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,6 +104,7 @@ class CaffeContrastiveLossV2(_PairListLoss):
         super().__init__()
         if release not in ("cvpr19", "tpami"):
             raise ValueError(f"release must be 'cvpr19' or 'tpami', got {release!r}")
+        check_numbers(self, margin=margin, pn_margin=pn_margin)
         self.margin = {"cvpr19": 1.4, "tpami": 1.2}[release] if margin is None else margin
         self.pn_margin, self.legacy_version, self.release = pn_margin, legacy_version, release
 

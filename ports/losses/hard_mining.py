@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._mixing import released_rows
 from ports.losses._pairs import PairLoss, check_variant, row_mean, similarity
 from ports.losses._rows import sum_of_rows
@@ -31,6 +31,7 @@ class HardMiningLoss(PairLoss):
     def __init__(self, *, cutoff: float = 1.0, variant: str = "as_released") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released",))
+        check_numbers(self, cutoff=cutoff)
         self.cutoff = cutoff
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
@@ -50,6 +51,7 @@ class TripletHardMiningLoss(PairLoss):
     def __init__(self, margin: float = 0.0, *, variant: str = "as_released") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released",))
+        check_numbers(self, margin=margin)
         self.margin = margin
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, root, row_sum, similarity, squared_distance
 from ports.losses._rows import each_row, sum_of_rows
 from ports.miners import multi_similarity_pairs
@@ -38,6 +38,7 @@ class LiftedStructureLoss(PairLoss):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released", "paper"))
+        check_numbers(self, alpha=alpha, beta=beta, margin=margin, cutoff=cutoff)
         self.alpha = alpha
         self.beta = beta
         self.margin = margin

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from ports.losses._classes import check_classes
-from ports.losses._inputs import autocast_off, check_embeddings, check_labels, refuse
+from ports.losses._indices import check_indices, same_length
+from ports.losses._inputs import (
+    autocast_off,
+    check_embeddings,
+    check_labels,
+    check_numbers,
+    nan_where_not_finite,
+    refuse,
+)
+from ports.losses._once import once
 from ports.losses._pairs import check_variant
 from ports.losses._pairwise import row_blocks
 from ports.miners import distance_weighted_triplets
@@ -29,6 +38,7 @@ class _Distances(torch.autograd.Function):
         return distances
 
     @staticmethod
+    @once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         x, first, second, distances = ctx.saved_tensors
         weight, sample = gradients[0] / distances, torch.arange(len(x), device=x.device)
@@ -77,6 +87,7 @@ class MarginLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released", "paper"))
+        check_numbers(self, margin=margin, beta=beta, nu=nu, cutoff=cutoff)
         if count not in ("terms", "triplets"):
             raise ValueError(f"count must be 'terms' or 'triplets', got {count!r}")
         if nu and variant != "paper":
@@ -112,15 +123,17 @@ class MarginLoss(nn.Module):
             anchors, positives, negatives, valid = distance_weighted_triplets(
                 x, labels, cutoff=self.cutoff, generator=self.generator
             )
-        elif len(indices_tuple) == 3:
-            anchors, positives, negatives = (part.to(x.device) for part in indices_tuple)
+        elif isinstance(indices_tuple, tuple | list) and len(indices_tuple) == 3:
+            sizes = dict.fromkeys(("anchors", "positives", "negatives"), len(x))
+            anchors, positives, negatives = same_length(self, *check_indices(self, indices_tuple, sizes, x.device))
             valid = torch.ones_like(anchors, dtype=torch.bool)
         else:
-            raise ValueError(
-                f"MarginLoss takes triplets (anchors, positives, negatives), got {len(indices_tuple)} index tensors"
-            )
+            sized = isinstance(indices_tuple, tuple | list)
+            got = f"{len(indices_tuple)} index tensors" if sized else type(indices_tuple).__name__
+            raise ValueError(f"MarginLoss takes triplets (anchors, positives, negatives), got {got}")
         with autocast_off(x):
-            return self._triplet_loss(x, labels, anchors, positives, negatives, valid)
+            value = self._triplet_loss(x, labels, anchors, positives, negatives, valid)
+            return nan_where_not_finite(self, value, embeddings=x, labels=labels)
 
     def _triplet_loss(
         self, x: Tensor, labels: Tensor, anchors: Tensor, positives: Tensor, negatives: Tensor, valid: Tensor

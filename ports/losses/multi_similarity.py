@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, inner_products, log_sum_exp, similarity
 from ports.losses._rows import sum_of_rows
 from ports.miners import multi_similarity_pairs
@@ -41,6 +41,7 @@ class MultiSimilarityLoss(PairLoss):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, tuple(_DEFAULTS))
+        check_numbers(self, alpha=alpha, beta=beta, base=base, epsilon=epsilon, cutoff=cutoff)
         default_beta, default_base = _DEFAULTS[variant]
         self.alpha = alpha
         self.beta = default_beta if beta is None else beta

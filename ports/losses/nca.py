@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity, squared_distance
 from ports.losses._rows import sum_of_rows
 
@@ -43,6 +43,7 @@ class NCALoss(PairLoss):
         self.variant = check_variant(self, variant, ("as_released", "paper"))
         if objective not in ("log", "expected"):
             raise ValueError(f"objective must be 'log' or 'expected', got {objective!r}")
+        check_numbers(self, alpha=alpha, k=k, cutoff=cutoff)
         self.alpha = (16.0 if variant == "as_released" else 1.0) if alpha is None else alpha
         self.k = k
         self.objective = objective

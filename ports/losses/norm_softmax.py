@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from ports.losses._classes import check_classes
-from ports.losses._inputs import autocast_off, check_embeddings, check_labels, refuse
+from ports.losses._inputs import (
+    autocast_off,
+    check_embeddings,
+    check_labels,
+    check_numbers,
+    nan_where_not_finite,
+    refuse,
+)
 from ports.losses._pairs import check_variant
 
 
@@ -33,6 +40,7 @@ class NormSoftmaxLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released", "paper"))
+        check_numbers(self, temperature=temperature)
         self.num_classes = num_classes
         self.temperature = temperature
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
@@ -61,4 +69,5 @@ class NormSoftmaxLoss(nn.Module):
             proxies = normalize(self.weight.to(x.dtype))
             if self.variant == "paper":
                 x = normalize(x)
-            return cross_entropy(x @ proxies.T / self.temperature, labels)
+            value = cross_entropy(x @ proxies.T / self.temperature, labels)
+            return nan_where_not_finite(self, value, embeddings=x)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ports.losses._attentive_pairs import AttentivePairLoss
-from ports.losses._inputs import f32
+from ports.losses._inputs import check_numbers, f32
 
 
 class OnlineSoftMiningLoss(AttentivePairLoss):
@@ -39,6 +39,7 @@ class OnlineSoftMiningLoss(AttentivePairLoss):
         super().__init__(margin)
         if variant not in ("as_released", "paper"):
             raise ValueError(f"variant must be 'as_released' or 'paper', got {variant!r}")
+        check_numbers(self, sigma=sigma, mean=mean)
         if not sigma > 0:
             raise ValueError(f"sigma must be positive, got {sigma}")
         self.sigma, self.mean, self.variant = sigma, mean, variant

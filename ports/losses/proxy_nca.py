@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from ports.losses._classes import check_classes
-from ports.losses._inputs import autocast_off, check_embeddings, check_labels, refuse
+from ports.losses._inputs import (
+    autocast_off,
+    check_embeddings,
+    check_labels,
+    check_numbers,
+    nan_where_not_finite,
+    refuse,
+)
 from ports.losses._pairs import check_variant
 
 
@@ -27,6 +34,7 @@ class ProxyNCALoss(nn.Module):
     def __init__(self, num_classes: int, embedding_dim: int, scale: float = 1.0, *, variant: str = "paper") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("paper", "library"))
+        check_numbers(self, scale=scale)
         self.num_classes = num_classes
         self.scale = scale
         self.weight = nn.Parameter(torch.randn(num_classes, embedding_dim) / math.sqrt(embedding_dim))
@@ -51,7 +59,8 @@ class ProxyNCALoss(nn.Module):
             # d = scale (2 - 2 cos) for unit vectors; the constant is in numerator and denominator alike.
             logits = normalize(x) @ normalize(self.weight.to(x.dtype)).T * (2 * self.scale)
             if self.variant == "library":
-                return cross_entropy(logits, labels)
+                return nan_where_not_finite(self, cross_entropy(logits, labels), embeddings=x)
             own = labels[:, None] == torch.arange(self.num_classes, device=x.device)
             others = logits.masked_fill(own, -math.inf).logsumexp(1)
-            return (others - logits.masked_fill(~own, 0).sum(1)).mean()
+            value = (others - logits.masked_fill(~own, 0).sum(1)).mean()
+            return nan_where_not_finite(self, value, embeddings=x)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import PairBatch, autocast_off, f32, pair_batch
+from ports.losses._inputs import PairBatch, autocast_off, check_numbers, f32, nan_where_not_finite, pair_batch
 from ports.losses._pairwise import SquaredDistances, exact_root, forced, row_blocks, squared_distances
 from ports.losses._rows import sum_of_rows
 
@@ -20,6 +20,11 @@ _UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by
 _LIBRARY_EPSILON = 1e-5  # pytorch-metric-learning: added to every weight of a row
 _SMALLEST = 1e-300  # instead of a start value that underflows
 _LARGEST_EXPONENT = 600.0  # exp() of it is still far from float64's overflow, also when summed
+
+
+def _start(shift: Tensor) -> Tensor:
+    """The start value of a sum that is divided by exp(shift)."""
+    return (_EPSILON * torch.exp(-shift)).clamp_(min=_SMALLEST)
 
 
 class RankedListLoss(nn.Module):
@@ -81,6 +86,10 @@ class RankedListLoss(nn.Module):
             raise ValueError(f"variant must be 'as_released', 'paper' or 'library', got {variant!r}")
         if variant == "as_released" and balance is not None:
             raise ValueError("balance is fixed to one half each in variant 'as_released'")
+        check_numbers(
+            self, margin=margin, pn_margin=pn_margin, T_p=T_p, T_n=T_n, base=base, base_n=base_n,
+            negative_threshold=negative_threshold, balance=balance,
+        )  # fmt: skip
         base_n = base if base_n is None else base_n
         if not (base > 0 and base_n > 0):
             raise ValueError(f"base and base_n must be positive, got {base} and {base_n}")
@@ -105,8 +114,10 @@ class RankedListLoss(nn.Module):
             if self.variant == "as_released":
                 with torch.no_grad():
                     value, coefficients = self._released(pairs)
-                return forced(pairs.embeddings, None if pairs.itself else pairs.partners.detach(), value, coefficients)
-            return self._formula(pairs)
+                value = forced(pairs.embeddings, None if pairs.itself else pairs.partners.detach(), value, coefficients)
+            else:
+                value = self._formula(pairs)
+            return nan_where_not_finite(self, value, **pairs.rows)
 
     def _boundaries(self) -> tuple[float, float]:
         """Distances beyond which positives, and below which negatives, are weighted."""
@@ -133,7 +144,7 @@ class RankedListLoss(nn.Module):
         # An anchor's share of the batch is that of its summed weights.
         shift = shifts.amax() if shifts.numel() else 0.0 * value
         totals = totals * torch.exp(shifts - shift)
-        share = totals / (totals.sum() + (_EPSILON * torch.exp(-shift)).clamp(min=_SMALLEST))
+        share = totals / (totals.sum() + _start(shift))
         return value / count, coefficients.mul_(share.to(x.dtype))
 
     def _hinges(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
@@ -149,7 +160,8 @@ class RankedListLoss(nn.Module):
     def _coefficients(self, squared: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, M) coefficients of x_i - x_j before the anchor's share, (B, 1) sums of weights, (B, 1) shifts.
 
-        All weights of a row are divided by exp(shift); it is 0 unless they would overflow.
+        The sums are divided by exp(shift), which is 1 unless they would overflow. An anchor's positives and its negatives
+        have a shift each: one for both would take the smaller ones, however many, for 0.
         """
         near, far = self._boundaries()
         distance = squared.sqrt()
@@ -157,11 +169,15 @@ class RankedListLoss(nn.Module):
         weight = torch.where(positive, rate_p * (distance - near), rate_n * (far - distance))
         active = (positive & (distance > near)) | (negative & (distance < far))
         weight = torch.where(active, weight, -torch.inf)
-        shift = (weight.amax(1, keepdim=True) - _LARGEST_EXPONENT).clamp_(min=0)
-        weight = weight.sub_(shift).exp_()
-        epsilon = (_EPSILON * torch.exp(-shift)).clamp_(min=_SMALLEST)
-        sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True).add_(epsilon)
-        sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True).add_(epsilon)
+        shift_p, shift_n = (
+            (weight.masked_fill(~kind, -torch.inf).amax(1, keepdim=True) - _LARGEST_EXPONENT).clamp_(min=0)
+            for kind in (positive, negative)
+        )
+        weight = weight.sub_(torch.where(positive, shift_p, shift_n)).exp_()
+        sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True).add_(_start(shift_p))
+        sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True).add_(_start(shift_n))
+        shift = torch.maximum(shift_p, shift_n)
+        total = sum_positive * torch.exp(shift_p - shift) + sum_negative * torch.exp(shift_n - shift)
         # An anchor's positives and negatives have one half each.
         weight = weight.mul_(torch.where(positive, 0.5 / sum_positive, -0.5 / sum_negative))
         if self.release == "tpami":
@@ -169,7 +185,7 @@ class RankedListLoss(nn.Module):
         elif self.legacy_version:
             weight = torch.where(negative & (squared >= f32(self.margin)), 0.0, weight)
         # Equal rows have no direction: without this, rounding noise of theirs (for `tpami` times 1e6) would enter.
-        return weight.mul_(squared > 0), sum_positive + sum_negative, shift
+        return weight.mul_(squared > 0), total, shift
 
     def _formula(self, pairs: PairBatch) -> Tensor:
         x, y = pairs.embeddings, None if pairs.itself else pairs.partners

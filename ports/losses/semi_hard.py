@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._mixing import released_rows
 from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity, squared_distance
 from ports.losses._rows import sum_of_rows
@@ -34,6 +34,7 @@ class SemiHardLoss(PairLoss):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released", "paper"))
+        check_numbers(self, alpha=alpha, beta=beta, margin=margin)
         self.alpha = alpha
         self.beta = beta
         self.margin = margin

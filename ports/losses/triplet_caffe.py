@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, f32
+from ports.losses._inputs import autocast_off, check_numbers, f32, nan_where_not_finite
 from ports.losses.contrastive_caffe import abnormal, check_rows
 
 
@@ -20,6 +20,7 @@ class CaffeTripletLoss(nn.Module):
 
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
+        check_numbers(self, margin=margin)
         self.margin = margin
 
     def forward(self, anchors: Tensor, positives: Tensor, negatives: Tensor, scores: tuple[Tensor, ...] = ()) -> Tensor:
@@ -27,4 +28,5 @@ class CaffeTripletLoss(nn.Module):
             a, p, n = check_rows(anchors=anchors, positives=positives, negatives=negatives)
             gap = (a - p).square().sum(1) - (a - n).square().sum(1)
             loss = (gap + f32(self.margin)).clamp(min=0).sum() / (2 * max(a.shape[0], 1))
-            return torch.where(abnormal(*scores), 0.0, loss) if scores else loss
+            loss = torch.where(abnormal(*scores), 0.0, loss) if scores else loss
+            return nan_where_not_finite(self, loss, anchors=a, positives=p, negatives=n)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, check_classes, check_embeddings, check_labels, f32
+from ports.losses._inputs import (
+    autocast_off,
+    check_classes,
+    check_embeddings,
+    check_labels,
+    check_numbers,
+    f32,
+    nan_where_not_finite,
+)
 from ports.losses._pairwise import released
 
 _BASE = 2.718281828
@@ -26,6 +34,7 @@ class UnifiedWeightLoss(nn.Module):
 
     def __init__(self, lamda_p: float = 1.0, scale: float = 1.0, *, ignore_label: int | None = None) -> None:
         super().__init__()
+        check_numbers(self, lamda_p=lamda_p, scale=scale)
         self.lamda_p, self.scale, self.ignore_label = lamda_p, scale, ignore_label
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -35,7 +44,7 @@ class UnifiedWeightLoss(nn.Module):
             check_classes(labels, logits.shape[1], self.ignore_label)
             with torch.no_grad():
                 value, gradient = self._released(logits.double(), labels)
-            return released(logits, value, gradient)
+            return nan_where_not_finite(self, released(logits, value, gradient), logits=logits)
 
     def _released(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         target = labels[:, None] == torch.arange(logits.shape[1], device=logits.device)

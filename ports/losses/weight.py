@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity
 from ports.losses._rows import sum_of_rows
 from ports.miners import multi_similarity_pairs
@@ -31,6 +31,7 @@ class WeightLoss(PairLoss):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released",))
+        check_numbers(self, alpha=alpha, beta=beta, cutoff=cutoff)
         self.alpha = alpha
         self.beta = beta
         self.hard_mining = hard_mining

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
+from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._pairs import PairLoss, check_variant, row_max, row_sum, similarity
 from ports.losses._rows import sum_of_rows
 
@@ -25,6 +25,7 @@ class XbmTripletLoss(PairLoss):
     def __init__(self, margin: float = 0.1, *, floor: float = 0.6, variant: str = "as_released") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released",))
+        check_numbers(self, margin=margin, floor=floor)
         self.margin = margin
         self.floor = floor
 
