@@ -19,6 +19,7 @@ class Accuracy(Layer):
     """
 
     counts = Counts(bottoms=(2, 2), tops=(1, 2))
+    colour = "#f4cccc"
 
     def setup(self) -> None:
         param = self.message.accuracy_param

@@ -14,6 +14,9 @@ from caffe_compat.layers.base import Layer, f32
 class ReLU(Layer):
     """max(x, 0) + negative_slope * min(x, 0); the slope also applies at x = 0, as in Caffe."""
 
+    per_sample = True
+    drawn_inside = True
+
     def setup(self) -> None:
         self.slope = f32(self.message.relu_param.negative_slope)
 
@@ -31,6 +34,8 @@ class PReLU(Layer):
     """ReLU with a learned slope per channel (filler 0.25 by default), or one for all with `channel_shared`."""
 
     slope: Tensor
+    per_sample = True
+    drawn_inside = True
 
     def setup(self) -> None:
         param = self.message.prelu_param
@@ -42,6 +47,9 @@ class PReLU(Layer):
 
 
 class ELU(Layer):
+    per_sample = True
+    drawn_inside = True
+
     def setup(self) -> None:
         self.alpha = f32(self.message.elu_param.alpha)
 
@@ -50,11 +58,17 @@ class ELU(Layer):
 
 
 class Sigmoid(Layer):
+    per_sample = True
+    drawn_inside = True
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (bottoms[0].sigmoid(),)
 
 
 class TanH(Layer):
+    per_sample = True
+    drawn_inside = True
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (bottoms[0].tanh(),)
 
@@ -92,6 +106,8 @@ class Threshold(Layer):
 
 class Power(Layer):
     """(shift + scale * x) ^ power."""
+
+    drawn_inside = True
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         param = self.message.power_param
@@ -138,6 +154,9 @@ class Dropout(Layer):
 
     The forks' `scale_train: false` moves the factor to TEST. The random numbers are torch's, not Caffe's.
     """
+
+    per_sample = True
+    drawn_inside = True
 
     def setup(self) -> None:
         param = self.message.dropout_param

@@ -17,6 +17,7 @@ class Eltwise(Layer):
 
     counts = Counts(bottoms=(2, None))
     output_is_free = True
+    colour = "#d9ead3"
 
     def setup(self) -> None:
         param = self.message.eltwise_param

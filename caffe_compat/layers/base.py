@@ -32,6 +32,16 @@ def enum_name(message: Any, field: str) -> str:
     return message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(message, field)].name
 
 
+def geometry(kernel: Sequence[int], stride: Sequence[int], group: int = 1) -> str:
+    """Kernel, stride and group as a picture says them, where they say something: " 3x3 /2 group 2"."""
+    if not kernel:
+        return ""
+    text = " " + "x".join(map(str, kernel if len(kernel) > 1 else [*kernel, *kernel]))
+    if stride and stride[0] != 1:
+        text += f" /{stride[0]}"
+    return text + (f" group {group}" if group != 1 else "")
+
+
 class Layer(nn.Module):
     """One layer of a net.
 
@@ -55,6 +65,13 @@ class Layer(nn.Module):
     is_loss = False
     #: the output is not needed by this layer's backward, so a following layer may overwrite it.
     output_is_free = False
+    #: each sample's top depends on that sample alone, so several processes may compute a part of the batch each (a
+    #: BatchNorm's statistics apart: whose they are is the run's choice).
+    per_sample = False
+    #: a picture of the net draws the layer inside the box of the one that it follows alone.
+    drawn_inside = False
+    #: of the layer's box in such a picture.
+    colour = "#ffffff"
 
     def __init__(
         self, message: Any, bottom_shapes: Sequence[Shape], *, dialect: str = "bvlc", phase: str = "TEST"
@@ -85,6 +102,11 @@ class Layer(nn.Module):
         if self.is_loss:
             return [()] * max(1, len(self.message.top))
         return [tuple(bottom_shapes[0])] * max(1, len(self.message.top))
+
+    @classmethod
+    def described(cls, message: Any) -> str:
+        """What a picture of the net says beside the type, such as " 3x3 /2"."""
+        return ""
 
     def add_blob(self, name: str, shape: Shape, filler: Any = 0.0, *, statistic: bool = False) -> None:
         """Append a parameter blob. `filler` is a FillerParameter message or a constant.
@@ -148,6 +170,7 @@ class LossLayer(Layer):
     """A layer whose first top is a scalar that training minimises. Without a top Caffe gives it one without a name."""
 
     is_loss = True
+    colour = "#f4cccc"
     counts = Counts(bottoms=(2, 2))
 
     def __init__(self, message: Any, bottom_shapes: Sequence[Shape], **options: str) -> None:

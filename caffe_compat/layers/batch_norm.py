@@ -25,6 +25,8 @@ class BatchNorm(Layer):
     mean_sum: Tensor
     variance_sum: Tensor
     weight_sum: Tensor
+    per_sample = True
+    drawn_inside = True
 
     def setup(self) -> None:
         param = self.message.batch_norm_param

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, Shape
+from caffe_compat.layers.base import Layer, Shape, geometry
 from caffe_compat.layers.checks import Counts
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -40,6 +40,8 @@ class Convolution(Layer):
     output_is_free = True
     weight: Tensor
     bias: Tensor
+    per_sample = True
+    colour = "#cfe2f3"
 
     def setup(self) -> None:
         param = self.message.convolution_param
@@ -69,6 +71,12 @@ class Convolution(Layer):
 
     def weight_shape(self) -> Shape:
         return (self.num_output, self.channels // self.group, *self.kernel)
+
+    @classmethod
+    def described(cls, message: Any) -> str:
+        param = message.convolution_param
+        kernel = (param.kernel_h, param.kernel_w) if param.HasField("kernel_h") else tuple(param.kernel_size)
+        return geometry(kernel, list(param.stride), param.group)
 
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
         shapes = []

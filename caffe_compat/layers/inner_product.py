@@ -17,6 +17,8 @@ class InnerProduct(Layer):
     output_is_free = True
     weight: Tensor
     bias: Tensor
+    per_sample = True
+    colour = "#d9d2e9"
 
     def setup(self) -> None:
         param = self.message.inner_product_param

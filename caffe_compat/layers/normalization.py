@@ -17,8 +17,11 @@ class Normalization(Layer):
     (in Caffe: as they were), and its backward takes the derivative of the norm as 1, right for non-negative input only.
     """
 
+    drawn_inside = True
+
     def setup(self) -> None:
         self.norm = enum_name(self.message.normalization_param, "norm")
+        self.per_sample = self.norm == "L2"
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         x = bottoms[0]
@@ -65,6 +68,8 @@ class LRN(Layer):
     Across: x / (k + alpha / n * sum of squares of n neighbouring channels) ^ beta. Within: the mean of squares over an
     n x n window of the zero-padded map, x / (1 + alpha * mean) ^ beta; k is not used there.
     """
+
+    per_sample = True
 
     def setup(self) -> None:
         param = self.message.lrn_param

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, Shape, enum_name
+from caffe_compat.layers.base import Layer, Shape, enum_name, geometry
 from caffe_compat.layers.checks import Counts
 
 
@@ -23,6 +23,8 @@ class Pooling(Layer):
     """
 
     output_is_free = True
+    per_sample = True
+    colour = "#fce5cd"
 
     @classmethod
     def counts_in(cls, dialect: str, message: Any) -> Counts:
@@ -63,6 +65,12 @@ class Pooling(Layer):
                 f"{self}: kernel {kernel}, stride {stride}, padding {pad} leave an empty window on size {size}"
             )
         return pooled
+
+    @classmethod
+    def described(cls, message: Any) -> str:
+        param = message.pooling_param
+        kind = f" {enum_name(param, 'pool')}"
+        return f"{kind} global" if param.global_pooling else kind + geometry((param.kernel_size,), [param.stride])
 
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
         shape = bottom_shapes[0]

@@ -28,6 +28,8 @@ class Scale(Layer):
     output_is_free = True
     gamma: Tensor
     beta: Tensor
+    per_sample = True
+    drawn_inside = True
 
     def setup(self) -> None:
         param = self.message.scale_param
@@ -60,6 +62,7 @@ class Bias(Layer):
     counts = Counts(bottoms=(1, 2))
     output_is_free = True
     beta: Tensor
+    drawn_inside = True
 
     def setup(self) -> None:
         param = self.message.bias_param

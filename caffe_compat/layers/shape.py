@@ -16,11 +16,13 @@ from caffe_compat.layers.checks import Counts
 class Concat(Layer):
     counts = Counts(bottoms=(1, None))
     output_is_free = True
+    colour = "#d9ead3"
 
     def setup(self) -> None:
         param = self.message.concat_param
         axis = param.concat_dim if param.HasField("concat_dim") else param.axis
         self.axis = canonical_axis(axis, len(self.bottom_shapes[0]))
+        self.per_sample = self.axis != 0
 
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
         first = list(bottom_shapes[0])
@@ -41,6 +43,7 @@ class Slice(Layer):
     """Cut along `axis` at `slice_point`s, or into equal parts, one per top."""
 
     counts = Counts(tops=(1, None))
+    colour = "#d9ead3"
 
     def setup(self) -> None:
         param = self.message.slice_param
@@ -74,12 +77,14 @@ class Reshape(Layer):
     """Replace `num_axes` axes from `axis` on by `shape`; dim 0 keeps the bottom's size there, one -1 is inferred."""
 
     may_be_in_place = False
+    drawn_inside = True
 
     def setup(self) -> None:
         param = self.message.reshape_param
         # CaffeMex's own field; no released file sets it and no recorded layer shows what it does.
         if "default_insert" in param.DESCRIPTOR.fields_by_name and param.HasField("default_insert"):
             raise ValueError(f"{self}: default_insert is not supported; write all of shape out instead")
+        self.per_sample = param.axis == 0 and list(param.shape.dim)[:1] == [0]
 
     def target(self, shape: Shape) -> Shape:
         param = self.message.reshape_param
@@ -110,6 +115,7 @@ class Flatten(Layer):
     """Merge axes `axis` to `end_axis` into one."""
 
     may_be_in_place = False
+    drawn_inside = True
 
     def top_shapes(self, bottom_shapes: Sequence[Shape]) -> list[Shape]:
         param, shape = self.message.flatten_param, tuple(bottom_shapes[0])

@@ -17,6 +17,8 @@ LOG_FLT_MIN = log(torch.finfo(torch.float32).tiny)
 
 
 class Softmax(Layer):
+    per_sample = True
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (F.softmax(bottoms[0], canonical_axis(self.message.softmax_param.axis, bottoms[0].ndim)),)
 

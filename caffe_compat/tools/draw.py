@@ -10,18 +10,10 @@ from caffe_compat.errors import UnsupportedLayerError
 from caffe_compat.files import atomic_path
 from caffe_compat.formats.prototxt import filter_net, net_inputs, read_net, upgrade_net
 from caffe_compat.formats.text import layers_placed
+from caffe_compat.layers import LAYERS, Layer
 from caffe_compat.tools.draw_layout import Box, boxes_of, place
 
 _WIDTH, _HEIGHT, _GAP = 2.7, 0.62, 0.34  # inches: box and gap, so that 7 pt text fits
-_COLOURS = {
-    "Convolution": "#cfe2f3",
-    "Deconvolution": "#cfe2f3",
-    "InnerProduct": "#d9d2e9",
-    "Pooling": "#fce5cd",
-    "Concat": "#d9ead3",
-    "Eltwise": "#d9ead3",
-    "Slice": "#d9ead3",
-}
 
 
 def draw_net(
@@ -109,8 +101,9 @@ def _draw_box(axes: Any, box: Box, x: float, y: float, shapes: Mapping[str, tupl
     else:
         first = box.layers[0]
         kinds = [layer.type for layer in box.layers[1:]]
-        lines = [first.name, first.type + _detail(first), *([" + ".join(kinds)] if kinds else [])]
-        colour = "#f4cccc" if "Loss" in first.type or first.type == "Accuracy" else _COLOURS.get(first.type, "#ffffff")
+        kind = LAYERS.get(first.type, Layer)
+        lines = [first.name, first.type + kind.described(first), *([" + ".join(kinds)] if kinds else [])]
+        colour = kind.colour
         top = box.layers[-1].top[0] if box.layers[-1].top else ""
     if shapes.get(top):
         lines[-1 if len(lines) > 1 else 0] += "   " + "x".join(map(str, shapes[top]))
@@ -129,30 +122,3 @@ def _draw_box(axes: Any, box: Box, x: float, y: float, shapes: Mapping[str, tupl
 
 def _fit(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length // 2 - 1] + "…" + text[-length // 2 :]
-
-
-def _detail(layer: Any) -> str:
-    """Kernel, stride, pad and group where they say something."""
-    if layer.type in ("Convolution", "Deconvolution"):
-        p = layer.convolution_param
-        kernel, stride = (p.kernel_h, p.kernel_w) if p.HasField("kernel_h") else tuple(p.kernel_size), list(p.stride)
-        group = p.group
-    elif layer.type == "Pooling":
-        p = layer.pooling_param
-        kind = p.DESCRIPTOR.fields_by_name["pool"].enum_type.values_by_number[p.pool].name
-        if p.global_pooling:
-            return f" {kind} global"
-        kernel, stride, group = (p.kernel_size,), [p.stride], 1
-        return f" {kind}" + _geometry(kernel, stride, group)
-    else:
-        return ""
-    return _geometry(tuple(kernel), stride, group)
-
-
-def _geometry(kernel: tuple[int, ...], stride: list[int], group: int) -> str:
-    if not kernel:
-        return ""
-    text = " " + "x".join(map(str, kernel if len(kernel) > 1 else kernel * 2))
-    if stride and stride[0] != 1:
-        text += f" /{stride[0]}"
-    return text + (f" group {group}" if group != 1 else "")

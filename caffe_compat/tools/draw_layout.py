@@ -6,22 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-# Types that are drawn inside the box of the layer they follow when nothing else reads that layer's top.
-_FOLDED = {
-    "BatchNorm",
-    "Scale",
-    "Bias",
-    "ReLU",
-    "PReLU",
-    "ELU",
-    "Sigmoid",
-    "TanH",
-    "Dropout",
-    "Reshape",
-    "Flatten",
-    "Normalization",
-    "Power",
-}
+from caffe_compat.layers import LAYERS, Layer
 
 
 @dataclass
@@ -57,7 +42,7 @@ def boxes_of(net: Any) -> list[Box]:
                 boxes.append(Box([], blob=source))
         first = sources[i][0] if sources[i] else None
         follows = len(sources[i]) == 1 and isinstance(first, int) and readers.get(first) == 1
-        if follows and layer.type in _FOLDED and first is not None:
+        if follows and LAYERS.get(layer.type, Layer).drawn_inside and first is not None:
             home[i] = home[first]
             boxes[home[i]].layers.append(layer)
         else:

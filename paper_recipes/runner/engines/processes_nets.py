@@ -13,9 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import caffe_compat
 from paper_recipes.runner.engines.processes import Replicas
 
-# Caffe layers that treat each sample by itself (BatchNorm apart, which `sync_bn` is about).
-_PER_SAMPLE = {"Convolution", "BatchNorm", "Scale", "ReLU", "Pooling", "InnerProduct", "Dropout", "Softmax", "LRN"}
-
 
 def join_solver(solver: caffe_compat.Solver, replicas: Replicas) -> None:
     """Make a Caffe solver one of `replicas`: the same start, gradients exchanged before each update."""
@@ -47,7 +44,7 @@ def _gather_before_mixing(net: caffe_compat.CaffeNet, replicas: Replicas) -> lis
     whole: set[str] = set()  # blobs that hold the whole batch
     layers = []
     for step in net.plan.steps:
-        if _per_sample(step.layer) and not whole & set(step.bottoms):
+        if step.layer.per_sample and not whole & set(step.bottoms):
             continue
         parts = {i for i, name in enumerate(step.bottoms) if name not in whole}
         if parts:
@@ -55,17 +52,6 @@ def _gather_before_mixing(net: caffe_compat.CaffeNet, replicas: Replicas) -> lis
         whole |= {*step.tops, step.fused_top} - {""}
         layers.append(step.layer)
     return layers
-
-
-def _per_sample(layer: Any) -> bool:
-    message = layer.message
-    if layer.layer_type == "Concat":
-        return layer.axis != 0
-    if layer.layer_type == "Reshape":
-        return message.reshape_param.axis == 0 and list(message.reshape_param.shape.dim)[:1] == [0]
-    if layer.layer_type == "Normalization":
-        return layer.norm == "L2"
-    return layer.layer_type in _PER_SAMPLE
 
 
 def _gathered(replicas: Replicas, parts: set[int], layer: Any, bottoms: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

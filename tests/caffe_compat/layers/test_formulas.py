@@ -288,3 +288,45 @@ def test_every_type_has_a_test():
     """A new layer type without a recording or a formula here is noticed."""
     papers = {*class_attention.LAYERS, *pair_losses.LAYERS}
     assert set(LAYERS) == {*RECORDED.split(), *HERE.split(), *ELEMENTWISE} | papers
+
+
+PARTS = {  # a layer -> is a part of the batch enough for it?
+    "Convolution": ("convolution_param { num_output: 3 kernel_size: 2 weight_filler { type: 'xavier' } }", True),
+    "Scale": ("", True),
+    "ReLU": ("", True),
+    "PReLU": ("", True),
+    "ELU": ("", True),
+    "Sigmoid": ("", True),
+    "TanH": ("", True),
+    "Pooling": ("pooling_param { kernel_size: 2 }", True),
+    "InnerProduct": ("inner_product_param { num_output: 3 weight_filler { type: 'xavier' } }", True),
+    "Softmax": ("", True),
+    "LRN": ("", True),
+    "Normalization": ("normalization_param { norm: L2 }", True),
+    "Reshape": ("reshape_param { shape { dim: 0 dim: -1 } }", True),
+    "Concat": ("", True),
+    "Concat 0": ("concat_param { axis: 0 }", False),
+    "Normalization L1": ("normalization_param { norm: L1 }", False),
+    "Reshape flat": ("reshape_param { shape { dim: -1 } }", False),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_layer_says_whether_it_works_per_sample(name):
+    """Two halves computed apart are the whole, or are not."""
+    kind, (rest, alone) = name.split()[0], PARTS[name]
+    dialect = "rll_cvpr19" if kind == "Normalization" else "bvlc"
+    shape = (4, 1, 1, 1) if name == "Normalization L1" else (4, 4, 5, 2)
+    bottoms = [randn(*shape, seed=seed).abs() for seed in range(2 if kind == "Concat" else 1)]
+    layer = make(kind, rest, *[shape] * len(bottoms), dialect=dialect)
+    layer.fill()
+    assert layer.per_sample == alone
+    with torch.no_grad():
+        (whole,) = layer(*bottoms)
+        halves = torch.cat([layer(*(b[at] for b in bottoms))[0] for at in (slice(0, 2), slice(2, 4))])
+    rows = len(whole) == 4  # a row of the top is a sample
+    assert (rows and whole.shape == halves.shape and torch.allclose(whole, halves, rtol=1e-13, atol=1e-15)) == alone
+
+
+def test_losses_never_work_per_sample():
+    assert not any(kind.per_sample for kind in LAYERS.values() if kind.is_loss)
