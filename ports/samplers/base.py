@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BatchSampler", "Shard", "check_product", "group_by_label", "matlab_choice"]
+__all__ = ["BatchSampler", "Shard", "check_product", "check_whole", "group_by_label", "matlab_choice", "numbered"]
 
 
 def group_by_label(labels: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -17,6 +18,8 @@ def group_by_label(labels: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list
     array = np.asarray(labels)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"labels must be a non-empty list with one label per image, got shape {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"labels must be finite, but that of image {int((~np.isfinite(array)).argmax())} is not")
     classes, inverse = np.unique(array, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     return classes, np.split(order, np.cumsum(np.bincount(inverse))[:-1])
@@ -34,8 +37,26 @@ def matlab_choice(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
     return (rng.permutation(k) + 1) % n
 
 
+def numbered(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """(N,) int64: whole numbers as they are, other labels (names, fractions) by their place among the distinct ones."""
+    array = np.asarray(labels)
+    if array.dtype.kind in "iub" or (array.dtype.kind == "f" and (array == np.floor(array)).all()):
+        return array.astype(np.int64)
+    return np.unique(array, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def check_whole(**counts: Any) -> None:
+    """ValueError that names the first count which is no whole number; None passes."""
+    for name, value in counts.items():
+        try:
+            operator.index(0 if value is None else value)
+        except TypeError:
+            raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+
+
 def check_product(batch_size: int | None, groups: int, per_group: int, what: str) -> None:
     """The releases assert(batch_size == id_num * image_per_id)."""
+    check_whole(batch_size=batch_size, **dict(zip(what.split(" x "), (groups, per_group))))
     if groups < 1 or per_group < 1:
         raise ValueError(f"{what}: {groups} x {per_group} is no batch")
     if batch_size is not None and batch_size != groups * per_group:
@@ -61,13 +82,15 @@ class BatchSampler(ABC):
     batch_size: int
     groups: int  # how many equal blocks (identities, tracklets) a batch consists of
 
-    def __init__(self, data: np.ndarray, seed: int | np.random.Generator) -> None:
+    def __init__(self, data: np.ndarray, seed: int | np.random.Generator, **options: Any) -> None:
+        """options: what decides the batches besides the data and the batch's shape; a state is of the same ones."""
         self.rng = np.random.default_rng(seed)
         self.epoch = 0
         self.taken = 0
         self._start = _plain(self.rng.bit_generator.state)
         self._batches: Iterator[list[int]] | None = None
         self._data = {"items": int(data.size), "crc32": zlib.crc32(np.ascontiguousarray(data, np.int64).tobytes())}
+        self._options = {name: _plain(value) for name, value in options.items()}
 
     @abstractmethod
     def _round(self) -> Iterator[list[int]]:
@@ -100,6 +123,7 @@ class BatchSampler(ABC):
             "sampler": type(self).__name__,
             "batch_size": self.batch_size,
             "groups": self.groups,
+            "options": dict(self._options),
             "data": dict(self._data),
             "epoch": self.epoch,
             "taken": self.taken,
@@ -110,15 +134,17 @@ class BatchSampler(ABC):
         """Continue exactly after the batch at which the state was taken.
 
         Raises:
-            ValueError: the state is of another sampler, batch shape or list of labels.
+            ValueError: the state is of another sampler, batch shape, list of labels, or of other options. States from
+                before options were written have none to compare.
         """
         for key, own in (
             ("sampler", type(self).__name__),
             ("batch_size", self.batch_size),
             ("groups", self.groups),
+            ("options", self._options),
             ("data", self._data),
         ):
-            if state.get(key) != own:
+            if state.get(key, own if key == "options" else None) != own:
                 raise ValueError(f"sampler state does not fit: {key} is {state.get(key)!r} there and {own!r} here")
         self.rng.bit_generator.state = state["rng"]
         self.epoch = int(state["epoch"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ports.samplers.base import BatchSampler, check_product, group_by_label, matlab_choice
+from ports.samplers.base import BatchSampler, check_product, group_by_label, matlab_choice, numbered
 
 __all__ = ["RandomIdentitySampler", "TrackletSampler"]
 
@@ -32,7 +32,7 @@ class RandomIdentitySampler(BatchSampler):
         if len(self.classes) < ids:
             raise ValueError(f"{len(self.classes)} classes are fewer than the {ids} of one batch")
         self.groups, self.images, self.batch_size = ids, images, ids * images
-        super().__init__(np.asarray(labels), seed)
+        super().__init__(numbered(labels), seed, images=images)
 
     def _round(self) -> Iterator[list[int]]:
         batch: list[int] = []
@@ -79,7 +79,7 @@ class TrackletSampler(BatchSampler):
         if len(self.classes) < per_batch // 2:
             raise ValueError(f"{len(self.classes)} identities are fewer than the {per_batch // 2} of one batch")
         self.groups, self.frames, self.batch_size = per_batch, frames, per_batch * frames
-        super().__init__(np.concatenate([np.asarray(labels), *self._frames]), seed)
+        super().__init__(np.concatenate([numbered(labels), *self._frames]), seed, frames=frames)
 
     def _round(self) -> Iterator[list[int]]:
         chosen = self.rng.permutation(len(self.classes))[: self.groups // 2]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ports.samplers.base import BatchSampler, check_product, group_by_label
+from ports.samplers.base import BatchSampler, check_product, check_whole, group_by_label, numbered
 
 __all__ = ["ClassBalanced", "FastRandomIdentity", "MsRandomIdentity"]
 
@@ -28,6 +28,7 @@ class _Instances(BatchSampler):
         strict: bool = True,
         ignore: Sequence[int] = (),
     ) -> None:
+        check_whole(batch_size=batch_size, images=images)
         ids = batch_size // images if images > 0 else 0
         check_product(batch_size if strict else None, ids, images, "identities x images")
         classes, members = group_by_label(labels)
@@ -36,7 +37,7 @@ class _Instances(BatchSampler):
         if len(kept) < ids:
             raise ValueError(f"{len(kept)} classes are fewer than the {ids} of one batch")
         self.groups, self.images, self.batch_size = ids, images, ids * images
-        super().__init__(np.asarray(labels), seed)
+        super().__init__(numbered(labels), seed, images=images, strict=bool(strict), ignore=np.asarray(ignore).tolist())
 
     def _epoch_iterator(self) -> Iterator[list[int]]:
         """The rest of the current epoch; the whole of the next one where that is at its end."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ports.samplers.base import BatchSampler, check_product, group_by_label, matlab_choice
+from ports.samplers.base import BatchSampler, check_product, group_by_label, matlab_choice, numbered
 
 __all__ = ["ClassEpochSampler"]
 
@@ -44,7 +44,7 @@ class ClassEpochSampler(BatchSampler):
             raise ValueError(f"{len(self.classes)} classes are fewer than the {ids} of one batch")
         self.groups, self.images, self.batch_size = ids, images, ids * images
         self.repeat_first_slice = repeat_first_slice
-        super().__init__(np.asarray(labels), seed)
+        super().__init__(numbered(labels), seed, images=images, repeat_first_slice=bool(repeat_first_slice))
 
     @property
     def batches_per_epoch(self) -> int:

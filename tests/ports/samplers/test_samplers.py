@@ -354,3 +354,87 @@ def test_errors_name_the_numbers():
         build("rll").shard(0, 3)
     with pytest.raises(ValueError, match="rank 2"):
         build("rll").shard(2, 2)
+
+
+# -- options and labels
+
+MORE = {
+    "rll": lambda **o: ClassEpochSampler(labels_of(RAGGED), **{"ids": 4, "images": 3, "seed": 0, **o}),
+    "osm": lambda **o: RandomIdentitySampler(labels_of(RAGGED), **{"ids": 4, "images": 3, "seed": 0, **o}),
+    "ms": lambda **o: MsRandomIdentity(labels_of(RAGGED), **{"batch_size": 12, "images": 3, "seed": 0, **o}),
+    "fast": lambda **o: FastRandomIdentity(labels_of(RAGGED), **{"batch_size": 12, "images": 3, "seed": 0, **o}),
+    "balanced": lambda **o: ClassBalanced(labels_of(RAGGED), **{"batch_size": 12, "images": 3, "seed": 0, **o}),
+}
+CHANGED = [
+    ("rll", {"repeat_first_slice": True}),
+    ("balanced", {"ignore": [3]}),
+    ("ms", {"ignore": [3]}),
+    ("ms", {"strict": False}),
+    ("fast", {"strict": False}),
+]
+
+
+@pytest.mark.parametrize(("kind", "option"), CHANGED, ids=[f"{kind}-{next(iter(o))}" for kind, o in CHANGED])
+def test_a_state_of_other_options_is_refused(kind, option):
+    """Same data, same batch shape: it was loaded, and the sampler went on by another rule."""
+    state = json.loads(json.dumps(MORE[kind]().state_dict()))
+    MORE[kind]().load_state_dict(state)
+    with pytest.raises(ValueError, match=r"sampler state does not fit: options is \{.*\} there and \{.*\} here"):
+        MORE[kind](**option).load_state_dict(state)
+
+
+def test_a_state_from_before_options_were_written_goes_on():
+    sampler = MORE["rll"]()
+    sampler.next_batch()
+    state = sampler.state_dict()
+    del state["options"]
+    resumed = MORE["rll"](seed=4)
+    resumed.load_state_dict(state)
+    assert resumed.next_batch() == sampler.next_batch()
+
+
+@pytest.mark.parametrize("kind", MORE)
+@pytest.mark.parametrize("form", ["str", "uint16", "uint32", "uint64", "fractions", "list", "tensor"])
+def test_labels_of_any_type_give_the_same_batches(kind, form):
+    """The order of the distinct labels is all that counts."""
+    import torch
+
+    labels = labels_of(RAGGED)
+    given = {
+        "str": [f"class {label:02}" for label in labels],
+        "fractions": labels / 7,
+        "list": labels.tolist(),
+        "tensor": torch.from_numpy(labels),
+    }.get(form)
+    given = labels.astype(form) if given is None else given
+    rule = type(MORE[kind]())
+    options = {"ids": 4} if kind in ("rll", "osm") else {"batch_size": 12}
+    ours, plain = rule(given, images=3, seed=1, **options), rule(labels, images=3, seed=1, **options)
+    assert [ours.next_batch() for _ in range(5)] == [plain.next_batch() for _ in range(5)]
+    resumed = rule(given, images=3, seed=2, **options)
+    resumed.load_state_dict(json.loads(json.dumps(ours.state_dict())))
+    assert resumed.next_batch() == plain.next_batch()
+
+
+def test_tracklets_of_named_persons():
+    tracklets = [[0, 1], [2, 3], [4, 5], [6, 7]]
+    named = TrackletSampler(tracklets, ["b", "a", "b", "a"], per_batch=4, frames=2, seed=0)
+    plain = TrackletSampler(tracklets, [1, 0, 1, 0], per_batch=4, frames=2, seed=0)
+    assert named.next_batch() == plain.next_batch() and named.state_dict() == plain.state_dict()
+
+
+@pytest.mark.parametrize("kind", MORE)
+@pytest.mark.parametrize("bad", [float("inf"), float("nan"), 3.5, "3"])
+def test_counts_that_are_no_whole_number(kind, bad):
+    with pytest.raises(ValueError, match="must be a whole number, got"):
+        MORE[kind](images=bad)
+    with pytest.raises(ValueError, match="must be a whole number, got"):
+        MORE[kind](**{"ids" if kind in ("rll", "osm") else "batch_size": bad})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_labels_that_are_no_number(bad):
+    labels = labels_of(RAGGED).astype(float)
+    labels[5] = bad
+    with pytest.raises(ValueError, match="labels must be finite, but that of image 5 is not"):
+        ClassEpochSampler(labels, ids=4, images=3, seed=0)
