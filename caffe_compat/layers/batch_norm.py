@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, f32
+from ports.batch_norm import batch_norm
 
 
 class BatchNorm(Layer):
@@ -21,7 +22,7 @@ class BatchNorm(Layer):
 
     output_is_free = True
     #: computes batch statistics; training over several processes puts one of its own here, for the statistics of all.
-    batch_norm = staticmethod(torch.batch_norm)
+    batch_norm = staticmethod(batch_norm)
     mean_sum: Tensor
     variance_sum: Tensor
     weight_sum: Tensor

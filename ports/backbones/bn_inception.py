@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ports.batch_norm import BatchNorm2d
+
 
 class Block(NamedTuple):
     """One inception block: widths of its branches. A width of 0 means that the block has no such branch."""
@@ -130,7 +132,7 @@ class BNInception(nn.Module):
 
     def _add(self, name: str, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         self.add_module(name, nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=self.conv_bias))
-        self.add_module(f"{name}_bn", nn.BatchNorm2d(outputs, eps=1e-5, momentum=self.bn_momentum))
+        self.add_module(f"{name}_bn", BatchNorm2d(outputs, eps=1e-5, momentum=self.bn_momentum))
 
     def _unit(self, name: str, x: Tensor) -> Tensor:
         x = self.get_submodule(name)(x)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ports.batch_norm import BatchNorm1d, BatchNorm2d
+
 #: level -> the block whose output it reads. The order is that of the concatenation.
 RLL_LEVELS: dict[str, str] = {"H": "inception_5b", "L": "inception_3c", "M": "inception_4e"}
 
@@ -23,9 +25,9 @@ class _AuxiliaryHead(nn.Module):
     def __init__(self, channels: int, cells: int, dim: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, 128, 1, bias=False)
-        self.conv_bn = nn.BatchNorm2d(128, eps=1e-5)
+        self.conv_bn = BatchNorm2d(128, eps=1e-5)
         self.fc = nn.Linear(128 * cells, 1024, bias=False)
-        self.fc_bn = nn.BatchNorm1d(1024, eps=1e-5)
+        self.fc_bn = BatchNorm1d(1024, eps=1e-5)
         self.embedding = nn.Linear(1024, dim, bias=False)
 
     def features(self, x: Tensor) -> Tensor:

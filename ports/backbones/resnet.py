@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ports.backbones.heads import LayerNormHead
+from ports.batch_norm import BatchNorm2d
 from ports.torchvision_compat import torchvision
 
 
@@ -17,7 +18,7 @@ class ResNet50Embedding(nn.Module):
 
     def __init__(self, dim: int = 2048) -> None:
         super().__init__()
-        net = torchvision.models.resnet50(weights=None)
+        net = torchvision.models.resnet50(weights=None, norm_layer=BatchNorm2d)
         stem = [("conv1", net.conv1), ("bn1", net.bn1), ("relu", net.relu), ("maxpool", net.maxpool)]
         self.feature = nn.Sequential()
         for name, module in stem + [(f"layer{i}", getattr(net, f"layer{i}")) for i in range(1, 5)]:
@@ -42,7 +43,7 @@ class XbmResNet50(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        net = torchvision.models.resnet50(weights=None)
+        net = torchvision.models.resnet50(weights=None, norm_layer=BatchNorm2d)
         last = net.layer4[0]
         last.conv2.stride = last.downsample[0].stride = (1, 1)
         self.feature = nn.Sequential()
