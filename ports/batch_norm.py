@@ -169,14 +169,13 @@ class _Exact(nn.modules.batchnorm._BatchNorm):
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the plain mean over the batches
                 momentum = 1 / float(self.num_batches_tracked)
-        if input.numel() == input.shape[1]:
-            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
         return self.normalised(input, momentum)
 
     def normalised(self, x: Tensor, momentum: float) -> Tensor:
-        return batch_norm(
-            x, self.weight, self.bias, self.running_mean, self.running_var, True, momentum, self.eps
-        )
+        """Training mode, running statistics updated by `momentum`."""
+        if x.numel() == x.shape[1]:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
+        return batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, True, momentum, self.eps)
 
 
 class BatchNorm1d(_Exact, nn.BatchNorm1d):

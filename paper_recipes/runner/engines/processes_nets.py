@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import caffe_compat
 from paper_recipes.runner.engines.processes import Replicas
+from ports import batch_norm as exact
 
 
 def join_solver(solver: caffe_compat.Solver, replicas: Replicas) -> None:
@@ -74,49 +75,6 @@ def exchange_gradients(replicas: Replicas, parameters: list[Any], alike: list[An
     replicas.take_root_([p.grad for p in alike if p.grad is not None])
 
 
-class _Statistics(torch.autograd.Function):
-    """Normalise by mean and variance over the samples of all processes; also returns mean and biased variance (C,)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, world: int) -> Any:
-        ctx.dims = [0, *range(2, x.ndim)]
-        ctx.count = world * x.numel() // x.shape[1]
-        mean = x.sum(ctx.dims)
-        dist.all_reduce(mean)
-        mean /= ctx.count
-        variance = (x - _column(mean, x)).square_().sum(ctx.dims)  # in a second pass: E[x^2] - E[x]^2 would cancel
-        dist.all_reduce(variance)
-        variance /= ctx.count
-        scale = (variance + eps).rsqrt()
-        ctx.save_for_backward(x, mean, scale, gamma)
-        ctx.mark_non_differentiable(mean, variance)
-        top = (x - _column(mean, x)).mul_(_column(scale if gamma is None else scale * gamma, x))
-        return (top if beta is None else top.add_(_column(beta, x))), mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Any) -> Any:  # type: ignore[override]
-        x, mean, scale, gamma = ctx.saved_tensors
-        unit = (x - _column(mean, x)).mul_(_column(scale, x))
-        own = torch.stack([dy.sum(ctx.dims), (dy * unit).sum(ctx.dims)])
-        sums = own.clone()
-        dist.all_reduce(sums)
-        sums /= ctx.count
-        dx = (dy - _column(sums[0], x)).sub_(unit.mul_(_column(sums[1], x)))
-        dx.mul_(_column(scale if gamma is None else scale * gamma, x))
-        # gamma's and beta's are of this process's samples: the exchange of gradients adds them up.
-        return (
-            dx,
-            (own[1] if ctx.needs_input_grad[1] else None),
-            (own[0] if ctx.needs_input_grad[2] else None),
-            None,
-            None,
-        )
-
-
-def _column(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(1, -1, *(1,) * (x.ndim - 2))
-
-
 def batch_norm(
     replicas: Replicas,
     x: Tensor,
@@ -129,19 +87,12 @@ def batch_norm(
     eps: float,
     cudnn: bool = True,
 ) -> Tensor:
-    """`torch.batch_norm` with the statistics of all processes' samples, (N, C, ...) each of the same shape."""
-    if not training or not replicas.together:
-        return torch.batch_norm(x, gamma, beta, mean, variance, training, momentum, eps, cudnn)
-    top, own_mean, own_variance = _Statistics.apply(x, gamma, beta, eps, replicas.world)  # type: ignore[misc]
-    if mean is not None and variance is not None:
-        count = replicas.world * x.numel() // x.shape[1]
-        with torch.no_grad():
-            mean.mul_(1 - momentum).add_(own_mean, alpha=momentum)
-            variance.mul_(1 - momentum).add_(own_variance, alpha=momentum * count / (count - 1))
-    return top
+    """`ports.batch_norm` with the statistics of all processes' samples, (N, C, ...) each of the same shape."""
+    world, sum_ = (replicas.world, dist.all_reduce) if training and replicas.together else (1, None)
+    return exact.batch_norm(x, gamma, beta, mean, variance, training, momentum, eps, cudnn, world=world, sum_=sum_)
 
 
-class SynchronisedBatchNorm(_BatchNorm):
+class SynchronisedBatchNorm(exact.BatchNorm2d):
     """A BatchNorm layer over all processes (torch's own SyncBatchNorm refuses the CPU). State under the same names."""
 
     def __init__(self, layer: _BatchNorm, replicas: Replicas) -> None:
@@ -152,22 +103,9 @@ class SynchronisedBatchNorm(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         """Any (N, C, ...)."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or not self.replicas.together or self.momentum is None:
-            return super().forward(input)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        return batch_norm(
-            self.replicas,
-            input,
-            self.weight,
-            self.bias,
-            self.running_mean,
-            self.running_var,
-            True,
-            self.momentum,
-            self.eps,
-        )
+    def normalised(self, x: Tensor, momentum: float) -> Tensor:
+        statistics = self.running_mean, self.running_var
+        return batch_norm(self.replicas, x, self.weight, self.bias, *statistics, True, momentum, self.eps)
 
 
 def synchronise(module: nn.Module, replicas: Replicas) -> None:
