@@ -1,6 +1,7 @@
 """The chain of evidence: each link of a recipe against its reference, computed each time it is asked for.
 
-weights -> images -> sampler -> network -> loss -> solver -> evaluation. References are recordings of the authors' own
+weights -> images -> sampler -> network -> loss -> solver -> evaluation, and where the authors' program took them, whole
+steps. References are recordings of the authors' own
 programs, kept in golden/data. "verified on recorded data" is said of a recording of this very link; "rule verified" where
 only the rule could be read, or a recording exists of the nearest sibling alone (the row says which). A link without
 either is open and says what would close it.
@@ -12,7 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.evidence import caffe_links, image_links, metric_link, sampler_link, torch_links, weights_link
+from paper_recipes.runner.evidence import (
+    caffe_links,
+    image_links,
+    letters_link,
+    metric_link,
+    sampler_link,
+    torch_links,
+    weights_link,
+)
 from paper_recipes.runner.evidence.row import Row
 
 
@@ -28,6 +37,7 @@ def chain(recipe: Recipe, record: dict[str, Any] | None = None) -> list[dict[str
         ours.network,
         ours.loss,
         ours.solver,
+        *([letters_link.whole_steps] if letters_link.applies(recipe) else []),
         metric_link.evaluation,
     ]
     return [link(recipe).as_cells() for link in links]

@@ -10,7 +10,7 @@ import pytest
 import golden
 from golden.sets import set_names
 from paper_recipes import registry
-from paper_recipes.runner.evidence import caffe_links, image_links, metric_link, sampler_link, torch_links
+from paper_recipes.runner.evidence import caffe_links, image_links, letters_link, metric_link, sampler_link, torch_links
 from paper_recipes.runner.evidence.chain import chain, holds
 from paper_recipes.runner.evidence.row import HOLDS, open_link, recorded, rule_checked
 from ports import samplers
@@ -30,6 +30,7 @@ def chains(request):
     rows = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caffe_links, "solver", lambda recipe: open_link("solver", "-", "not asked here"))
+        patch.setattr(letters_link, "whole_steps", lambda recipe: open_link(letters_link.LINK, "-", "not asked here"))
         for recipe in map(registry.get, SOME if request.param == "some" else registry.RECIPES):
             rows[recipe.name] = {row["link"].removesuffix(" gradient"): row for row in chain(recipe)}
     return rows
@@ -37,7 +38,8 @@ def chains(request):
 
 def test_no_link_is_wrong_and_none_is_missing(chains):
     for name, rows in chains.items():
-        assert [link for link in rows if link != "images: resize"] == LINKS, name
+        assert [link for link in rows if link not in ("images: resize", letters_link.LINK)] == LINKS, name
+        assert (letters_link.LINK in rows) == (name in ("rll-sop", "osm-cub-bbox"))
         assert holds(list(rows.values())), (name, rows)
 
 
@@ -45,7 +47,11 @@ def test_every_caffe_link_is_held_to_something(chains):
     """Open links of the Caffe recipes: the ImageNet weights alone."""
     for recipe in map(registry.get, chains):
         if recipe.caffe is not None:
-            rows = {link: row for link, row in chains[recipe.name].items() if link not in ("weights", "solver")}
+            rows = {
+                link: row
+                for link, row in chains[recipe.name].items()
+                if link not in ("weights", "solver", letters_link.LINK)
+            }
             assert {row["verdict"] for row in rows.values()} <= set(HOLDS), recipe.name
 
 
