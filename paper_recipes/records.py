@@ -6,6 +6,7 @@ None of it affects what a recipe computes, so none of it is in the fingerprint.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Records:
         None  # BN-Inception in PyTorch: its recording, prefix of the head's parameters in it
     )
     loss_set: str = ""  # PyTorch: the golden set that was recorded from the release's loss file with these arguments
-    loss_missing: str = ""  # without one: why, and what would close the link
+    # without one: the set of the same file at other arguments, and these: its code is then held, its setting is not
+    loss_like: tuple[str, dict[str, Any]] | None = None
+    loss_missing: str = ""  # without either: why, and what would close the link
     evaluation: bool = False  # re-identification: were runs of this data set's own evaluation script recorded?
     logs: dict[str, Log] = field(default_factory=dict)  # embedding -> the authors' log of it
     clustering: Clustering | None = None  # None: the release has no clustering

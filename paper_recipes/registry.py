@@ -7,10 +7,10 @@ import difflib
 import re
 from typing import Any
 
-from paper_recipes import classification, deep_metric, derive, ms, osm_caa, rll, rll_tpami
+from paper_recipes import classification, deep_metric, deep_metric_2018, derive, ms, osm_caa, rll, rll_tpami
 from paper_recipes.recipe import Recipe
 
-_MODULES = (rll, rll_tpami, osm_caa, ms, classification, deep_metric)
+_MODULES = (rll, rll_tpami, osm_caa, ms, classification, deep_metric, deep_metric_2018)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for module in _MODULES for recipe in module.RECIPES}
 
 

@@ -26,6 +26,8 @@ _MODULES = {
     "LiftedStructureLoss": "lifted_structure",
     "BinomialDevianceLoss": "binomial_deviance",
     "NCALoss": "nca",
+    "NeighbourNCALoss": "neighbour_nca",
+    "BinDevianceLoss": "bin_deviance",
     "HardMiningLoss": "hard_mining",
     "TripletHardMiningLoss": "hard_mining",
     "WeightLoss": "weight",

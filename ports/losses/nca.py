@@ -55,23 +55,8 @@ class NCALoss(PairLoss):
         return sum_of_rows(similarity(batch), self._terms, same, batch.negative) / len(batch.embeddings)
 
     def _terms(self, sim: Tensor, same: Tensor, negative: Tensor) -> Tensor:
-        value = sim.detach()
-        positive = same & (value < self.cutoff)
-        among = positive | negative
-        if sim.shape[1] > self.k:
-            smallest = value.masked_fill(~among, math.inf).topk(self.k + 1, dim=1, largest=False, sorted=False).values
-            threshold = smallest.amax(1, keepdim=True)
-        else:
-            threshold = value.new_full((sim.shape[0], 1), math.inf)
-        from_positives = value.masked_fill(~positive, math.inf)
-        # argmin keeps one of several equally least similar positives, as the original's sort does. If any positive is
-        # near, that one is among them.
-        least = from_positives.argmin(1, keepdim=True)
-        near = value < threshold
-        near_positive = positive & (near | (torch.arange(sim.shape[1], device=sim.device) == least))
-        both = log_sum_exp(sim, near_positive | (negative & near), scale=-self.alpha)
-        own = log_sum_exp(sim, near_positive, scale=-self.alpha)
-        return (both - own).masked_fill(from_positives.amin(1) == math.inf, 0)
+        positive = same & (sim.detach() < self.cutoff)
+        return neighbour_terms(sim, positive, negative, self.alpha, self.k)
 
     def _paper(self, batch: PairBatch) -> Tensor:
         squared = squared_distance(batch.embeddings, batch.partners)
@@ -85,3 +70,27 @@ class NCALoss(PairLoss):
         if self.objective == "expected":
             surprise = 1 - (-surprise).exp()
         return surprise
+
+
+def neighbour_terms(values: Tensor, positive: Tensor, negative: Tensor, alpha: float, k: int) -> Tensor:
+    """(B,) surprise of each anchor among its neighbours, the partners below the (k+1)-th smallest of its `values` (B, M).
+
+    -log( sum_{P'} e^{-alpha v} / sum_{P' and N'} e^{-alpha v} ); P' has the positive of the least value when none is a
+    neighbour. With k or fewer columns all partners are neighbours. An anchor without positives gives 0.
+    """
+    constant = values.detach()
+    among = positive | negative
+    if values.shape[1] > k:
+        smallest = constant.masked_fill(~among, math.inf).topk(k + 1, dim=1, largest=False, sorted=False).values
+        threshold = smallest.amax(1, keepdim=True)
+    else:
+        threshold = constant.new_full((values.shape[0], 1), math.inf)
+    from_positives = constant.masked_fill(~positive, math.inf)
+    # argmin keeps one of several equally small positives, as the original's sort does. If any positive is near, that one
+    # is among them.
+    least = from_positives.argmin(1, keepdim=True)
+    near = constant < threshold
+    near_positive = positive & (near | (torch.arange(values.shape[1], device=values.device) == least))
+    both = log_sum_exp(values, near_positive | (negative & near), scale=-alpha)
+    own = log_sum_exp(values, near_positive, scale=-alpha)
+    return (both - own).masked_fill(from_positives.amin(1) == math.inf, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -99,13 +100,25 @@ def loss(recipe: Recipe) -> Row:
     """Value and gradient on the recorded batches of the release's own loss file, float64."""
     description, reference = the_torch(recipe).loss, "authors' loss file in PyTorch"
     name = recipe.records.loss_set
+    if recipe.records.loss_like is not None:
+        name, other = recipe.records.loss_like
+        worst, batches = _errors(replace(the_torch(recipe), loss={**description, **other}), name)
+        differs = ", ".join(f"{key} {value} (here {description[key]})" for key, value in other.items())
+        return rule_checked(
+            "loss", reference, f"{name}: {batches} batches at {differs}, in units of the tolerance", worst, 1.0
+        )
     if not name:
         missing = recipe.records.loss_missing or f"no recording of {description['class']} with these arguments"
         return open_link("loss", reference, missing)
-    report = check(build_loss(the_torch(recipe), classes=2), name, properties=False, diagnosis=False)
-    worst = max(max(row.loss_error, row.gradient_error) for row in report.rows)
-    compared = f"{name}: {len(report.rows)} batches, value and gradient, float64, in units of the tolerance"
+    worst, batches = _errors(the_torch(recipe), name)
+    compared = f"{name}: {batches} batches, value and gradient, float64, in units of the tolerance"
     return recorded("loss", reference, compared, worst, 1.0)
+
+
+def _errors(description: Torch, name: str) -> tuple[float, int]:
+    """Largest error of the loss on a golden set in units of its tolerance, and the number of batches."""
+    report = check(build_loss(description, classes=2), name, properties=False, diagnosis=False)
+    return max(max(row.loss_error, row.gradient_error) for row in report.rows), len(report.rows)
 
 
 def solver(recipe: Recipe) -> Row:

@@ -20,6 +20,8 @@ RELEASED = {
     "hard_mining": lambda: losses.HardMiningLoss(),
     "triplet_hard_mining": lambda: losses.TripletHardMiningLoss(0.1),
     "nca": lambda: losses.NCALoss(alpha=4, k=5),
+    "neighbour_nca": lambda: losses.NeighbourNCALoss(alpha=4, k=5),
+    "bin_deviance": lambda: losses.BinDevianceLoss(margin=0.5, slope=4.0),
     "semi_hard": lambda: losses.SemiHardLoss(alpha=4),
     "weight": lambda: losses.WeightLoss(alpha=4),
     "weight_mined": lambda: losses.WeightLoss(alpha=4, hard_mining=True),

@@ -20,6 +20,8 @@ BLOCKED = {
     "lifted": losses.LiftedStructureLoss(),
     "lifted_paper": losses.LiftedStructureLoss(variant="paper"),
     "nca": losses.NCALoss(),
+    "neighbour_nca": losses.NeighbourNCALoss(),
+    "bin_deviance": losses.BinDevianceLoss(),
     "nca_paper": losses.NCALoss(variant="paper"),
     "semi_hard": losses.SemiHardLoss(),
     "semi_hard_paper": losses.SemiHardLoss(variant="paper"),

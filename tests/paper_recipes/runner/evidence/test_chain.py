@@ -21,7 +21,18 @@ RECORDED_RUNS = ["rll-sop", "rll-cub", "rll-cub-unedited", "rll-tpami-sop", "osm
 LINKS = ["weights", "images", "sampler", "network", "loss", "solver", "evaluation"]
 
 
-SOME = ["rll-sop", "rll-tpami-inshop", "osm-cub-bbox", "osm-mars", "ms-cub", "xbm-sop", "cls-cub", "dm-nca-cub"]
+SOME = [
+    "rll-sop",
+    "rll-tpami-inshop",
+    "osm-cub-bbox",
+    "osm-mars",
+    "ms-cub",
+    "xbm-sop",
+    "cls-cub",
+    "dm-nca-cub",
+    "dm-weight-cub",
+]
+SOME += ["dm18-nca-cub", "dm18-binomial-mined-cub"]
 
 
 @pytest.fixture(scope="module", params=["some", pytest.param("all", marks=pytest.mark.slow)])
@@ -67,6 +78,8 @@ OPEN = {
     "dm-batch-hard-cars196": {"loss": "no released file"},
     "dm-nca-cub": {"loss": "cannot run"},
     "dm-nca-cars196": {"loss": "cannot run"},
+    "dm18-nca-cub": {"loss": "read and not run"},
+    **{f"dm18-binomial-{data}": {"loss": "read and not run"} for data in ("cub", "cars196", "sop", "inshop")},
 }
 
 
