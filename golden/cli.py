@@ -194,34 +194,50 @@ def record(
 @click.option("--metric", default=None, help="Such as R@1.")
 @click.option("--kind", default=None, help="published, repo log, ...")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, with sources and quotes.")
-def published(paper: str | None, dataset: str | None, metric: str | None, kind: str | None, as_json: bool) -> None:
+@click.option("--unheld", is_flag=True, help="Rows of the authors' own methods that no recipe is held to, and why.")
+def published(
+    paper: str | None, dataset: str | None, metric: str | None, kind: str | None, as_json: bool, unheld: bool
+) -> None:
     """Published numbers with their sources."""
+    from golden import published as numbers_of
     from golden.published import kinds, rows
 
     if kind is not None and kind not in kinds():
         raise _Usage(f"no published number is of kind {kind!r}; there are: {', '.join(kinds())}")
     found = rows(paper=paper, dataset=dataset, metric=metric, kind=kind)
+    reasons: dict[int, str] = {}
+    if unheld:
+        reasons = {id(row): reason for row, reason in numbers_of.unheld()}
+        found = [row for row in found if id(row) in reasons]
     if not found:
         raise _Usage("no published number matches")
     if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        shown = [{**row, "unheld": reasons[id(row)]} if unheld else row for row in found]
+        click.echo(json.dumps(shown, indent=1, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("paper", "method", "dataset", "numbers", "kind", "source"):
+    for column in (
+        "paper",
+        "method",
+        "dataset",
+        "numbers",
+        "kind",
+        "why no recipe is held to it" if unheld else "source",
+    ):
         table.add_column(column)
     for row in found:
         numbers = " ".join(f"{k} {v}" for k, v in row["metric"].items() if metric is None or k == metric)
-        table.add_row(
-            *(
-                escape(str(v))
-                for v in (row["paper"], row["method"], row["dataset"], numbers, row["kind"], row.get("source", ""))
-            )
-        )
-    Console(width=None if sys.stdout.isatty() else 180).print(table, highlight=False)
+        last = reasons[id(row)] if unheld else row.get("source", "")
+        cells = (row["paper"], row["method"], row["dataset"], numbers, row["kind"], last)
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    console.print(table, highlight=False)
+    if unheld:
+        console.print(f"{len(found)} of {len(numbers_of.own())} rows of the authors' own methods.", highlight=False)
 
 
 @main.command()

@@ -1,7 +1,8 @@
 """Recipes derived from a frozen one: `rll-sop` with `margin=1.0` is `rll-sop+margin=1.0`, a recipe of that name.
 
 The name says everything, so a run record, a checkpoint or a comparison finds the derived recipe again by its name alone.
-It has a fingerprint of its own and is held to no published value.
+It has a fingerprint of its own and is held to no published value, unless a row was published of these very settings: the
+recipe's module then has it in its table DERIVED, and `registry` finds it.
 
 A key is the path of a setting (`sampler.images_per_class`, `torch.phases.1.lr`, `caffe.solver.base_lr`). Parts may be left
 out as long as one setting fits: `torch.loss.alpha` is `loss.alpha` or `alpha`. Parameters of a Caffe net's loss layers stand

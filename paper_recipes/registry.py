@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 from typing import Any
 
 from paper_recipes import classification, deep_metric, deep_metric_2018, derive, ms, osm_caa, rll, rll_tpami
-from paper_recipes.recipe import Recipe
+from paper_recipes.recipe import Expected, Recipe
 
 _MODULES = (rll, rll_tpami, osm_caa, ms, classification, deep_metric, deep_metric_2018)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for module in _MODULES for recipe in module.RECIPES}
+# (recipe, settings) -> the published row that the recipe derived by them is held to
+HELD: dict[tuple[str, str], tuple[Expected, ...]] = {
+    key: row for module in _MODULES for key, row in getattr(module, "DERIVED", {}).items()
+}
 
 
 class UnknownRecipeError(KeyError):
@@ -27,16 +32,41 @@ def get(name: str) -> Recipe:
         return RECIPES[name]
     base, *settings = re.split(r"\+(?=[^+=]*=)", name)  # not the plus of 1e+5
     if settings:
-        return derive.derive(get(base), settings)
+        result = derive.derive(get(base), settings)
+        return dataclasses.replace(result, expected=_published(base, result))
     close = difflib.get_close_matches(name, RECIPES, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UnknownRecipeError(f"no recipe {name!r}.{hint} There are: {', '.join(RECIPES)}")
 
 
+def held() -> list[Recipe]:
+    """The derived recipes that a published row belongs to, in the order of the tables in their modules."""
+    return [get(f"{base}+{setting}") for base, setting in HELD]
+
+
+def _published(base: str, result: Recipe) -> tuple[Expected, ...]:
+    """The row of the recipe derived from `base` that computes the same as `result`, however its settings were given."""
+    for (name, setting), row in HELD.items():
+        if name == base and _settings(base, setting) == _nameless(result):
+            return row
+    return ()
+
+
+@functools.cache
+def _settings(base: str, setting: str) -> dict[str, Any]:
+    return _nameless(derive.derive(RECIPES[base], [setting]))
+
+
+def _nameless(recipe: Recipe) -> dict[str, Any]:
+    return {key: value for key, value in recipe.canonical().items() if key != "name"}
+
+
 def derived(recipe: Recipe, settings: tuple[str, ...], *, judge: bool = False) -> Recipe:
-    """`recipe` with more settings "key=value"; `judge` holds a derived recipe to its parent's published values."""
+    """`recipe` with more settings "key=value"; `judge` holds a derived recipe that no published row belongs
+    to to its parent's values.
+    """
     result = get("+".join([recipe.name, *settings])) if settings else recipe
-    if judge and result.derived_from:
+    if judge and result.derived_from and not result.expected:
         return dataclasses.replace(result, expected=RECIPES[result.derived_from].expected)
     return result
 

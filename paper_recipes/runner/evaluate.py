@@ -100,7 +100,8 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
     click.echo(
         f"{scores.queries:,} queries; {'' if options.model.is_dir() else 'embeddings and '}exact counts in {out}"
     )
-    result = verdict.verify(recipe, [{"iteration": 0, **scores.as_json()}]) if judged else None
+    scored_row = {"iteration": 0, **scores.as_json(), **({} if clusters is None else {"clustering": clusters})}
+    result = verdict.verify(recipe, [scored_row]) if judged else None
     if result is None:
         none = judged and not recipe.expected
         click.echo(

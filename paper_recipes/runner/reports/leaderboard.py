@@ -75,7 +75,7 @@ def _entry(path: Path) -> Entry:
 
 def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]], how: str) -> Iterator[str]:
     """Why it is no reproduction of the frozen recipe, the plainest reason first."""
-    if recipe.derived_from:
+    if recipe.derived_from and not recipe.expected:
         yield f"derived from {recipe.derived_from}"
     if not record.get("comparable", True):
         yield "run with --fast: not comparable"
@@ -83,7 +83,8 @@ def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[s
         yield {"embedded": "embedded form", "own": "own pictures"}.get(record["form"], f"form {record['form']}")
     if (shared := record.get("replicas")) is not None:
         yield f"trained by {shared['processes']} processes (--replicas {shared['semantics']}), the recipe by one"
-    if lock.read().get(recipe.name) != recipe.fingerprint():
+    frozen = registry.get(recipe.derived_from) if recipe.derived_from else recipe
+    if lock.read().get(frozen.name) != frozen.fingerprint():
         yield "the recipe is not as locked"
     if record.get("fingerprint") != recipe.fingerprint():
         yield "made with another version of the recipe"
@@ -149,8 +150,9 @@ def show(root: Path) -> None:
         for entry in others:
             table.add_row(entry.recipe, entry.form, entry.best, escape(entry.reason), escape(str(entry.folder)))
         console.print(table)
-    trained = {entry.recipe for entry in counted if entry.how == "run" and entry.verdict and entry.verdict.passed}
-    scored = {entry.recipe for entry in counted if entry.how == "evaluate" and entry.verdict and entry.verdict.passed}
+    passed = [entry for entry in counted if entry.verdict and entry.verdict.passed and entry.recipe in registry.RECIPES]
+    trained = {entry.recipe for entry in passed if entry.how == "run"}
+    scored = {entry.recipe for entry in passed if entry.how == "evaluate"}
     higher = sum(entry.verdict is not None and entry.verdict.word == HIGHER for entry in counted)
     console.print(
         f"{len(trained)} of {len(registry.RECIPES)} recipes reproduced by training, {len(scored)} by a given model's "

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from paper_recipes.recipe import Recipe
+from paper_recipes.recipe import Expected, Recipe
 from paper_recipes.runner.reports.curves import Curve
 from paper_recipes.runner.reports.curves import compare as compare_curves
 
@@ -109,16 +109,24 @@ def verify(recipe: Recipe, evaluations: list[dict[str, Any]], *, objection: str 
     if not evaluations or not recipe.expected:
         return None
     best = best_of(recipe, evaluations)
+    # k-means of a full test set takes hours, so NMI is held where `evaluate --clustering` has computed it.
+    clusters = best.get("clustering")
+    held = [e for e in recipe.expected if e.metric != "NMI" or clusters is not None]
     rows = tuple(
         Row(
             metric=f"{expected.test_net} {expected.metric}",
             expected=expected.value,
             tolerance=expected.tolerance,
-            got=best["metrics"].get(expected.test_net, {}).get(expected.metric),
+            got=_value(best, clusters, expected),
             provenance=expected.provenance,
             hits=best.get("hits", {}).get(expected.test_net, {}).get(expected.metric),
             queries=best.get("queries"),
         )
-        for expected in recipe.expected
+        for expected in held
     )
     return Verdict(best["iteration"], rows, compare_curves(recipe, evaluations), objection)
+
+
+def _value(best: dict[str, Any], clusters: dict[str, Any] | None, expected: Expected) -> float | None:
+    metrics = (clusters or {}) if expected.metric == "NMI" else best["metrics"]
+    return metrics.get(expected.test_net, {}).get(expected.metric)

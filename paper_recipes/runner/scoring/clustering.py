@@ -1,6 +1,7 @@
 """NMI and F1 of embeddings, by k-means with as many clusters as test classes.
 
-A release's NMI is reported, never held to a published one: the clusters are a library's, and no two k-means give the same.
+No two k-means give the same clusters, and these are a library's: a published NMI is held within a band of its own, and only
+where `evaluate --clustering` has computed it.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def show(recipe: Recipe, results: dict[str, dict[str, Any]], *, official: bool) 
     """Print NMI and F1 and, on the official data, what the paper printed for that embedding."""
     for name, found in results.items():
         said = published_nmi(recipe, name) if official else None
-        beside = f"; the paper printed NMI {said} (another k-means: not held to)" if said is not None else ""
+        beside = f"; the paper printed NMI {said} (by another k-means)" if said is not None else ""
         click.echo(f"{name}: NMI {found['NMI']:.2f}, F1 {found['F1']:.2f}, purity {found['purity']:.2f}{beside}")
     click.echo(f"clusters: k-means, {rules(recipe).origin}")
 

@@ -74,7 +74,7 @@ def test_a_run_above_them_has_a_word_of_its_own(tmp_path, monkeypatch):
     entry = only(tmp_path)
     assert entry.verdict.word == "higher than published" and not entry.verdict.passed
     said = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)]).output
-    assert "higher than published: 0 of 6 values" in said
+    assert "higher than published: 0 of 12 values" in said
     assert f"0 of {len(registry.RECIPES)} recipes reproduced by training" in said
     assert "Higher than published: 1, check split, weights and protocol." in said
 
@@ -174,7 +174,7 @@ def test_the_command_line(tmp_path, monkeypatch):
     write_run(tmp_path / "b", "ms-cub", form="embedded")
     done = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)])
     assert done.exit_code == 0
-    assert "reproduced: 6 of 6 values" in done.output and "embedded form" in done.output
+    assert "reproduced: 12 of 12 values" in done.output and "embedded form" in done.output
     assert (
         f"1 of {len(registry.RECIPES)} recipes reproduced by training, 0 by a given model's evaluation; not counted: 1."
         in done.output

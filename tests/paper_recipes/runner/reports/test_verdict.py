@@ -11,6 +11,7 @@ from paper_recipes.runner.reports.verdict import verify
 QUERIES = 100_000
 
 PUBLISHED = {"concat": {"R@1": 79.8, "R@10": 91.3, "R@100": 96.3}, "H": {"R@1": 76.1, "R@10": 89.1, "R@100": 95.4}}
+PUBLISHED |= {"L": {"R@1": 76.1, "R@10": 88.8, "R@100": 94.9}, "M": {"R@1": 76.9, "R@10": 89.6, "R@100": 95.5}}
 
 
 def evaluation(iteration=16000, **changes):
@@ -44,6 +45,16 @@ def test_the_band(changes, word, whole):
     verdict = verify(get("rll-sop"), [evaluation(**changes)])
     assert (verdict.rows[0].verdict, verdict.word) == (word, whole)
     assert verdict.passed is (whole == "reproduced")
+
+
+def test_nmi_is_held_where_clusters_were_computed():
+    assert len(verify(get("rll-sop"), [evaluation()]).rows) == 12
+    clusters = {"concat": {"NMI": 90.4}, "H": {"NMI": 80.0}}
+    rows = verify(get("rll-sop"), [{**evaluation(), "clustering": clusters}]).rows
+    assert [(row.metric, row.verdict) for row in rows[12:]] == [
+        ("concat NMI", "within the band"),
+        ("H NMI", "below the band"),
+    ]
 
 
 def test_one_value_above_and_one_below_is_below():
