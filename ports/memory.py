@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ports.losses._inputs import check_embeddings, check_labels, refuse
-from ports.losses._pairs import PairLoss, check_variant
+from ports.losses._pair_loss import PairLoss, check_variant
 
 
 class CrossBatchMemory(nn.Module):

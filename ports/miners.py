@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ports.losses._blocks import row_blocks
+from ports.losses._gram import gram_squared_distances
 from ports.losses._inputs import autocast_off, check_embeddings, check_labels
-from ports.losses._pairs import row_max, row_min, squared_distance
-from ports.losses._pairwise import row_blocks
+from ports.losses._masked import row_max, row_min
 
 
 def multi_similarity_pairs(
@@ -67,7 +68,7 @@ def _weights(x: Tensor, y: Tensor, same: Tensor, cutoff: float) -> Tensor:
     """(B, N) probabilities of the partners `y` (N, D) of some anchors `x` (B, D); `same` (B, N) marks equal labels."""
     dimension = x.shape[1]
     with autocast_off(x):
-        d = squared_distance(x, y).clamp_(min=1e-4).sqrt_().clamp_(min=cutoff)
+        d = gram_squared_distances(x, y).clamp_(min=1e-4).sqrt_().clamp_(min=cutoff)
     log_weight = (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d.square_() / 4).clamp_(min=1e-8).log_()
     log_weight = log_weight.masked_fill_(same, 0)
     weight = log_weight.sub_(log_weight.amax(1, keepdim=True)).exp_().masked_fill_(same, 0)

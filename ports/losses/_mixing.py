@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ports.losses._rows import each_row
+from ports.losses._blocks import each_row
 
 
 class _Permute(torch.autograd.Function):

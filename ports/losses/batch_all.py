@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import gram_squared_distances, root
 from ports.losses._inputs import PairBatch, check_numbers
 from ports.losses._mixing import released_rows
-from ports.losses._pairs import PairLoss, check_variant, root, squared_distance
-from ports.losses._rows import sum_of_rows
+from ports.losses._pair_loss import PairLoss, check_variant
 
 
 def all_triplets(d: Tensor, positive: Tensor, negative: Tensor, margin: float) -> tuple[Tensor, Tensor]:
@@ -54,7 +55,11 @@ class BatchAllLoss(PairLoss):
         self.nonzero = nonzero
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        squared, positive, negative = squared_distance(batch.embeddings, batch.partners), batch.positive, batch.negative
+        squared, positive, negative = (
+            gram_squared_distances(batch.embeddings, batch.partners),
+            batch.positive,
+            batch.negative,
+        )
         if self.variant == "as_released" and batch.itself:
             squared, positive, negative = released_rows(squared, positive, negative)
         counts: list[Tensor] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import gram_squared_distances, root
 from ports.losses._inputs import PairBatch, check_numbers
-from ports.losses._pairs import PairLoss, check_variant, root, row_max, row_min, row_sum, softplus, squared_distance
-from ports.losses._rows import sum_of_rows
+from ports.losses._masked import row_max, row_min, row_sum, softplus
+from ports.losses._pair_loss import PairLoss, check_variant
 
 
 class BatchHardLoss(PairLoss):
@@ -24,7 +26,7 @@ class BatchHardLoss(PairLoss):
         self.margin = margin
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        squared = squared_distance(batch.embeddings, batch.partners)
+        squared = gram_squared_distances(batch.embeddings, batch.partners)
         anchors = (batch.positive.any(1) & batch.negative.any(1)).sum().clamp_min(1)
         return sum_of_rows(squared, self._terms, batch.positive, batch.negative) / anchors
 

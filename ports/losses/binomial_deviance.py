@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import similarity
 from ports.losses._inputs import PairBatch, check_numbers
-from ports.losses._pairs import PairLoss, check_variant, row_mean, row_sum, similarity, softplus
-from ports.losses._rows import sum_of_rows
+from ports.losses._masked import row_mean, row_sum, softplus
+from ports.losses._pair_loss import PairLoss, check_variant
 from ports.miners import multi_similarity_pairs
 
 _DEFAULTS = {"as_released": (40.0, 0.0, 0.5), "paper": (2.0, 0.5, 0.0)}  # alpha, beta, margin

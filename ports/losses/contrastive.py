@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ports.losses._blocks import each_row, sum_of_rows
+from ports.losses._exact_distances import exact_root, exact_squared_distances
+from ports.losses._gram import gram_squared_distances, root, similarity
 from ports.losses._inputs import PairBatch, check_numbers
-from ports.losses._pairs import PairLoss, check_variant, root, row_sum, similarity, squared_distance
-from ports.losses._pairwise import exact_root, squared_distances
-from ports.losses._rows import each_row, sum_of_rows
+from ports.losses._masked import row_sum
+from ports.losses._pair_loss import PairLoss, check_variant
 
 _MARGIN = {"as_released": 0.5, "paper": 1.0, "library": 1.0}
 
@@ -39,7 +41,7 @@ class ContrastiveLoss(PairLoss):
         if self.variant == "as_released":
             return sum_of_rows(similarity(batch), self._released, same, batch.negative) / len(batch.embeddings)
         if self.variant == "paper":
-            squared = squared_distance(batch.embeddings, batch.partners)
+            squared = gram_squared_distances(batch.embeddings, batch.partners)
             pairs = (batch.positive.count_nonzero() + batch.negative.count_nonzero()).clamp_min(1)
             return sum_of_rows(squared, self._gaps, batch.positive, batch.negative, pairs=2**13) / (2 * pairs)
         return self._library(batch)
@@ -56,7 +58,7 @@ class ContrastiveLoss(PairLoss):
     def _library(self, batch: PairBatch) -> Tensor:
         unit = normalize(batch.embeddings)
         # Exact, so that equal rows have distance 0 and are seen as such: the means are over what is not 0.
-        squared = squared_distances(unit, None if batch.itself else normalize(batch.partners))
+        squared = exact_squared_distances(unit, None if batch.itself else normalize(batch.partners))
         apart = each_row(squared, lambda rows, mask: ((rows > 0) & mask).sum(1), batch.positive)
         positives = apart.sum().clamp_min(1)
         near = each_row(squared, lambda rows, mask: ((self.margin - rows.sqrt() > 0) & mask).sum(1), batch.negative)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ports.losses._inputs import autocast_off, check_embeddings, check_numbers, f32, nan_where_not_finite
-from ports.losses._pairwise import released
+from ports.losses._released import released
 
 _ABNORMAL_SCORE = 0.05 + 1e-12
 

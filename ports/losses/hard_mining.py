@@ -6,10 +6,12 @@ from functools import partial
 
 from torch import Tensor
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import similarity
 from ports.losses._inputs import PairBatch, check_numbers
+from ports.losses._masked import row_mean
 from ports.losses._mixing import released_rows
-from ports.losses._pairs import PairLoss, check_variant, row_mean, similarity
-from ports.losses._rows import sum_of_rows
+from ports.losses._pair_loss import PairLoss, check_variant
 from ports.miners import hard_pairs
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ports.losses._blocks import each_row, sum_of_rows
+from ports.losses._gram import gram_squared_distances, root, similarity
 from ports.losses._inputs import PairBatch, check_numbers
-from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, root, row_sum, similarity, squared_distance
-from ports.losses._rows import each_row, sum_of_rows
+from ports.losses._masked import log_sum_exp, row_sum
+from ports.losses._pair_loss import PairLoss, check_variant
 from ports.miners import multi_similarity_pairs
 
 
@@ -67,7 +69,7 @@ class LiftedStructureLoss(PairLoss):
                 "LiftedStructureLoss 'paper' does not support ref_emb: a pair needs its partner's negatives too"
             )
         # J mixes the sums of two anchors: first each anchor's own, then the derivative by them, then everything by d.
-        squared = squared_distance(batch.embeddings, batch.embeddings)
+        squared = gram_squared_distances(batch.embeddings, batch.embeddings)
         own = each_row(squared, self._log_negatives, batch.negative)
         sums = own[:, None]
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ports.losses._blocks import row_blocks
 from ports.losses._classes import check_classes
 from ports.losses._indices import check_indices, same_length
 from ports.losses._inputs import (
@@ -18,8 +19,7 @@ from ports.losses._inputs import (
     refuse,
 )
 from ports.losses._once import once
-from ports.losses._pairs import check_variant
-from ports.losses._pairwise import row_blocks
+from ports.losses._pair_loss import check_variant
 from ports.miners import distance_weighted_triplets
 
 

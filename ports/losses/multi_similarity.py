@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import inner_products, similarity
 from ports.losses._inputs import PairBatch, check_numbers
-from ports.losses._pairs import PairLoss, check_variant, inner_products, log_sum_exp, similarity
-from ports.losses._rows import sum_of_rows
+from ports.losses._masked import log_sum_exp
+from ports.losses._pair_loss import PairLoss, check_variant
 from ports.miners import multi_similarity_pairs
 
 _DEFAULTS = {"as_released": (40.0, 0.5), "paper": (50.0, 1.0), "library": (50.0, 0.5)}  # beta, base

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import gram_squared_distances, similarity
 from ports.losses._inputs import PairBatch, check_numbers
-from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity, squared_distance
-from ports.losses._rows import sum_of_rows
+from ports.losses._masked import log_sum_exp
+from ports.losses._pair_loss import PairLoss, check_variant
 
 
 class NCALoss(PairLoss):
@@ -59,7 +61,7 @@ class NCALoss(PairLoss):
         return neighbour_terms(sim, positive, negative, self.alpha, self.k)
 
     def _paper(self, batch: PairBatch) -> Tensor:
-        squared = squared_distance(batch.embeddings, batch.partners)
+        squared = gram_squared_distances(batch.embeddings, batch.partners)
         anchors = batch.positive.any(1).sum().clamp_min(1)
         return sum_of_rows(squared, self._surprise, batch.positive, batch.negative) / anchors
 

@@ -17,7 +17,7 @@ from ports.losses._inputs import (
     nan_where_not_finite,
     refuse,
 )
-from ports.losses._pairs import check_variant
+from ports.losses._pair_loss import check_variant
 
 
 class NormSoftmaxLoss(nn.Module):

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ports.losses._blocks import row_blocks, sum_of_rows
+from ports.losses._exact_distances import SquaredDistances, exact_root, exact_squared_distances, forced
 from ports.losses._inputs import PairBatch, autocast_off, check_numbers, f32, nan_where_not_finite, pair_batch
-from ports.losses._pairwise import SquaredDistances, exact_root, forced, row_blocks, squared_distances
-from ports.losses._rows import sum_of_rows
 
 _EPSILON = 1e-8  # start value of every sum of weights in the released layers
 _UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by
@@ -192,7 +192,7 @@ class RankedListLoss(nn.Module):
         if self.variant == "library":
             x = nn.functional.normalize(x)
             y = None if y is None else nn.functional.normalize(y)
-        squared = squared_distances(x, y)
+        squared = exact_squared_distances(x, y)
         return sum_of_rows(squared, self._terms, pairs.positive, pairs.negative) / max(len(x), 1)
 
     def _terms(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import gram_squared_distances, similarity
 from ports.losses._inputs import PairBatch, check_numbers
+from ports.losses._masked import log_sum_exp
 from ports.losses._mixing import released_rows
-from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity, squared_distance
-from ports.losses._rows import sum_of_rows
+from ports.losses._pair_loss import PairLoss, check_variant
 from ports.miners import semi_hard_pairs
 
 
@@ -54,7 +56,7 @@ class SemiHardLoss(PairLoss):
         return attract + repel
 
     def _paper(self, batch: PairBatch) -> Tensor:
-        squared = squared_distance(batch.embeddings, batch.partners)
+        squared = gram_squared_distances(batch.embeddings, batch.partners)
         total = sum_of_rows(squared, self._hinges, batch.positive, batch.negative, pairs=2**11)
         return total / batch.positive.count_nonzero().clamp_min(1)
 

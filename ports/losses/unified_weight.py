@@ -14,7 +14,7 @@ from ports.losses._inputs import (
     f32,
     nan_where_not_finite,
 )
-from ports.losses._pairwise import released
+from ports.losses._released import released
 
 _BASE = 2.718281828
 

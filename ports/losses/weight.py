@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import similarity
 from ports.losses._inputs import PairBatch, check_numbers
-from ports.losses._pairs import PairLoss, check_variant, log_sum_exp, similarity
-from ports.losses._rows import sum_of_rows
+from ports.losses._masked import log_sum_exp
+from ports.losses._pair_loss import PairLoss, check_variant
 from ports.miners import multi_similarity_pairs
 
 

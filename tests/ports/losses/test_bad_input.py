@@ -151,9 +151,9 @@ def test_finite_rows_pass_untouched(name: str, monkeypatch) -> None:
 
 
 def losses_base(loss: torch.nn.Module):
-    from ports.losses import _attentive_pairs, _pairs
+    from ports.losses import _attentive_pairs, _pair_loss
 
-    return _pairs if isinstance(loss, _pairs.PairLoss) else _attentive_pairs
+    return _pair_loss if isinstance(loss, _pair_loss.PairLoss) else _attentive_pairs
 
 
 @pytest.mark.parametrize("value", [0.0, 3e38, -3e38, 1e-45])

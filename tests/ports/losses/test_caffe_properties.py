@@ -21,7 +21,7 @@ from ports.losses import (
     WeightedSoftmaxLoss,
 )
 from ports.losses._attentive_pairs import AttentivePairLoss
-from ports.losses._pairwise import squared_distances
+from ports.losses._exact_distances import exact_squared_distances
 from ports.losses.valid_pair import KINDS
 
 PAIR_LOSSES = {
@@ -153,7 +153,7 @@ def test_true_gradients_pass_gradcheck():
     assert torch.autograd.gradcheck(CaffeTripletLoss(0.3), leaf)
     assert torch.autograd.gradcheck(lambda a, b: CaffeContrastiveLoss(legacy_version=True)(a, b, labels % 2), leaf[:2])
     assert torch.autograd.gradcheck(lambda a: WeightedSoftmaxLoss()(a, labels, weights), leaf[:1])
-    assert torch.autograd.gradcheck(squared_distances, leaf[:2])
+    assert torch.autograd.gradcheck(exact_squared_distances, leaf[:2])
     # The other form of the pair loss: off by its 1e-4, and by no more.
     with pytest.raises(RuntimeError):
         torch.autograd.gradcheck(lambda a: CaffeContrastiveLoss(2.0)(a, y, labels * 0), leaf[:1], rtol=0, atol=1e-7)
@@ -280,14 +280,14 @@ def test_distances_are_exact_where_the_gram_form_is_not():
     for gap in (1e-3, 1e-6, 1e-9):
         y = x + gap * torch.randn(40, 64, generator=generator, dtype=torch.float64)
         exact = (x[:, None] - y[None]).square().sum(-1)
-        # 2^-70 of D max|x|^2 is the noise that squared_distances promises
-        torch.testing.assert_close(squared_distances(x, y), exact, rtol=1e-13, atol=64 * 2.0**-70)
+        # 2^-70 of D max|x|^2 is the noise that exact_squared_distances promises
+        torch.testing.assert_close(exact_squared_distances(x, y), exact, rtol=1e-13, atol=64 * 2.0**-70)
         gram = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
         if gap < 1e-5:
             assert (gram - exact).diagonal().abs().max() > 1e-6 * exact.diagonal().max()
-    assert (squared_distances(x).diagonal() == 0).all()
+    assert (exact_squared_distances(x).diagonal() == 0).all()
     twin = x[:1].expand(40, -1)
-    assert (squared_distances(twin, twin.clone()) == 0).all()
+    assert (exact_squared_distances(twin, twin.clone()) == 0).all()
 
 
 def test_the_same_bits_twice():

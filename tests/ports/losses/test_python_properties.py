@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ports import losses
-from ports.losses._pairs import PairLoss
+from ports.losses._pair_loss import PairLoss
 
 CLASSES, PER_CLASS, DIM = 4, 3, 16
 RELEASED = {

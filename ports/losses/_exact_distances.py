@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ports.losses._blocks import row_blocks
 from ports.losses._once import once
 
 _COLUMNS = 64  # of float32 rows, raised to float64 at a time
@@ -79,16 +80,6 @@ def _square_norms(x: Tensor) -> Tensor:
     return norms
 
 
-def row_blocks(rows: int, columns: int, device: torch.device, pairs: int = 2**13) -> Iterator[tuple[int, int]]:
-    """(start, stop) of blocks of rows: on a CPU few enough for its caches (`pairs`), on a GPU enough to keep it busy."""
-    if columns == 0:
-        return
-    least, pairs = (32, pairs) if device.type == "cpu" else (256, 2**18)
-    size = max(least, pairs // columns)
-    for start in range(0, rows, size):
-        yield start, min(start + size, rows)
-
-
 def forces(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(N, D) sums over j of coefficients[i, j] * (x_i - y_j), (N, M) with (N, D) and (M, D); products in float64."""
     total = torch.empty_like(x)
@@ -122,7 +113,7 @@ class _SquaredDistances(torch.autograd.Function):
         return grad_x, grad_y
 
 
-def squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
+def exact_squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
     """(N, M) squared distances with their derivative, in the dtype of `x` and precise to its last digits."""
     return _SquaredDistances.apply(x, y)
 
@@ -156,25 +147,3 @@ def forced(x: Tensor, y: Tensor | None, value: Tensor, coefficients: Tensor) -> 
     they report; value and gradient are rounded once, to the dtype of `x`.
     """
     return _Forced.apply(x, y, value.to(x.dtype), coefficients)
-
-
-class _Released(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(gradient, x)
-        return value.clone()
-
-    @staticmethod
-    @once
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
-        gradient, _ = ctx.saved_tensors
-        return upstream * gradient, upstream, None
-
-
-def released(x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar that reports `value` and whose backward gives `x` the hand-written `gradient` (the shape of `x`).
-
-    Caffe's layers differentiate something else than they report; both are rounded once, to the dtype of `x`.
-    `value` may itself be such a scalar: that is how several inputs get their gradients.
-    """
-    return _Released.apply(x, value.to(x.dtype), gradient.to(x.dtype))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ports import losses
-from ports.losses import _pairwise, _rows
-from ports.losses._pairs import PairLoss
+from ports.losses import _blocks
+from ports.losses._pair_loss import PairLoss
 
 BLOCKED = {
     "ms": losses.MultiSimilarityLoss(),
@@ -57,6 +57,7 @@ def step(loss: torch.nn.Module, memory: bool) -> list[torch.Tensor]:
     return [value.detach(), *torch.autograd.grad(value, leaves)]
 
 
+whole_blocks = _blocks.row_blocks
 FORMS = [(name, False) for name in BLOCKED] + [(name, True) for name in BLOCKED if name != "lifted_paper"]
 
 
@@ -66,11 +67,11 @@ def test_blocks_equal_one_matrix(name: str, memory: bool, monkeypatch) -> None:
     blocks = []
 
     def counted(rows: int, columns: int, device: torch.device, pairs: int = 0):
-        parts = list(_pairwise.row_blocks(rows, columns, device, 1))  # as small as they come: 32 rows
+        parts = list(whole_blocks(rows, columns, device, 1))  # as small as they come: 32 rows
         blocks.append(len(parts))
         return parts
 
-    monkeypatch.setattr(_rows, "row_blocks", counted)
+    monkeypatch.setattr(_blocks, "row_blocks", counted)
     ours = step(loss, memory)
     assert min(blocks) == 5
     with monkeypatch.context() as patch:  # what torch.compile traces: the same terms, whole
@@ -84,7 +85,7 @@ def test_blocks_equal_one_matrix(name: str, memory: bool, monkeypatch) -> None:
 
 def test_blocks_that_forget_their_place_are_caught(monkeypatch) -> None:
     """A mutation: the derivative of every block written to the first rows."""
-    monkeypatch.setattr(_rows, "row_blocks", lambda *_: [(0, 32), (0, 32), (32, 150)])
+    monkeypatch.setattr(_blocks, "row_blocks", lambda *_: [(0, 32), (0, 32), (32, 150)])
     wrong = step(BLOCKED["ms"], False)
     monkeypatch.undo()
     right = step(BLOCKED["ms"], False)

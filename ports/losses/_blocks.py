@@ -7,19 +7,29 @@ between is of the size of a block. autograd over whole matrices keeps one for ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from ports.losses._pairwise import released, row_blocks
+from ports.losses._released import released
+
+
+def row_blocks(rows: int, columns: int, device: torch.device, pairs: int = 2**13) -> Iterator[tuple[int, int]]:
+    """(start, stop) of blocks of rows: on a CPU few enough for its caches (`pairs`), on a GPU enough to keep it busy."""
+    if columns == 0:
+        return
+    least, pairs = (32, pairs) if device.type == "cpu" else (256, 2**18)
+    size = max(least, pairs // columns)
+    for start in range(0, rows, size):
+        yield start, min(start + size, rows)
 
 
 def sum_of_rows(matrix: Tensor, term: Callable[..., Tensor], *masks: Tensor, pairs: int | None = None) -> Tensor:
     """Sum over the rows of `term(rows (B, M), *rows of the masks) -> (B,)`; the masks are (N, M) and not differentiated.
 
     `matrix` (N, M) is OVERWRITTEN with the derivative: it must not be used again, nor be what its own backward needs (the
-    matrices of `ports.losses._pairs` are not). The result has a gradient, but no second derivative. `pairs`: of a block, on
+    matrices of `ports.losses._gram` are not). The result has a gradient, but no second derivative. `pairs`: of a block, on
     a CPU, for terms that sort or keep many buffers; the others get a tenth of the matrix, whose buffers fit beside it into
     two matrices.
     """
