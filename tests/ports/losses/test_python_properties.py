@@ -274,7 +274,7 @@ def test_unsupported_arguments_are_refused_by_name() -> None:
         make("margin")(x, labels, pairs)
     with pytest.raises(ValueError, match="'paper' does not support ref_emb"):
         make("lifted_paper")(x, labels, None, x.clone(), labels)
-    with pytest.raises(ValueError, match=r"exclude must be bool of shape \(12, 12\)"):
+    with pytest.raises(ValueError, match=r"exclude must be a bool torch.Tensor \(12, 12\)"):
         make("ms")(x, labels, exclude=torch.ones(3, 3, dtype=torch.bool))
 
 
