@@ -16,7 +16,7 @@ from paper_recipes.records import Records
 
 Net = dict[str, Any]
 # Fields that came after the first fingerprints: absent from the canonical JSON while they have their default.
-_LATER = {"later": True}
+_ABSENT_AT_DEFAULT = {"later": True}
 # Training images a second on one V100 (32 GB) in float32. ResNet-50: as NVIDIA publishes it for PyTorch. BN-Inception: taken
 # at 0.7 of ResNet-50's operations per second, since its many small layers use a GPU less well; it has half the operations.
 _V100_RESNET50 = 356
@@ -43,7 +43,7 @@ class Caffe:
     solver: dict[str, Any]
     embedding_blob: str  # blob of the test nets that holds the features
     # outputs of the training net's classifiers: no more training classes than that; None: it has no classifier
-    classes: int | None = field(default=None, metadata=_LATER)
+    classes: int | None = field(default=None, metadata=_ABSENT_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,21 @@ class Evaluation:
     iterations: tuple[int, ...]  # checkpoints that the authors evaluated
     ties: str = "matlab"
     # recall_at_k of ports.metrics.retrieval, or a function of ports.metrics.originals
-    rule: str = field(default="recall_at_k", metadata=_LATER)
-    binary: bool = field(default=False, metadata=_LATER)  # also score the signs of the features, by Hamming distance
+    rule: str = field(default="recall_at_k", metadata=_ABSENT_AT_DEFAULT)
+    binary: bool = field(
+        default=False, metadata=_ABSENT_AT_DEFAULT
+    )  # also score the signs of the features, by Hamming distance
     # reid: cameras (bool: same camera is junk), junk_ids, tracklets (bool: mean of the frames' raw features)
-    options: dict[str, Any] = field(default_factory=dict, metadata=_LATER)
+    options: dict[str, Any] = field(default_factory=dict, metadata=_ABSENT_AT_DEFAULT)
     # reid: also score the images of a query's person and camera together, pooled by "avg", "max" or each of both
-    multi_query: tuple[str, ...] = field(default=(), metadata=_LATER)
+    multi_query: tuple[str, ...] = field(default=(), metadata=_ABSENT_AT_DEFAULT)
 
 
 @dataclass(frozen=True)
 class Expected:
     """One published value that a run is held to. Percent; `tolerance` in points, on both sides."""
 
-    test_net: str
+    embedding: str  # one of the recipe's `embeddings`
     metric: str
     value: float
     tolerance: float
@@ -146,9 +148,11 @@ class Recipe:
     embedded: Embedded
     seed: int = 123
     deviations: tuple[str, ...] = ()  # known differences between this recipe and what the authors ran
-    caffe: Caffe | None = field(default=None, metadata=_LATER)  # exactly one of these two
-    torch: Torch | None = field(default=None, metadata=_LATER)
-    boxes: bool = field(default=False, metadata=_LATER)  # the annotated box is cut out of each picture first
+    caffe: Caffe | None = field(default=None, metadata=_ABSENT_AT_DEFAULT)  # exactly one of these two
+    torch: Torch | None = field(default=None, metadata=_ABSENT_AT_DEFAULT)
+    boxes: bool = field(
+        default=False, metadata=_ABSENT_AT_DEFAULT
+    )  # the annotated box is cut out of each picture first
     # setting -> "stated | inferred | ours: where from", for settings that were never published as a whole
     provenance: dict[str, str] = field(default_factory=dict)
     # sha256 of that file or, where no more is public, its first digits; "" where none is. It knows the file, it is no setting.

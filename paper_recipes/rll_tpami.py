@@ -54,8 +54,10 @@ def _targets(n_temperature: float) -> dict[str, float]:
     return {"pn_margin": 0.4, "p_temperature": 0, "n_temperature": n_temperature}
 
 
-def _rows(test_net: str, ks: tuple[int, ...], values: tuple[float, ...], tolerance: float, file: str) -> list[Expected]:
-    return [Expected(test_net, f"R@{k}", value, tolerance, f"authors' log {file}") for k, value in zip(ks, values)]
+def _rows(
+    embedding: str, ks: tuple[int, ...], values: tuple[float, ...], tolerance: float, file: str
+) -> list[Expected]:
+    return [Expected(embedding, f"R@{k}", value, tolerance, f"authors' log {file}") for k, value in zip(ks, values)]
 
 
 _SOP_KS = (1, 10, 100)

@@ -61,7 +61,7 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
     trained, recipe = recipe, replace(recipe, evaluation=_evaluation(recipe, options.protocol))
     if options.clustering:
         clustering.check(recipe)
-    scale, data = processes.agree(_open(recipe, options) if processes.root else None)
+    scale, data = processes.from_root(_open(recipe, options) if processes.root else None)
     judged = judged and options.data is not None and not data.own
     say(f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}")
     if options.model.is_dir():

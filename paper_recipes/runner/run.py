@@ -72,7 +72,7 @@ def run(recipe: Recipe, options: Options) -> int:
 def _run(
     recipe: Recipe, options: Options, *, seed: int, device: torch.device, processes: process_group.Replicas
 ) -> int:
-    scale, data = processes.agree(_open(recipe, options, seed, processes) if processes.root else None)
+    scale, data = processes.from_root(_open(recipe, options, seed, processes) if processes.root else None)
     form, what = scale.label, banner(recipe, scale, processes)
     out = options.out or Path("runs") / f"{recipe.name}-{form.replace(', ', '-')}".replace("/", "_")
     out.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def _run(
     )
     fields = _record(recipe, options, scale, current, processes) if processes.root else {}
     refused = history.refusal(out, fields, resume=options.resume) if processes.root else None
-    if (refused := processes.agree(refused)) is not None:
+    if (refused := processes.from_root(refused)) is not None:
         raise RunError(refused)
     if not processes.root:
         with contextlib.suppress(Interrupted):

@@ -37,7 +37,7 @@ def holds(recipe: Recipe, row: dict) -> bool:
         return False
     if row["bbox_cropped"] != (recipe.boxes or recipe.evaluation.protocol == "reid"):
         return False
-    expected = {name: {e.metric: e.value for e in recipe.expected if e.test_net == name} for name in recipe.embeddings}
+    expected = {name: {e.metric: e.value for e in recipe.expected if e.embedding == name} for name in recipe.embeddings}
     if any(row["metric"].items() <= values.items() for values in expected.values()):
         return True
     points = [point for points in curves.logged(recipe).values() for point in points]
@@ -74,7 +74,9 @@ def test_every_expected_value_stands_in_a_published_row(recipe):
     for e in recipe.expected:
         fitting = [row for row in rows if row["metric"].get(e.metric) == e.value]
         if recipe.evaluation.binary:
-            fitting = [row for row in fitting if ("binary" in e.test_net) == str(row["embedding_dim"]).endswith("bits")]
+            fitting = [
+                row for row in fitting if ("binary" in e.embedding) == str(row["embedding_dim"]).endswith("bits")
+            ]
         assert fitting and e.status in ("stated", "inferred", "ours") and e.provenance, e
 
 

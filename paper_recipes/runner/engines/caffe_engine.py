@@ -17,7 +17,7 @@ from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Caffe
 from paper_recipes.runner.engines import gradients
 from paper_recipes.runner.engines import starting_weights as weights_file
-from paper_recipes.runner.engines.fast import compiled
+from paper_recipes.runner.engines.fast import compile_in_place
 from paper_recipes.runner.engines.processes import Replicas
 from paper_recipes.runner.engines.processes_nets import join_solver
 from ports import determinism
@@ -60,7 +60,7 @@ class CaffeEngine:
         self._norm = torch.zeros(())
         self.solver.optimizer.register_step_pre_hook(self._measure)  # after the exchange of gradients
         if fast:
-            compiled(net)
+            compile_in_place(net)
         self.headline = next(iter(caffe.test_nets))
         self._columns = columns(caffe)
         self.test_net = caffe_compat.load_net(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-def compiled(net: nn.Module) -> None:
+def compile_in_place(net: nn.Module) -> None:
     """Give the network channels-last memory and compiled kernels.
 
     The first step takes minutes for a deep net. Where there is no compiler, torch says so and goes on without.

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from paper_recipes.recipe import Torch
-from paper_recipes.runner.engines.starting_weights import IMAGENET, NARROW, Loaded, WeightsError, said
+from paper_recipes.runner.engines.starting_weights import IMAGENET, NARROW, Loaded, WeightsError, in_words
 from ports.backbones import heads
 from ports.backbones.bn_inception import BNInception
 from ports.backbones.resnet import ResNet50Embedding, XbmResNet50
@@ -41,14 +41,14 @@ class EmbeddingNet(nn.Module):
 
     def __init__(self, torch_recipe: Torch) -> None:
         super().__init__()
-        self.backbone = made(BACKBONES, torch_recipe.backbone)
-        self.head = made(vars(heads), torch_recipe.head)
+        self.backbone = build(BACKBONES, torch_recipe.backbone)
+        self.head = build(vars(heads), torch_recipe.head)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.backbone(x))
 
 
-def made(classes: dict[str, Any], description: dict[str, Any]) -> nn.Module:
+def build(classes: dict[str, Any], description: dict[str, Any]) -> nn.Module:
     """{"class": name, **arguments} as an object."""
     arguments = {key: value for key, value in description.items() if key != "class"}
     return classes[description["class"]](**arguments)
@@ -95,7 +95,7 @@ def _bn_inception(path: Path) -> tuple[dict[str, Tensor], str]:
     except CaffeFormatError as error:
         raise WeightsError(str(error)) from error
     state = {k: v for k, v in module.state_dict().items() if not k.startswith("last_linear.")}
-    return state, said(module.preprocessing)
+    return state, in_words(module.preprocessing)
 
 
 def _resnet50(path: Path) -> dict[str, Tensor]:

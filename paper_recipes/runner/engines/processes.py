@@ -116,7 +116,7 @@ class Replicas:
         """Whether any process says so."""
         return self.add([float(flag)])[0] > 0
 
-    def agree(self, value: Any = None) -> Any:
+    def from_root(self, value: Any = None) -> Any:
         """The root's `value`, for everybody."""
         if self.world == 1:
             return value

@@ -60,7 +60,7 @@ def into_caffe(net: CaffeNet, path: Path) -> Loaded:
             layers = to_caffe(state)
             _has_trunk(net, trunk, layers, path)
             report = f"converted from PyTorch's names: {net.load_caffemodel(layers)}"
-            return Loaded(report, said(preprocessing))
+            return Loaded(report, in_words(preprocessing))
         from caffe_compat.formats.caffemodel import read_caffemodel
 
         blobs = read_caffemodel(path)
@@ -83,7 +83,7 @@ def _has_trunk(net: CaffeNet, trunk: list[str], layers: Any, path: Path) -> None
         )
 
 
-def said(preprocessing: Preprocessing | None) -> str:
+def in_words(preprocessing: Preprocessing | None) -> str:
     """The images of a weights file in the words of `PIPELINES`."""
     if preprocessing is None:
         return "images unknown"

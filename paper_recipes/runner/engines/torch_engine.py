@@ -12,7 +12,7 @@ from torch import nn
 
 from paper_recipes.recipe import Phase, Torch
 from paper_recipes.runner.engines import gradients, networks, processes_nets
-from paper_recipes.runner.engines.fast import compiled
+from paper_recipes.runner.engines.fast import compile_in_place
 from paper_recipes.runner.engines.processes import ReplicaError, Replicas
 from ports import determinism, losses
 from ports.memory import CrossBatchMemory
@@ -62,7 +62,7 @@ class TorchEngine:
         self.replicas.take_root_([*self.net.state_dict().values(), *self.loss.parameters()])
         self._layout = torch.channels_last if fast else torch.preserve_format
         if fast:
-            compiled(self.net)
+            compile_in_place(self.net)
         self.headline = recipe.embedding
         self.updates = 0
         self.learning_rate = self.gradient_norm = 0.0  # of the last step

@@ -17,7 +17,7 @@ from caffe_compat.solver import Solver
 from paper_recipes import registry
 from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Caffe, Recipe
-from paper_recipes.runner.evidence.row import Row, open_link, recorded, rule_checked
+from paper_recipes.runner.evidence.row import Row, recorded, rule_checked, unverified
 
 _STEPS = 3  # parameters are recorded after that many
 
@@ -49,7 +49,7 @@ def network(recipe: Recipe) -> Row:
             shared, chosen, fork = same, folder, manifest["tree"]
     reference = "authors' Caffe, TEST forward"
     if chosen is None:
-        return open_link("network", reference, "no recording: bring blobs of this net from the authors' Caffe")
+        return unverified("network", reference, "no recording: bring blobs of this net from the authors' Caffe")
     worst = 0.0
     with np.load(chosen / "blobs_f64.npz") as arrays:
         for blob in shared:
@@ -78,7 +78,7 @@ def loss(recipe: Recipe) -> Row:
                 count += 1
     reference = "authors' Caffe layer, Forward and Backward"
     if count == 0:
-        return open_link("loss gradient", reference, "no recording: bring Forward and Backward of the authors' layer")
+        return unverified("loss gradient", reference, "no recording: bring Forward and Backward of the authors' layer")
     compared = f"{', '.join(sorted(types))}: value and gradient of {count} batches, float64, relative to largest entry"
     return recorded("loss gradient", reference, compared, worst, 1e-10)
 
@@ -115,7 +115,7 @@ def solver(recipe: Recipe) -> Row:
     if own:
         return recorded("solver", reference, compared, _follow(recipe, own), 1e-9)
     if not sibling:
-        return open_link("solver", reference, "no recording: bring losses and parameters from the authors' Caffe")
+        return unverified("solver", reference, "no recording: bring losses and parameters from the authors' Caffe")
     other = registry.get(sibling)
     worst = _follow(other, other.records.training_run)
     return rule_checked("solver", reference, f"{compared}, of {sibling}; this one's own are not recorded", worst, 1e-9)

@@ -8,7 +8,7 @@ import numpy as np
 
 import golden
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.evidence.row import Row, open_link, recorded, rule_checked
+from paper_recipes.runner.evidence.row import Row, recorded, rule_checked, unverified
 from ports import images as pipelines
 from ports.matlab import imresize
 
@@ -47,7 +47,7 @@ def images(recipe: Recipe) -> Row:
     if name in ("OsmResize", "OsmTracklet"):
         return _stretched(getattr(pipelines, name)(**fields), boxes=recipe.boxes)
     if name not in ("RllSop", "RllV03"):
-        return open_link("images", reference, f"no check of {name}: bring outputs of the authors' script")
+        return unverified("images", reference, f"no check of {name}: bring outputs of the authors' script")
     pipeline = getattr(pipelines, name)
     folder = golden.DATA / "matlab_images"
     with np.load(folder / "process_ori_image_aug_v02_rgb_near_white.npz") as z:

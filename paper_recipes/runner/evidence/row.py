@@ -40,5 +40,5 @@ def rule_checked(link: str, reference: str, compared: str, worst: float, toleran
     return row if row.verdict == "WRONG" else replace(row, verdict="rule verified")
 
 
-def open_link(link: str, reference: str, missing: str) -> Row:
+def unverified(link: str, reference: str, missing: str) -> Row:
     return Row(link, reference, "-", None, None, missing)

@@ -14,7 +14,7 @@ from golden.checker import check
 from paper_recipes.recipe import Recipe, Torch
 from paper_recipes.runner.engines.networks import EmbeddingNet
 from paper_recipes.runner.engines.torch_engine import build_loss
-from paper_recipes.runner.evidence.row import Row, open_link, recorded, rule_checked
+from paper_recipes.runner.evidence.row import Row, recorded, rule_checked, unverified
 from ports import images as pipelines
 
 
@@ -64,10 +64,10 @@ def network(recipe: Recipe) -> Row:
     description, facts = the_torch(recipe), recipe.records.forward
     name = description.backbone["class"]
     if name == "ResNet50Map":
-        return open_link("network", "torchvision's resnet50", "nothing ported: torchvision's own modules")
+        return unverified("network", "torchvision's resnet50", "nothing ported: torchvision's own modules")
     reference = f"authors' {name} in PyTorch"
     if name != "BNInception" or facts is None:
-        return open_link("network", reference, "no recording: bring features of research-xbm's own net")
+        return unverified("network", reference, "no recording: bring features of research-xbm's own net")
     net = EmbeddingNet(description).double().eval()
     net.load_state_dict({key: _seeded(key, facts[1], value) for key, value in net.state_dict().items()})
     pictures = torch.from_numpy((np.random.RandomState(7).randn(2, 3, 224, 224) * 40).astype(np.float32)).double()
@@ -109,7 +109,7 @@ def loss(recipe: Recipe) -> Row:
         )
     if not name:
         missing = recipe.records.loss_missing or f"no recording of {description['class']} with these arguments"
-        return open_link("loss", reference, missing)
+        return unverified("loss", reference, missing)
     worst, batches = _errors(the_torch(recipe), name)
     compared = f"{name}: {batches} batches, value and gradient, float64, in units of the tolerance"
     return recorded("loss", reference, compared, worst, 1.0)
@@ -123,4 +123,4 @@ def _errors(description: Torch, name: str) -> tuple[float, int]:
 
 def solver(recipe: Recipe) -> Row:
     name = the_torch(recipe).optimizer["class"]
-    return open_link("solver", f"torch.optim.{name}", "nothing ported: the release calls the same optimiser")
+    return unverified("solver", f"torch.optim.{name}", "nothing ported: the release calls the same optimiser")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.evidence.row import Row, open_link
+from paper_recipes.runner.evidence.row import Row, unverified
 
 VERIFIED, ANOTHER, UNKNOWN, IMAGES_DIFFER, UNRECORDED = (
     "verified by sha256",
@@ -49,9 +49,9 @@ def row(recipe: Recipe, facts: dict[str, Any] | None, *, of_run: bool) -> Row:
     """The link's row: of a run, what its record says of the weights; else what a run has to bring."""
     if not of_run:
         known = f" (sha256 {recipe.weights_sha256}...)" if recipe.weights_sha256 else ""
-        return open_link("weights", _REFERENCE, f"not verifiable here: bring {_name(recipe)}{known}")
+        return unverified("weights", _REFERENCE, f"not verifiable here: bring {_name(recipe)}{known}")
     if not facts:
-        return open_link("weights", _REFERENCE, "none: the run started from seeded initial weights")
+        return unverified("weights", _REFERENCE, "none: the run started from seeded initial weights")
     word, sentence = judge(recipe, facts)
     return Row("weights", _REFERENCE, sentence, None, None, word)
 

@@ -71,7 +71,7 @@ def lines(runs: list[Path]) -> list[Line]:
     for name in names:
         held: dict[str, dict[str, float]] = {}
         for expected in registry.get(name).expected:
-            held.setdefault(expected.test_net, {})[expected.metric] = expected.value
+            held.setdefault(expected.embedding, {})[expected.metric] = expected.value
         data = registry.get(name).dataset
         rows += [Line(name, "published", data, embedding, "", metrics) for embedding, metrics in held.items()]
     return rows

@@ -56,7 +56,7 @@ class Row:
 class Curve:
     """One metric of one test net over the iterations that the authors logged."""
 
-    test_net: str
+    embedding: str
     metric: str
     rows: tuple[Row, ...]
 
@@ -114,7 +114,7 @@ def compare(recipe: Recipe, evaluations: list[dict[str, Any]]) -> tuple[Curve, .
     checkpoints scatter went into it, see the recipe.
     """
     scored = {row["iteration"]: row["metrics"] for row in evaluations}
-    band = {(e.test_net, e.metric): e.tolerance for e in recipe.expected}
+    band = {(e.embedding, e.metric): e.tolerance for e in recipe.expected}
     found = []
     for net, points in logged(recipe).items():
         for metric in sorted({key for point in points for key in point.metrics}, key=_order):
@@ -165,10 +165,10 @@ def as_markdown(found: tuple[Curve, ...]) -> str:
     lines = ["| embedding | metric | checkpoints | worst difference | verdict |", "|---|---|---|---|---|"]
     for curve in found:
         lines.append(
-            f"| {curve.test_net} | {curve.metric} | {len(curve.rows)} | {curve.worst_words} | {curve.summary} |"
+            f"| {curve.embedding} | {curve.metric} | {len(curve.rows)} | {curve.worst_words} | {curve.summary} |"
         )
     for curve in filter(headline, found):
-        lines += ["", f"{curve.test_net} {curve.metric} (band ±{curve.rows[0].tolerance:g} points)", ""]
+        lines += ["", f"{curve.embedding} {curve.metric} (band ±{curve.rows[0].tolerance:g} points)", ""]
         lines += ["| iteration | ours | theirs | difference | verdict |", "|---|---|---|---|---|"]
         for row in curve.rows:
             ours = "-" if row.ours is None else f"{row.ours:.1f}"
@@ -202,6 +202,6 @@ def draw(recipe: Recipe, evaluations: list[dict[str, Any]] | None, path: Path) -
 
     panels: dict[str, list[Curve]] = {}
     for curve in filter(headline, compare(recipe, evaluations or [])):
-        panels.setdefault(curve.test_net, []).append(curve)
+        panels.setdefault(curve.embedding, []).append(curve)
     title = recipe.title if evaluations is not None else f"The authors' logs alone: {recipe.title}"
     figures.log_curves(path, panels, title)

@@ -44,7 +44,7 @@ def show(recipe: Recipe) -> None:
         "embedding", "metric", "value", "tolerance", "status", "provenance", title="Held to", title_justify="left"
     )
     for e in recipe.expected:
-        held.add_row(e.test_net, e.metric, f"{e.value}", f"±{e.tolerance}", e.status, e.provenance)
+        held.add_row(e.embedding, e.metric, f"{e.value}", f"±{e.tolerance}", e.status, e.provenance)
     console.print(held if recipe.expected else "Held to no published value.")
     for setting, origin in recipe.provenance.items():
         console.print(f"{setting}: {origin}")
@@ -107,7 +107,7 @@ def verdict(result: Verdict) -> None:
     Console().print(table)
     for curve in result.curves:
         if curve.worst is not None:  # a model of unknown iteration stands beside no checkpoint
-            words = f"{curve.test_net} {curve.metric} {curve.summary}, worst difference {curve.worst_words}"
+            words = f"{curve.embedding} {curve.metric} {curve.summary}, worst difference {curve.worst_words}"
             Console().print(f"beside the authors' log: {words}", highlight=False)
     Console().print(result.sentence, highlight=False)
 
@@ -140,6 +140,6 @@ def _held_to(recipe: Recipe) -> str:
     if not recipe.expected:
         return "nothing"
     first = recipe.expected[0]
-    return f"{first.test_net} {first.metric} {first.value}" + (
+    return f"{first.embedding} {first.metric} {first.value}" + (
         f" and {n} more" if (n := len(recipe.expected) - 1) else ""
     )

@@ -97,7 +97,7 @@ class Verdict:
 def best_of(recipe: Recipe, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
     """The evaluation with the highest headline metric, as the authors chose their checkpoint."""
     first = recipe.expected[0]
-    return max(evaluations, key=lambda row: row["metrics"].get(first.test_net, {}).get(first.metric, -math.inf))
+    return max(evaluations, key=lambda row: row["metrics"].get(first.embedding, {}).get(first.metric, -math.inf))
 
 
 def verify(recipe: Recipe, evaluations: list[dict[str, Any]], *, objection: str = "") -> Verdict | None:
@@ -114,12 +114,12 @@ def verify(recipe: Recipe, evaluations: list[dict[str, Any]], *, objection: str 
     held = [e for e in recipe.expected if e.metric != "NMI" or clusters is not None]
     rows = tuple(
         Row(
-            metric=f"{expected.test_net} {expected.metric}",
+            metric=f"{expected.embedding} {expected.metric}",
             expected=expected.value,
             tolerance=expected.tolerance,
             got=_value(best, clusters, expected),
             provenance=expected.provenance,
-            hits=best.get("hits", {}).get(expected.test_net, {}).get(expected.metric),
+            hits=best.get("hits", {}).get(expected.embedding, {}).get(expected.metric),
             queries=best.get("queries"),
         )
         for expected in held
@@ -129,4 +129,4 @@ def verify(recipe: Recipe, evaluations: list[dict[str, Any]], *, objection: str 
 
 def _value(best: dict[str, Any], clusters: dict[str, Any] | None, expected: Expected) -> float | None:
     metrics = (clusters or {}) if expected.metric == "NMI" else best["metrics"]
-    return metrics.get(expected.test_net, {}).get(expected.metric)
+    return metrics.get(expected.embedding, {}).get(expected.metric)

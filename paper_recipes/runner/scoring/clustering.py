@@ -22,7 +22,7 @@ from paper_recipes.runner.files import write_json
 from ports import datasets
 from ports.metrics import clustering
 
-MOST = 5000  # test images that an embedded run clusters
+MOST_IMAGES = 5000  # test images that an embedded run clusters
 OTHERS = Clustering(1, 1000, "arithmetic", "this release has no clustering: the rules of Ranked List Loss")
 
 
@@ -78,8 +78,8 @@ def at_the_end(
     """clustering.json of an embedded run whose release clusters; the authors' own runs cluster in a script apart."""
     if recipe.records.clustering is None or recipe.evaluation.protocol == "reid":
         return
-    if len(data.test) > MOST:  # k-means of thousands of classes takes longer than the training
-        say(f"NMI and F1 left out of a test set of more than {MOST:,} images: evaluate --clustering has them")
+    if len(data.test) > MOST_IMAGES:  # k-means of thousands of classes takes longer than the training
+        say(f"NMI and F1 left out of a test set of more than {MOST_IMAGES:,} images: evaluate --clustering has them")
         return
     try:
         results = score(recipe, queries, gallery, data)

@@ -37,7 +37,7 @@ def _embed(
     if low < high:
         part = split.subset(np.arange(low, high))
         own = scores.embed(engine, part, pipeline, batch_size=batch_size, progress=replicas.root, **options)
-    shapes = replicas.agree({name: (values.shape[1], values.dtype) for name, values in own.items()})
+    shapes = replicas.from_root({name: (values.shape[1], values.dtype) for name, values in own.items()})
     whole = {name: np.empty((len(split), width), dtype) for name, (width, dtype) in shapes.items()}
     for name, values in whole.items():
         if low < high:

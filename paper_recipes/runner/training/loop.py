@@ -92,7 +92,7 @@ def _resume(run: Run, say: Callable[[str], None]) -> int:
     if run.replicas.root:
         checkpoints.sweep(run.checkpoints)
         path = checkpoints.latest_sound(run.checkpoints, say)
-    path = run.replicas.agree(path)
+    path = run.replicas.from_root(path)
     if path is None:
         return _start(run)
     pictures.check_list(run.out / pictures.LIST, run.data)
@@ -109,7 +109,7 @@ def _resume(run: Run, say: Callable[[str], None]) -> int:
     for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
         if run.replicas.root:
             run_files.truncate(run.out / name, iteration)
-    evaluated = run.replicas.agree({row["iteration"] for row in run_files.read(run.out, "evaluations")})
+    evaluated = run.replicas.from_root({row["iteration"] for row in run_files.read(run.out, "evaluations")})
     if iteration in run.plan.evaluations and iteration not in evaluated:
         _evaluate(run, iteration, lambda line: None)  # killed between the checkpoint and its evaluation
     return iteration

@@ -15,7 +15,7 @@ from paper_recipes.runner import run as runner
 from paper_recipes.runner.data import run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.data.run_data import DataError
-from paper_recipes.runner.evidence.row import open_link
+from paper_recipes.runner.evidence.row import unverified
 from paper_recipes.runner.run_files import RunError
 from ports.datasets import DatasetError
 
@@ -152,7 +152,7 @@ def test_the_scale_of_an_own_run(mine):
 @pytest.mark.parametrize("name", ["rll-sop", "ms-cub", "osm-cub", "cls-inshop"])
 def test_an_own_run_from_start_to_report(name, mine, tmp_path, monkeypatch, capsys):
     """One step of a small batch by the real networks; the chain of evidence is tested elsewhere."""
-    monkeypatch.setattr(runner, "chain", lambda recipe, record: [open_link("all", "-", "left out").as_cells()])
+    monkeypatch.setattr(runner, "chain", lambda recipe, record: [unverified("all", "-", "left out").as_cells()])
     recipe = registry.get(f"{name}+sampler.classes_per_batch=2+sampler.images_per_class=2")
     out = tmp_path / "run"
     assert runner.run(recipe, runner.Options(data=mine, out=out, iterations=1, workers=0)) == 0

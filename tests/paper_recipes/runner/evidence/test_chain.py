@@ -12,7 +12,7 @@ from golden.sets import set_names
 from paper_recipes import registry
 from paper_recipes.runner.evidence import caffe_links, image_links, letters_link, metric_link, sampler_link, torch_links
 from paper_recipes.runner.evidence.chain import chain, holds
-from paper_recipes.runner.evidence.row import HOLDS, open_link, recorded, rule_checked
+from paper_recipes.runner.evidence.row import HOLDS, recorded, rule_checked, unverified
 from ports import samplers
 from ports.metrics import reid
 
@@ -40,8 +40,8 @@ def chains(request):
     """Recipes' rows by link, the solver's (which trains for three steps) left out: one of each path, or all."""
     rows = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(caffe_links, "solver", lambda recipe: open_link("solver", "-", "not asked here"))
-        patch.setattr(letters_link, "whole_steps", lambda recipe: open_link(letters_link.LINK, "-", "not asked here"))
+        patch.setattr(caffe_links, "solver", lambda recipe: unverified("solver", "-", "not asked here"))
+        patch.setattr(letters_link, "whole_steps", lambda recipe: unverified(letters_link.LINK, "-", "not asked here"))
         for recipe in map(registry.get, SOME if request.param == "some" else registry.RECIPES):
             rows[recipe.name] = {row["link"].removesuffix(" gradient"): row for row in chain(recipe)}
     return rows

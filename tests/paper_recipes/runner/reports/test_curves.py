@@ -58,7 +58,7 @@ def test_the_expected_values_lie_on_the_curve(name):
     """What a recipe is held to was typed from the tables and logs; the curve comes from the recorded lines."""
     recipe = get(name)
     for expected in recipe.expected:
-        values = [p.metrics.get(expected.metric) for p in curves.logged(get(name)).get(expected.test_net, ())]
+        values = [p.metrics.get(expected.metric) for p in curves.logged(get(name)).get(expected.embedding, ())]
         # MARS and LPW are printed with one decimal or none less than they are logged with.
         assert any(v is not None and abs(v - expected.value) < 0.051 for v in values), expected
 

@@ -21,8 +21,8 @@ def evaluation(recipe, iteration: int, shift: float = 0.0) -> dict:
     hits: dict = {}
     for e in recipe.expected:
         count = round((e.value + shift) * QUERIES / 100)
-        metrics.setdefault(e.test_net, {})[e.metric] = 100 * count / QUERIES
-        hits.setdefault(e.test_net, {})[e.metric] = count
+        metrics.setdefault(e.embedding, {})[e.metric] = 100 * count / QUERIES
+        hits.setdefault(e.embedding, {})[e.metric] = count
     return {"iteration": iteration, "metrics": metrics, "hits": hits, "queries": QUERIES}
 
 

@@ -85,7 +85,7 @@ def test_an_embedded_run_of_a_release_that_clusters_leaves_a_file(tmp_path, monk
     assert list(tmp_path.iterdir()) == [] and said == []
     end("rll-cub")
     assert json.loads((tmp_path / "clustering.json").read_text())["e"]["F1"] == 100 and "NMI 100.0" in said[-1]
-    monkeypatch.setattr(clustering, "MOST", 10)
+    monkeypatch.setattr(clustering, "MOST_IMAGES", 10)
     end("rll-cub")
     assert "left out of a test set of more than 10 images" in said[-1]
     monkeypatch.undo()

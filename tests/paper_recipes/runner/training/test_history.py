@@ -9,7 +9,7 @@ from helpers import tiny
 
 from paper_recipes import registry
 from paper_recipes.runner import run
-from paper_recipes.runner.evidence.row import open_link
+from paper_recipes.runner.evidence.row import unverified
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.training import history
 from paper_recipes.runner.training.state import Interrupted
@@ -23,7 +23,7 @@ def start(tmp_path, monkeypatch):
     data.description.update(train=part, test=part)
     out = tmp_path / "run"
     monkeypatch.setattr(run, "make_engine", lambda *args, **kwargs: type("Engine", (), {"headline": "concat"}))
-    monkeypatch.setattr(run, "chain", lambda recipe, record: [open_link("all", "-", "left out").as_cells()])
+    monkeypatch.setattr(run, "chain", lambda recipe, record: [unverified("all", "-", "left out").as_cells()])
     monkeypatch.setattr(run, "make_sampler", lambda *args: None)
     monkeypatch.setattr(run.run_data, "open_embedded", lambda recipe, scale, seed: data)
 
