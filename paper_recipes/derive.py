@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from paper_recipes import loss_defaults
+from paper_recipes.dependent import SettingError as SettingError
+from paper_recipes.dependent import epoch, settle
 from paper_recipes.recipe import Recipe
 from paper_recipes.records import Records
 
@@ -50,16 +53,13 @@ _CHOICES = {
 }
 
 
-class SettingError(ValueError):
-    """A key that names no setting, or a value of another type; the message says which and what would fit."""
-
-
 @dataclass(frozen=True)
 class Setting:
     key: str
     value: Any
     paths: tuple[Path, ...]  # several where one key sets all loss layers
     number: bool = False  # a Caffe message's: an int written there may be a float
+    default: bool = False  # a loss's argument that the recipe leaves at its default
 
 
 def derive(recipe: Recipe, settings: list[str]) -> Recipe:
@@ -74,12 +74,18 @@ def derive(recipe: Recipe, settings: list[str]) -> Recipe:
         values[setting.key] = _read(setting, value, text)
     if not values:
         return recipe
+    _expand(recipe, values)
     changed, lines = recipe, []
     order = sorted(values, key=lambda key: ("/" in key, key))  # one layer's value stands over that for all of them
     for key in order:
         for path in known[key].paths:
-            changed = _with(changed, path, values[key])
+            if not (known[key].default and values[key] == known[key].value):
+                changed = _with(changed, path, values[key])
         lines.append(f"{key} {shown(known[key].value)} -> {shown(values[key])}")
+    try:
+        changed = settle(recipe, changed, set(values))
+    except SettingError as error:
+        raise SettingError(f"--set {' '.join(settings)}: {error}") from None
     suffix = "".join(f"+{_short(known, key)}={shown(values[key])}" for key in order)
     return dataclasses.replace(
         changed,
@@ -92,6 +98,30 @@ def derive(recipe: Recipe, settings: list[str]) -> Recipe:
     )
 
 
+def _expand(recipe: Recipe, values: dict[str, Any]) -> None:
+    """`batch` and `epochs` as the settings that they stand for."""
+    if (images := values.pop("batch", None)) is not None:
+        if "sampler.classes_per_batch" in values:
+            raise SettingError("--set batch: sampler.classes_per_batch says the same; give one of them")
+        each = values.get("sampler.images_per_class", recipe.sampler.images_per_class)
+        if images % each:
+            raise SettingError(f"--set batch={images}: no multiple of the {each} images of a class")
+        values["sampler.classes_per_batch"] = images // each
+    if (count := values.pop("epochs", None)) is not None:
+        if "iterations" in values:
+            raise SettingError("--set epochs: iterations says the same; give one of them")
+        sampler = dataclasses.replace(
+            recipe.sampler,
+            classes_per_batch=values.get("sampler.classes_per_batch", recipe.sampler.classes_per_batch),
+            images_per_class=values.get("sampler.images_per_class", recipe.sampler.images_per_class),
+        )
+        dataset = values.get("dataset", recipe.dataset)
+        updates = epoch(dataclasses.replace(recipe, sampler=sampler, dataset=dataset))
+        if not updates:
+            raise SettingError(f"--set epochs: a batch of {sampler.batch_size} is larger than an epoch of {dataset}")
+        values["iterations"] = count * updates
+
+
 def _records(recipe: Recipe, changed: Recipe) -> Records:
     """What still checks the derived recipe: its parent's code, but no recording or log of the parent's own settings."""
     own = recipe.records
@@ -101,6 +131,7 @@ def _records(recipe: Recipe, changed: Recipe) -> Records:
         training_run="",
         stands_in=recipe.name if own.training_run else own.stands_in,
         loss_set=own.loss_set if same_loss else "",
+        loss_like=own.loss_like if same_loss else None,
         evaluation=own.evaluation and recipe.dataset == changed.dataset,
         logs={},
     )
@@ -134,8 +165,18 @@ def _settings(recipe: Recipe) -> Iterator[Setting]:
             setting = dataclasses.replace(setting, paths=paths)
         if recipe.sampler.rule != "TrackletSampler" or not setting.key.endswith(_SLICED):
             yield setting
+    if recipe.sampler.rule != "TrackletSampler":
+        yield Setting("batch", recipe.sampler.batch_size, ())
+    if recipe.torch is not None:
+        if (updates := epoch(recipe)) is not None:
+            yield Setting("epochs", recipe.iterations // updates, ())
+        for name, value in loss_defaults.of(recipe.torch.loss["class"]).items():
+            if name not in recipe.torch.loss:
+                number = not isinstance(value, (bool, str))
+                yield Setting(f"torch.loss.{name}", value, (("torch", "loss", name),), number, default=True)
     if recipe.caffe is None:
         return
+    yield from _last_layer(recipe)
     together: dict[str, list[tuple[Any, Path]]] = {}
     for index, layer in enumerate(recipe.caffe.train_net["layer"]):
         for message in _PARAMETERS:
@@ -151,6 +192,35 @@ def _settings(recipe: Recipe) -> Iterator[Setting]:
         # Where the layers differ, no single value is theirs.
         if len({shown(value) for value, _ in places}) == 1:
             yield Setting(f"caffe.loss.{key}", places[0][0], tuple(path for _, path in places), number=True)
+
+
+def _last_layer(recipe: Recipe) -> Iterator[Setting]:
+    """Size and rate of the layers that end in the embedding: the inner products that the test nets have, too."""
+    assert recipe.caffe is not None
+    train = recipe.caffe.train_net["layer"]
+    nets: list[tuple[Path, Any]] = [(("caffe", "train_net"), train)]
+    nets += [(("caffe", "test_nets", name), net["layer"]) for name, net in recipe.caffe.test_nets.items()]
+    tested = {layer["name"] for _, layers in nets[1:] for layer in layers if layer["type"] == "InnerProduct"}
+    # An inner product that a BatchNorm follows is one of the trunk's.
+    inside = {bottom for layer in train if layer["type"] == "BatchNorm" for bottom in layer["bottom"]}
+    last = {
+        layer["name"] for layer in train if layer["type"] == "InnerProduct" and layer["top"][0] not in inside
+    } & tested
+    places = [
+        ((*where, "layer", index), layer)
+        for where, layers in nets
+        for index, layer in enumerate(layers)
+        if layer["name"] in last and layer["type"] == "InnerProduct"
+    ]
+    trained = [(path, layer) for path, layer in places if path[1] == "train_net"]
+    sizes = {layer["inner_product_param"]["num_output"] for _, layer in places}
+    if len(sizes) == 1:
+        paths = tuple((*path, "inner_product_param", "num_output") for path, _ in places)
+        yield Setting("caffe.embedding.num_output", sizes.pop(), paths)
+    rates = {param["lr_mult"] for _, layer in trained for param in layer.get("param", ())[:1]}
+    if len(rates) == 1:
+        paths = tuple((*path, "param", 0, "lr_mult") for path, _ in trained)
+        yield Setting("caffe.embedding.lr_mult", rates.pop(), paths, number=True)
 
 
 def _walk(value: Any, names: tuple[str, ...], path: Path) -> Iterator[Setting]:
@@ -263,5 +333,5 @@ def _with(value: Any, path: Path, new: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.replace(value, **{key: _with(getattr(value, key), rest, new)})
     if isinstance(value, dict):
-        return {**value, key: _with(value[key], rest, new)}
+        return {**value, key: _with(value.get(key), rest, new)}
     return type(value)(_with(item, rest, new) if index == key else item for index, item in enumerate(value))
