@@ -241,6 +241,27 @@ def report(run_directory: Path) -> None:
 
 
 @cli.command()
+@click.argument("run_directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--quick", is_flag=True, help="The files alone: no picture is read, no network runs.")
+@click.option("--segments", type=click.IntRange(min=0), default=0, help="Train so many random stretches again.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set, where it has moved.")
+@click.option("--weights", type=click.Path(path_type=Path), help="The file the run started from, where it has moved.")
+@click.option("--device", default=None, help="cpu, cuda, cuda:1, ... [default: the run's]")
+@click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
+@click.option("--json", "as_json", is_flag=True, help="The statements as JSON.")
+def verify(run_directory: Path, as_json: bool, **options: Any) -> None:
+    """Recompute everything that a finished run states; exit code 1 where a statement is false.
+
+    From the files (manifest, schedule, percentages from counts, counts from the stored embeddings) to the data (lists and
+    pictures), the checkpoints, the evaluations (the test set embedded again) and, with --segments, the training itself: to the
+    bit on the same kind of machine, elsewhere within tolerances.
+    """
+    from paper_recipes.runner import verify as verb
+
+    sys.exit(verb.verb(verb.Options(run_directory, **options), as_json_text=as_json))
+
+
+@cli.command()
 @click.argument("recipe", type=RECIPE)
 @click.argument("run_directory", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the curves (.png).")

@@ -24,7 +24,6 @@ from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.evidence.chain import chain
-from paper_recipes.runner.files import write_json
 from paper_recipes.runner.reports import page as reports
 from paper_recipes.runner.reports import terminal, verdict
 from paper_recipes.runner.reports.banner import banner, batch
@@ -103,7 +102,7 @@ def _run(
         return 0
     for line in history.begin(out, fields, _given(options), resume=options.resume):
         click.echo(line)
-    write_json(out / "run.json", fields)
+    run_files.write_record(out, fields)
     try:
         loop.train(current, resume=options.resume, say=_say)
         fields["status"] = "finished"
@@ -111,14 +110,14 @@ def _run(
     except Interrupted as stop:
         fields["status"] = f"stopped by the user at iteration {stop.iteration}"
         history.end(fields, "stopped", stop.iteration)
-        write_json(out / "run.json", fields)
+        run_files.write_record(out, fields)
         click.echo(f"stopped; go on with: {again(recipe, options, processes, out)}")
         return 130
     except Diverged as stop:
         fields["status"] = f"diverged at iteration {stop.iteration}"
         fields["diverged"] = stop.as_json()
         history.end(fields, "diverged", stop.iteration)
-        write_json(out / "run.json", fields)
+        run_files.write_record(out, fields)
         click.echo(f"report: {reports.write(out, chain(recipe, fields))}")
         click.echo(str(stop), err=True)
         return 3
@@ -127,7 +126,7 @@ def _run(
     result = verdict.verify(recipe, evaluations, objection=objection) if form == "full" else None
     fields["verdict"] = None if result is None else result.word
     fields["result"] = evaluations[-1] if evaluations else None
-    write_json(out / "run.json", fields)
+    run_files.write_record(out, fields)
     links = chain(recipe, fields)
     terminal.evidence(links)
     if result is not None:
@@ -177,6 +176,7 @@ def _record(
         "comparable": not scale.fast,
         "replicas": processes.describe(),
         "iterations": scale.iterations,
+        "plan": scales.as_json(scale),
         "batch": batch(scale, processes),
     }
 

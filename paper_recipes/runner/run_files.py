@@ -4,7 +4,10 @@ run.json            what was run, on what; status and verdict when it ends
 steps.jsonl         one line per step: iteration, learning rate, losses   } equal to the bit
 evaluations.jsonl   one line per evaluation: recall and exact hit counts  } for equal runs
 checkpoints/        iteration_NNNNNN.safetensors                          }
+embeddings/         of the test set, as the last evaluation scored them
+pictures.sha256     the pictures of the run, as sha256sum lists them
 timings.jsonl       seconds per step and per evaluation
+manifest.json       each of these files with its sha256
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from paper_recipes.runner.files import write_atomically
+from paper_recipes.runner import manifest
+from paper_recipes.runner.files import write_atomically, write_json
 
 
 class RunError(ValueError):
@@ -30,6 +34,12 @@ def read(out: Path, name: str) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def write_record(out: Path, fields: dict[str, Any]) -> None:
+    """run.json, and the seal on it and on the lines so far."""
+    write_json(out / "run.json", fields)
+    manifest.seal(out, "run.json", "steps.jsonl", "evaluations.jsonl", "timings.jsonl")
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

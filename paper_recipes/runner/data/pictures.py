@@ -43,14 +43,18 @@ def looked_at(data: Data, *, remembered: bool = True, progress: bool = True) -> 
             found = digests.of_files(files, memory() if remembered else None, progress=bar.update)
         except OSError as error:
             raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
-    table = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, 32)
+    table: np.ndarray = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, 32)
     taken: dict[str, Split] = {}
     description = dict(data.description)
     for part, split in parts.items():
         taken[part], table = replace(split, digests=table[: len(split)]), table[len(split) :]
-        facts = {"images": len(split), "classes": split.num_classes}
-        facts |= {"list_sha256": split.fingerprint(), "fingerprint": taken[part].fingerprint()}
-        description[part] = {**description.get(part, {}), **facts}
+        description[part] = {
+            **description.get(part, {}),
+            "images": len(split),
+            "classes": split.num_classes,
+            "list_sha256": split.fingerprint(),
+            "fingerprint": taken[part].fingerprint(),
+        }
     same = data.multi_query is not None and data.multi_query is data.test
     return replace(
         data,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from paper_recipes.recipe import Recipe, Sampler, Torch
 from ports.datasets.split import Split
@@ -25,6 +26,18 @@ class Plan:
     def label(self) -> str:
         """The form as records and checkpoints name it; nothing takes "full, fast" for a full run."""
         return f"{self.form}, fast" if self.fast else self.form
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """JSON types, for the record of a run."""
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in asdict(plan).items()}
+
+
+def of_json(data: dict[str, Any]) -> Plan:
+    """The plan that `as_json` was given. Raises TypeError for other fields than a plan has."""
+    sets = {field.name for field in fields(Plan) if str(field.type).startswith("frozenset")}
+    known: dict[str, Any] = {name: frozenset(value) if name in sets else value for name, value in data.items()}
+    return Plan(**known | {"sampler": Sampler(**data["sampler"])})
 
 
 SMOKE = {

@@ -59,7 +59,7 @@ def digest(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> str:
     total = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
@@ -85,6 +85,17 @@ def load(path: Path) -> Checkpoint:
             f"{path}: damaged: the sha256 of its content is {found[:16]}, it was written with {str(written)[:16]}"
         )
     return Checkpoint(tensors, state)
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    """The state alone, without reading the tensors or checking the digest. Raises `CheckpointError`."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+        state = json.loads(metadata[FORMAT] if FORMAT in metadata else metadata[_WITHOUT_DIGEST])
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot read the checkpoint: {error}") from error
+    return {key: value for key, value in state.items() if key != _DIGEST}
 
 
 def is_ours(metadata: dict[str, str]) -> bool:
@@ -119,8 +130,8 @@ def latest_sound(folder: Path, say: Callable[[str], None]) -> Path | None:
         except CheckpointError as error:
             damaged.append(error)
             continue
-        for error in damaged:
-            say(f"{error}; going on from {path.name}")
+        for what in damaged:
+            say(f"{what}; going on from {path.name}")
         _put_aside(newest_first(folder)[: len(damaged)])
         return path
     if damaged:

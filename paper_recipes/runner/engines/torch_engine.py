@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from paper_recipes.recipe import Phase, Torch
-from paper_recipes.runner.engines import gradients, networks, processes_nets
+from paper_recipes.runner.engines import gradients, networks, processes_nets, schedule
 from paper_recipes.runner.engines.fast import compile_in_place
 from paper_recipes.runner.engines.processes import ReplicaError, Replicas
 from ports import determinism, losses
@@ -75,7 +75,7 @@ class TorchEngine:
         if index != self._phase:
             self._enter(index)
         phase = self.recipe.phases[index]
-        self.learning_rate = phase.lr * phase.gamma ** sum(drop <= done for drop in phase.drops)
+        self.learning_rate = schedule.of_phase(phase, done)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._train_mode()

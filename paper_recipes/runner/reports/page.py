@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from golden import published
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner import run_files
+from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.files import read_json, write_atomically
 from paper_recipes.runner.reports import curves, figures
@@ -54,6 +54,7 @@ def write(out: Path, evidence: list[dict[str, str]]) -> Path:
     )
     write_atomically(out / "report.md", lambda path: _write_text(path, text))
     write_atomically(out / "report.html", lambda path: _write_text(path, page))
+    manifest.seal(out, "report.md", "report.html", *pictures)
     return out / "report.html"
 
 

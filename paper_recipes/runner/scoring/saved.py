@@ -1,7 +1,7 @@
 """Embeddings kept by `evaluate`, and taken up again for other rules without the images or the network.
 
 query_NAME.npy, gallery_NAME.npy      (N, D) float32, raw, one file per embedding
-query_labels.npy, gallery_labels.npy  (N,)
+query_labels.npy, gallery_labels.npy  (N,); cameras and tracks likewise, where the data has them
 scores.json                           recipe, fingerprint, model, scores
 """
 
@@ -15,10 +15,13 @@ import numpy as np
 
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data.run_data import Data
-from paper_recipes.runner.files import write_atomically
+from paper_recipes.runner.files import write_atomically, write_json
 from ports.datasets.split import Split
 
 Embeddings = dict[str, np.ndarray]
+FOLDER = "embeddings"  # of a run directory: what its last evaluation scored
+EVALUATION = "evaluation.json"  # in there: of which iteration; written last
+_SIDES = ("labels", "cameras", "tracks")  # what the rules need to know of each row
 
 
 class SavedError(ValueError):
@@ -30,8 +33,42 @@ def save(out: Path, queries: Embeddings, gallery: Embeddings | None, data: Data)
     if gallery is not None and data.gallery is not None:
         sides.append(("gallery", gallery, data.gallery))
     for side, embeddings, split in sides:
-        for name, values in {**embeddings, "labels": split.labels}.items():
+        known = {name: getattr(split, name) for name in _SIDES}
+        for name, values in {**embeddings, **{key: value for key, value in known.items() if value is not None}}.items():
             write_atomically(out / f"{side}_{name}.npy", lambda path, v=values: _dump(path, v))  # type: ignore[misc]
+
+
+def save_evaluation(
+    run: Path, queries: Embeddings, gallery: Embeddings | None, data: Data, iteration: int
+) -> list[str]:
+    """What an evaluation scored, in place of the one before it; names of the files written, below `run`."""
+    folder = run / FOLDER
+    (folder / EVALUATION).unlink(missing_ok=True)
+    save(folder, queries, gallery, data)
+    write_json(folder / EVALUATION, {"iteration": iteration})
+    return sorted(f"{FOLDER}/{path.name}" for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def load_whole(folder: Path, recipe: Recipe) -> tuple[Embeddings, Embeddings | None, Data]:
+    """Queries, gallery and what the rules need to know of them, without the data set. Raises SavedError."""
+    items = {side: _items(folder, side) for side in ("query", "gallery")}
+    test, gallery = items["query"], items["gallery"]
+    if test is None:
+        raise SavedError(f"{folder} holds no query_labels.npy")
+    pooled = [name for name in recipe.multi_query_names if (folder / f"query_{name}.npy").is_file()]
+    queries = _side(folder, "query", test, (*recipe.outputs, *pooled))
+    others = None if gallery is None else _side(folder, "gallery", gallery, recipe.outputs)
+    return queries, others, Data(test, test, {}, gallery)
+
+
+def _items(folder: Path, side: str) -> Split | None:
+    found = {}
+    for name in _SIDES:
+        if (file := folder / f"{side}_{name}.npy").is_file():
+            found[name] = np.load(file, allow_pickle=False)
+    if "labels" not in found:
+        return None
+    return Split([str(row) for row in range(len(found["labels"]))], name=f"{folder}/{side}", **found)
 
 
 def _dump(path: Path, values: np.ndarray) -> None:

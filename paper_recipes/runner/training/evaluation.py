@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from paper_recipes.runner import manifest
 from paper_recipes.runner.data.batches import test_batches
 from paper_recipes.runner.files import write_json
-from paper_recipes.runner.scoring import clustering, neighbours, sharded
+from paper_recipes.runner.scoring import clustering, neighbours, saved, sharded
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training.state import Run
 
@@ -20,12 +21,11 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
     """Score the test set; returns what belongs into evaluations.jsonl and timings.jsonl. All processes call it."""
     started = time.perf_counter()
     first = iteration == 0
-    run.engine.begin_embedding(_calibration(run) if first else ())
-    engine = scoring.WithRawPixels(run.engine) if first else run.engine
-    queries, gallery = scoring.embed_data(
-        engine, run.data, run.pipeline, run.recipe.evaluation,
-        device=run.device, workers=run.workers, embed=sharded.embed(run.replicas),
-    )  # fmt: skip
+    if first:
+        untrained(run)
+    else:
+        run.engine.begin_embedding()
+    queries, gallery = embeddings(run, scoring.WithRawPixels(run.engine) if first else run.engine)
     extracted = time.perf_counter() - started
     if first:
         take = scoring.WithRawPixels.take
@@ -34,12 +34,28 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
     headline = run.engine.headline
     if run.replicas.root:
         neighbours.write(run.out / "neighbours.json", queries, gallery, run.data, headline, iteration)
+        kept = saved.save_evaluation(run.out, queries, gallery, run.data, iteration)
+        manifest.seal(run.out, "neighbours.json", *kept)
         if iteration == run.plan.iterations and run.plan.form == "embedded":
             clustering.at_the_end(run.recipe, queries, gallery, run.data, run.out, say)
+            manifest.seal(run.out, "clustering.json")
     shown = "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics[headline].items())
     say(f"iteration {iteration}: {headline} {shown} on {scores.queries} images of unseen classes")
     timings = {"extraction_seconds": extracted, "images": run.data.images_to_embed}
     return {"evaluations": scores.as_json(), "timings": timings}
+
+
+def untrained(run: Run) -> None:
+    """What an evaluation before the first step does to the network: its statistics come from a few training images."""
+    run.engine.begin_embedding(_calibration(run))
+
+
+def embeddings(run: Run, engine: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+    """Queries and, where the protocol has one, gallery. Of several processes each takes its share."""
+    return scoring.embed_data(
+        engine, run.data, run.pipeline, run.recipe.evaluation,
+        device=run.device, workers=run.workers, embed=sharded.embed(run.replicas),
+    )  # fmt: skip
 
 
 def _score(run: Run, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None) -> scoring.Scores:
@@ -64,4 +80,5 @@ def _baseline(
     scores = _score(run, queries, gallery)
     if run.replicas.root:
         write_json(run.out / "raw_pixels.json", scores.as_json())
+        manifest.seal(run.out, "raw_pixels.json")
     say("raw pixels: " + "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics["raw pixels"].items()))

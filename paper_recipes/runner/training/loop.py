@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from paper_recipes.runner import run_files
+from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.data import pictures
 from paper_recipes.runner.data.batches import train_batches
 from paper_recipes.runner.engines import checkpoint as checkpoints
@@ -23,6 +24,8 @@ from paper_recipes.runner.training import divergence, evaluation
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism
 from ports.metrics.finite import RowsError
+
+_LINES = ("steps.jsonl", "evaluations.jsonl", "timings.jsonl")
 
 
 def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None:
@@ -37,18 +40,11 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
         _evaluate(run, 0, say)
     root = run.replicas.root
     stop = _StopSignals()
-    batches = train_batches(
-        run.data.train, run.sampler, run.pipeline,
-        seed=run.seed, first=done, last=run.plan.iterations, device=run.device, workers=run.workers,
-        rank=run.replicas.rank,
-    )  # fmt: skip
     bar = tqdm(total=run.plan.iterations, initial=done, unit="step", desc=run.recipe.name, disable=not root)
     with stop, bar as progress:
         started = time.perf_counter()
-        for iteration, batch in enumerate(batches, start=done + 1):
-            torch.manual_seed(_seed(run, iteration))
-            losses = run.engine.step(batch.images, batch.labels)
-            divergence.check_step(run, iteration, losses)
+        for step in steps(run, done):
+            iteration, losses = step.iteration, step.losses
             if root:
                 row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
                 run_files.append(run.out / "steps.jsonl", row)
@@ -61,12 +57,36 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
             if iteration in run.plan.snapshots or stopping:
                 divergence.check_weights(run, iteration, losses)  # every process has the same ones
                 if root:
-                    _save(run, iteration, batch.sampler_state)
+                    _save(run, iteration, step.sampler_state)
             if stopping:
                 raise Interrupted(iteration)
             if iteration in run.plan.evaluations:
                 _evaluate(run, iteration, say, losses)
             started = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Step:
+    iteration: int
+    losses: dict[str, float]
+    sampler_state: dict[str, Any]  # after its batch was drawn
+
+
+def steps(run: Run, done: int) -> Iterator[Step]:
+    """The updates after iteration `done`, which engine and sampler stand at, to the plan's last.
+
+    Raises `Diverged` at a loss or gradient that is not finite.
+    """
+    batches = train_batches(
+        run.data.train, run.sampler, run.pipeline,
+        seed=run.seed, first=done, last=run.plan.iterations, device=run.device, workers=run.workers,
+        rank=run.replicas.rank,
+    )  # fmt: skip
+    for iteration, batch in enumerate(batches, start=done + 1):
+        torch.manual_seed(_seed(run, iteration))
+        losses = run.engine.step(batch.images, batch.labels)
+        divergence.check_step(run, iteration, losses)
+        yield Step(iteration, losses, batch.sampler_state)
 
 
 def _seed(run: Run, iteration: int) -> int:
@@ -78,11 +98,13 @@ def _seed(run: Run, iteration: int) -> int:
 def _start(run: Run) -> int:
     if checkpoints.latest(run.checkpoints) is not None:
         raise RunError(f"{run.out} already holds a run; add --resume to go on with it, or choose another --out")
-    for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
+    for name in _LINES:
         if run.replicas.root:
             (run.out / name).unlink(missing_ok=True)
     if run.replicas.root:
         pictures.write_list(run.out / pictures.LIST, run.data)
+        manifest.begin(run.out)
+        manifest.seal(run.out, "run.json", pictures.LIST)
     return 0
 
 
@@ -106,9 +128,11 @@ def _resume(run: Run, say: Callable[[str], None]) -> int:
         raise RunError(f"{path} is past this run's {run.plan.iterations} iterations")
     run.engine.load_tensors(saved.tensors, iteration)
     run.sampler.load_state_dict(saved.state["sampler"])
-    for name in ("steps.jsonl", "evaluations.jsonl", "timings.jsonl"):
+    for name in _LINES:
         if run.replicas.root:
             run_files.truncate(run.out / name, iteration)
+    if run.replicas.root:  # what lies after the checkpoint is sealed no more
+        manifest.seal(run.out, *_LINES, f"checkpoints/{path.name}")
     evaluated = run.replicas.from_root({row["iteration"] for row in run_files.read(run.out, "evaluations")})
     if iteration in run.plan.evaluations and iteration not in evaluated:
         _evaluate(run, iteration, lambda line: None)  # killed between the checkpoint and its evaluation
@@ -131,6 +155,7 @@ def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
     state = {"iteration": iteration, "sampler": sampler_state, **identity}
     path = checkpoints.path_of(run.checkpoints, iteration)
     checkpoints.save(path, checkpoints.Checkpoint(run.engine.tensors(), state))
+    manifest.seal(run.out, f"checkpoints/{path.name}", "steps.jsonl", "timings.jsonl")
 
 
 def _evaluate(run: Run, iteration: int, say: Callable[[str], None], losses: dict[str, float] | None = None) -> None:
@@ -140,6 +165,8 @@ def _evaluate(run: Run, iteration: int, say: Callable[[str], None], losses: dict
         raise divergence.Diverged(run, iteration, str(error), losses or {}) from error
     for name, row in rows.items() if run.replicas.root else ():
         run_files.append(run.out / f"{name}.jsonl", {"iteration": iteration, **row})
+    if run.replicas.root:
+        manifest.seal(run.out, *_LINES)
 
 
 class _StopSignals:
