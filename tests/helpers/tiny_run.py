@@ -11,7 +11,7 @@ from PIL import Image
 from helpers import tiny
 from paper_recipes import registry
 from paper_recipes.runner import run as runner
-from paper_recipes.runner.evidence.row import open_link
+from paper_recipes.runner.evidence.row import unverified
 
 ITERATIONS = 6  # checkpoints and evaluations at every one of them, and an evaluation before the first
 
@@ -20,7 +20,7 @@ def know(patch: pytest.MonkeyPatch) -> None:
     """The tiny recipe is one of the registry's, and its chain of evidence is not computed."""
     patch.setitem(registry.RECIPES, "tiny", tiny.recipe())
     patch.setattr(
-        runner, "chain", lambda *args: [open_link("images", "-", "not computed for the tiny recipe").as_cells()]
+        runner, "chain", lambda *args: [unverified("images", "-", "not computed for the tiny recipe").as_cells()]
     )
 
 
