@@ -66,7 +66,9 @@ class Torch:
 
     backbone: dict[str, Any]  # {"class": name in paper_recipes.runner.engines.networks, **arguments}
     head: dict[str, Any]  # {"class": name in ports.backbones.heads, **arguments}
-    loss: dict[str, Any]  # {"class": name in ports.losses, **arguments}; num_classes comes from the training data
+    loss: dict[
+        str, Any
+    ]  # {"class": name in ports.losses, **arguments}; num_classes, where the loss has it, is the training data's
     optimizer: dict[str, Any]  # {"class": name in torch.optim, **arguments but lr}
     phases: tuple[Phase, ...]
     frozen_bn: bool = False  # running statistics stay those of the starting weights; gamma and beta are trained

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
-from ports.losses._pairs import PairLoss, check_variant, row_mean, row_min, similarity, softplus
-from ports.losses._rows import sum_of_rows
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import similarity
+from ports.losses._inputs import PairBatch, check_numbers
+from ports.losses._masked import row_mean, row_min, softplus
+from ports.losses._pair_loss import PairLoss, check_variant
 
 
 class BinDevianceLoss(PairLoss):
@@ -33,6 +35,7 @@ class BinDevianceLoss(PairLoss):
     ) -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released",))
+        check_numbers(self, margin=margin, factor=factor, slope=slope, cutoff=cutoff)
         self.margin = margin
         self.factor = factor
         self.slope = slope

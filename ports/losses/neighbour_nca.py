@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ports.losses._inputs import PairBatch
-from ports.losses._pairs import PairLoss, check_variant, squared_distance
-from ports.losses._rows import sum_of_rows
+from ports.losses._blocks import sum_of_rows
+from ports.losses._gram import gram_squared_distances
+from ports.losses._inputs import PairBatch, check_numbers
+from ports.losses._pair_loss import PairLoss, check_variant
 from ports.losses.nca import neighbour_terms
 
 
@@ -25,11 +26,12 @@ class NeighbourNCALoss(PairLoss):
     def __init__(self, alpha: float = 16.0, k: int = 32, *, variant: str = "as_released") -> None:
         super().__init__()
         self.variant = check_variant(self, variant, ("as_released",))
+        check_numbers(self, alpha=alpha, k=k)
         self.alpha = alpha
         self.k = k
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
-        squared = squared_distance(batch.embeddings, batch.partners)
+        squared = gram_squared_distances(batch.embeddings, batch.partners)
         return sum_of_rows(squared, self._terms, batch.positive, batch.negative) / len(batch.embeddings)
 
     def _terms(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from paper_recipes.runner.engines.fast import compile_in_place
 from paper_recipes.runner.engines.processes import ReplicaError, Replicas
 from ports import determinism, losses
 from ports.memory import CrossBatchMemory
-
-_NEEDS_CLASSES = ("NormSoftmaxLoss",)
 
 
 class TorchEngine:
@@ -187,12 +186,24 @@ class TorchEngine:
 
 
 def build_loss(recipe: Torch, classes: int) -> nn.Module:
-    """The recipe's loss, without its memory; `classes` of the training data, where it holds a weight for each."""
+    """The recipe's loss, without its memory. `classes` of the training data take the place of its `num_classes`.
+
+    Its signature says whether it has that: always where it must be given (a proxy for each class), and where the recipe names
+    it if it may be left out (a boundary for each class, instead of one). Raises ValueError for a loss that `ports` does not
+    have or that the recipe's arguments do not fit.
+    """
     arguments: dict[str, Any] = {key: value for key, value in recipe.loss.items() if key != "class"}
     name = recipe.loss["class"]
-    if name in _NEEDS_CLASSES:
+    if name not in losses.__all__:
+        raise ValueError(f"ports.losses has no {name!r}; it has {', '.join(losses.__all__)}")
+    make = getattr(losses, name)
+    wanted = inspect.signature(make).parameters.get("num_classes")
+    if wanted is not None and (wanted.default is inspect.Parameter.empty or "num_classes" in arguments):
         arguments["num_classes"] = classes
-    return getattr(losses, name)(**arguments)
+    try:
+        return make(**arguments)
+    except TypeError as error:
+        raise ValueError(f"loss {name}: {str(error).removeprefix(f'{name}.__init__() ')}") from error
 
 
 def _average_statistics(net: nn.Module, batches: Iterable[torch.Tensor]) -> None:

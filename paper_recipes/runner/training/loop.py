@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,9 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
     root = run.replicas.root
     stop = _StopSignals()
     bar = tqdm(total=run.plan.iterations, initial=done, unit="step", desc=run.recipe.name, disable=not root)
-    with stop, bar as progress:
+    with stop, bar as progress, warnings.catch_warnings():
+        # `divergence` says it, in the one line that ends the run.
+        warnings.filterwarnings("ignore", message=r".* the loss is NaN$", category=RuntimeWarning)
         started = time.perf_counter()
         for step in steps(run, done):
             iteration, losses = step.iteration, step.losses

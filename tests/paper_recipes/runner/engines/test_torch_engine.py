@@ -10,7 +10,7 @@ from torch import nn
 
 from paper_recipes.recipe import Phase, Torch
 from paper_recipes.runner.engines import networks
-from paper_recipes.runner.engines.torch_engine import TorchEngine
+from paper_recipes.runner.engines.torch_engine import TorchEngine, build_loss
 from ports import losses
 
 CPU = torch.device("cpu")
@@ -200,3 +200,62 @@ def test_a_released_state_dict_loads_by_its_own_names(tmp_path):
     torch.save({"model": {f"module.{k}": v for k, v in source.net.state_dict().items()}}, tmp_path / "best.pth")
     networks.load_model(target.net, tmp_path / "best.pth")
     assert torch.equal(target.net.head.fc.weight, source.net.head.fc.weight)
+
+
+# Every loss of ports that is called with embeddings and labels, with what a recipe must say beside its class.
+LOSSES = {
+    **{name: {} for name in losses.__all__},
+    "BinomialDevianceLoss": {"alpha": 30.0},
+    "MarginLoss": {"num_classes": 100, "learn_beta": True},
+    "NormSoftmaxLoss": {"embedding_dim": 5},
+    "ProxyNCALoss": {"embedding_dim": 5},
+}
+OTHER_CALLS = {  # pairs and triplets as lists; a third argument
+    *(
+        "CaffeContrastiveLoss",
+        "CaffeContrastiveLossV2",
+        "CaffeTripletLoss",
+        "WeightedSoftmaxLoss",
+        "ClassAwareAttention",
+    ),
+}
+
+
+def test_every_loss_trains() -> None:
+    """All of them take a step of a recipe, with weights of their own where they have such; four classes of two images."""
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(8) // 2
+    for name in sorted(set(LOSSES) - OTHER_CALLS):
+        recipe = Torch(
+            backbone={"class": "Tiny"},
+            head=HEAD,
+            loss={"class": name, **LOSSES[name]},
+            optimizer={"class": "SGD"},
+            phases=(Phase(iterations=2, lr=0.1),),
+        )
+        engine = TorchEngine(recipe, classes=4, device=CPU, seed=3)
+        sizes = [tuple(parameter.shape) for parameter in engine.loss.parameters()]
+        assert sizes == {"MarginLoss": [(4,)], "NormSoftmaxLoss": [(4, 5)], "ProxyNCALoss": [(4, 5)]}.get(name, []), (
+            name
+        )
+        assert torch.isfinite(torch.tensor(engine.step(images, labels)["loss"])), name
+        assert engine.gradient_norm > 0 or name == "SemiHardLoss", name  # which finds no pair here
+
+
+def test_num_classes_follows_from_the_signature() -> None:
+    def loss(**facts) -> nn.Module:
+        return build_loss(Torch(loss=facts, backbone={}, head={}, optimizer={}, phases=()), classes=7)
+
+    assert loss(**{"class": "ProxyNCALoss", "embedding_dim": 3}).weight.shape == (7, 3)
+    assert loss(**{"class": "MarginLoss", "num_classes": 100}).beta.shape == (7,)  # the run's classes, not the paper's
+    assert isinstance(loss(**{"class": "MarginLoss"}).beta, float)  # one boundary for all, unless the recipe says more
+    for facts, message in (
+        ({"class": "ProxyNCALoss"}, "loss ProxyNCALoss: missing 1 required positional argument: 'embedding_dim'"),
+        (
+            {"class": "ContrastiveLoss", "margim": 1},
+            "loss ContrastiveLoss: got an unexpected keyword argument 'margim'",
+        ),
+        ({"class": "NoLoss"}, "ports.losses has no 'NoLoss'; it has RankedListLoss, "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(**facts)

@@ -5,6 +5,8 @@ One recipe of each path by default; DML_PORTS_ALL_RECIPES=1 takes all of them (h
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import os
 
@@ -12,6 +14,7 @@ import pytest
 
 from paper_recipes import registry
 from paper_recipes.runner import run, run_files
+from paper_recipes.runner.engines import checkpoint
 
 PATHS = (
     "rll-tpami-inshop",  # queries and a gallery
@@ -34,3 +37,28 @@ def test_two_steps(name, tmp_path, monkeypatch):
     assert [row["iteration"] for row in steps] == [1, 2] and [row["iteration"] for row in evaluations] == [0, 1, 2]
     assert all(math.isfinite(value) for row in steps for value in row["losses"].values())
     assert all(tuple(row["metrics"]) == recipe.embeddings for row in evaluations)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"class": "ProxyNCALoss", "embedding_dim": 512},
+        {"class": "MarginLoss", "num_classes": 100, "learn_beta": True},
+    ],
+    ids=lambda loss: loss["class"],
+)
+def test_a_recipe_with_a_weight_per_class(loss, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "chain", lambda *_: [])
+    monkeypatch.setattr(run.terminal, "evidence", lambda *_: None)
+    monkeypatch.setattr(run.reports, "write", lambda *_: "left out")
+    recipe = registry.get("ms-cub")
+    assert recipe.torch is not None
+    small = {**recipe.images, "crop": 64}  # a twelfth of the work
+    recipe = dataclasses.replace(recipe, images=small, torch=dataclasses.replace(recipe.torch, loss=loss))
+    assert run.run(recipe, run.Options(out=tmp_path, smoke=True, threads=1, iterations=2)) == 0
+    steps = run_files.read(tmp_path, "steps")
+    assert len(steps) == 2 and all(math.isfinite(row["losses"]["loss"]) for row in steps)
+    saved = checkpoint.load(checkpoint.latest(tmp_path / "checkpoints")).tensors
+    classes = json.loads((tmp_path / "run.json").read_text())["data"]["train"]["classes"]
+    assert [len(saved[name]) for name in ("loss/weight", "loss/beta") if name in saved] == [classes]

@@ -59,7 +59,7 @@ def numbers(out: Path) -> list[int]:
     return [row["iteration"] for row in strict(out / "steps.jsonl")]
 
 
-def test_a_weight_that_makes_the_loss_nan(data, tmp_path, monkeypatch) -> None:
+def test_a_weight_that_makes_the_loss_nan(data, tmp_path, monkeypatch, recwarn) -> None:
     def spoil(engine, step):
         with torch.no_grad():
             engine.solver.net.params["fc"][0][0] = torch.nan
@@ -75,6 +75,7 @@ def test_a_weight_that_makes_the_loss_nan(data, tmp_path, monkeypatch) -> None:
     assert numbers(tmp_path) == list(range(1, 8))
     assert checkpoint.latest(tmp_path / "checkpoints") == good
     record = json.loads(json.dumps(stop.as_json(), allow_nan=False))
+    assert not [w for w in recwarn if "NaN" in str(w.message)]  # the line says it
     assert record["losses"] == {"loss": "nan"} and record["last_good_checkpoint"] == good.name
 
     monkeypatch.undo()  # the last good checkpoint is good: the run goes on from it
