@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any
 
 from paper_recipes.recipe import Recipe
-from ports import datasets
 
 # Pictures are scaled to this side before a crop is taken, in every pipeline that crops.
 _SQUARE = 256
@@ -22,6 +21,8 @@ class SettingError(ValueError):
 
 def epoch(recipe: Recipe) -> int | None:
     """Updates of one epoch on the official training set; None where the sampler has none or the counts are not published."""
+    from ports import datasets  # NumPy, which listing the recipes does without
+
     images, classes = datasets.describe(recipe.dataset).counts["train"]
     sampler = recipe.sampler
     if images is None or classes is None:

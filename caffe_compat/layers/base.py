@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat.layers.checks import Counts, check_memory, check_size
+from caffe_compat.layers.fillers import fill
 
 Shape = tuple[int, ...]
 
@@ -138,8 +139,6 @@ class Layer(nn.Module):
                 if isinstance(filler, float):
                     blob.fill_(filler)
                 else:
-                    from caffe_compat.layers.fillers import fill
-
                     fill(blob, filler, generator)
 
     def multipliers(self, index: int) -> tuple[float, float]:

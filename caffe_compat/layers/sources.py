@@ -9,6 +9,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.checks import Counts
+from caffe_compat.layers.fillers import fill
 
 
 class DummyData(Layer):
@@ -32,8 +33,6 @@ class DummyData(Layer):
         return shapes * count if len(shapes) == 1 else shapes
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        from caffe_compat.layers.fillers import fill
-
         fillers = list(self.message.dummy_data_param.data_filler)
         tops = []
         for i, shape in enumerate(self.top_shapes([])):

@@ -11,6 +11,7 @@ import numpy as np
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.matlab.mat5 import read_mat5
+from caffe_compat.matlab.mat73 import read_mat73
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -29,8 +30,6 @@ def read_mat(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     data = path.read_bytes()
     if data[:8] == _HDF5 or data[512:520] == _HDF5:
-        from caffe_compat.matlab.mat73 import read_mat73
-
         del data
         return read_mat73(path)
     if len(data) < 20:

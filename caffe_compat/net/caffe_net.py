@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat.errors import CaffeFormatError, DialectError
+from caffe_compat.formats.caffemodel import LayerWeights, read_layers, write_caffemodel
 from caffe_compat.formats.prototxt import filter_net, read_net, upgrade_net
 from caffe_compat.formats.text import layers_placed
 from caffe_compat.layers import Layer
@@ -150,8 +151,6 @@ class CaffeNet(nn.Module):
 
         Raises CaffeFormatError naming layer, blob and both shapes where they differ; then nothing was copied.
         """
-        from caffe_compat.formats.caffemodel import read_layers
-
         if isinstance(weights, str | Path):
             found = [(layer.name, layer.blobs) for layer in read_layers(weights) if layer.blobs]
             return copy_weights(self.plan.layers, found, file=weights)
@@ -159,8 +158,6 @@ class CaffeNet(nn.Module):
 
     def save_caffemodel(self, path: str | Path) -> None:
         """Write the net with its weights as Caffe's snapshot does; HDF5 when the name ends in .h5."""
-        from caffe_compat.formats.caffemodel import LayerWeights, write_caffemodel
-
         layers = [
             LayerWeights(layer.layer_name, layer.layer_type, [b.detach().cpu().numpy() for b in layer.blobs])
             for layer in self.plan.layers

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from caffe_compat.preprocessing import PREPROCESSING
 from caffe_compat.schema.tables import DIALECTS
 
 
@@ -50,7 +51,7 @@ def info(file: Path, dialect: str | None, rename: dict[str, str | None], phase: 
     """Layers, shapes, parameters and MACs of a prototxt; contents of weights, solver states, means and .mat lists."""
     from rich.console import Console
 
-    from caffe_compat.tools.info import describe
+    from caffe_compat.tools.info import describe  # protobuf
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     for part in describe(file, dialect=dialect, rename=rename, phase=phase):
@@ -73,7 +74,7 @@ def convert(source: Path, target: Path, mat_version: str, image_root: Path | Non
     .caffemodel <-> .pth, .safetensors       (BN-Inception: googlenet_bn naming <-> PyTorch naming)
     .binaryproto <-> .npy                    .mat -> .mat of another version
     """
-    from caffe_compat.tools.convert import convert as run
+    from caffe_compat.tools.convert import convert as run  # protobuf, and torch for some files
 
     click.echo(run(source, target, mat_version=mat_version, image_root=image_root, generation=generation))
 
@@ -92,8 +93,7 @@ def convert(source: Path, target: Path, mat_version: str, image_root: Path | Non
 @dialect_option
 def export(prototxt: Path, target: Path, preprocessing: str | None, **options: Any) -> None:
     """Write a deploy net as ONNX, checked against onnxruntime on random inputs."""
-    from caffe_compat.preprocessing import PREPROCESSING
-    from caffe_compat.tools.export import export as run
+    from caffe_compat.tools.export import export as run  # torch
 
     chosen = PREPROCESSING[preprocessing] if preprocessing else None
     click.echo(run(prototxt, options.pop("weights"), target, preprocessing=chosen, **options))
@@ -112,7 +112,7 @@ def diff(prototxt: Path, reference: Path, **options: Any) -> None:
     """Compare every blob of a net with recorded ones, layer by layer; exit code 1 when one is wrong."""
     from rich.console import Console
 
-    from caffe_compat.tools.diff import diff_net
+    from caffe_compat.tools.diff import diff_net  # torch
 
     report = diff_net(prototxt, reference, **options)
     Console(width=None if sys.stdout.isatty() else 200).print(report.table())
@@ -128,7 +128,7 @@ def diff(prototxt: Path, reference: Path, **options: Any) -> None:
 @phase_option
 def draw(prototxt: Path, target: Path, dialect: str | None, rename: dict[str, str | None], phase: str) -> None:
     """Draw a net as .svg or .png."""
-    from caffe_compat.tools.draw import draw_net
+    from caffe_compat.tools.draw import draw_net  # torch
 
     click.echo(draw_net(prototxt, target, dialect=dialect, rename=rename, phase=phase))
 
@@ -140,7 +140,7 @@ def draw(prototxt: Path, target: Path, dialect: str | None, rename: dict[str, st
 @rename_option
 def upgrade(source: Path, target: Path, dialect: str | None, rename: dict[str, str | None]) -> None:
     """Bring a V0/V1 net, its .caffemodel, or an old solver file to today's form."""
-    from caffe_compat.tools.convert import upgrade as run
+    from caffe_compat.tools.convert import upgrade as run  # protobuf, and torch for some files
 
     click.echo(run(source, target, dialect=dialect, rename=rename))
 

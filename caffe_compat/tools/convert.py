@@ -79,7 +79,7 @@ def convert(
         save_split(split, target, version=mat_version)
         return f"{target}: version {mat_version}, {len(split)} rows"
     if _TORCH.intersection(pair) and set(pair) <= {*_TORCH, "caffemodel"}:
-        from caffe_compat.bn_inception import convert as convert_bn_inception
+        from caffe_compat.bn_inception import convert as convert_bn_inception  # torch
 
         return f"{target}: {convert_bn_inception(source, target, generation=generation)}"
     raise ValueError(f"no conversion from .{pair[0]} ({source}) to .{pair[1]} ({target})")

@@ -85,7 +85,7 @@ def draw_net(
 
 
 def _shapes(message: Any, phase: str) -> dict[str, tuple[int, ...]]:
-    from caffe_compat.net import load_net
+    from caffe_compat.net import load_net  # torch
 
     try:
         return dict(load_net(message, phase=phase).plan.shapes)

@@ -60,7 +60,7 @@ def describe(
 
 
 def _net(message: Any, phase: str) -> Iterator[Any]:
-    from caffe_compat.net import load_net
+    from caffe_compat.net import load_net  # torch
 
     net = load_net(message, phase=phase)
     inputs = ", ".join(f"{name} {_shape(shape)}" for name, shape in net.inputs.items())
@@ -112,7 +112,7 @@ def layer_costs(net: Any) -> tuple[list[int], list[int]]:
 
 
 def _bn_inception(path: Path) -> Iterator[Any]:
-    from caffe_compat.bn_inception import read_weights
+    from caffe_compat.bn_inception import read_weights  # torch
 
     state, preprocessing, report = read_weights(path)
     yield str(report)

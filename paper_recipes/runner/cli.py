@@ -13,10 +13,12 @@ from typing import Any
 
 import click
 
-from paper_recipes import registry
+from paper_recipes import derive, registry
+from paper_recipes import lock as lock_file
 from paper_recipes.derive import SettingError
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import UnknownRecipeError
+from paper_recipes.runner.reports import curves as logs
 
 
 class _RecipeName(click.ParamType):
@@ -92,8 +94,6 @@ def show(
     """Show every setting of a recipe, where it comes from and what it is held to."""
     recipe = registry.derived(recipe, settings)
     if keys:
-        from paper_recipes import derive
-
         for key, value in derive.keys(recipe).items():
             click.echo(f"{key}={derive.shown(value)}")
         return
@@ -103,7 +103,7 @@ def show(
     if as_json:
         click.echo(json.dumps(recipe.canonical(), indent=1))
         return
-    from paper_recipes.runner.reports import terminal
+    from paper_recipes.runner.reports import terminal  # rich
 
     if other is not None:
         terminal.diff(recipe, other)
@@ -118,8 +118,6 @@ def lock(check: bool) -> None:
 
     A recipe is frozen: change it on purpose only, then lock it again and say why in the commit.
     """
-    from paper_recipes import lock as lock_file
-
     changes = lock_file.changes(registry.RECIPES)
     for line in changes:
         click.echo(line)
@@ -130,8 +128,8 @@ def lock(check: bool) -> None:
 
 
 def _net_text(recipe: Recipe, name: str) -> str:
-    from caffe_compat.formats import prototxt
-    from paper_recipes.nets.messages import to_message
+    from caffe_compat.formats import prototxt  # protobuf
+    from paper_recipes.nets.messages import to_message  # protobuf
 
     caffe = recipe.the_caffe()
     nets = {"train": caffe.train_net, **caffe.test_nets}
@@ -179,7 +177,7 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
     band. A loss, gradient or embedding that is not finite ends the run at that step with exit code 3.
     Ctrl-C stops after the current step with a usable checkpoint; --resume goes on from it.
     """
-    from paper_recipes.runner import run as runner
+    from paper_recipes.runner import run as runner  # torch
 
     sys.exit(runner.run(registry.derived(recipe, settings, judge=judge), runner.Options(**options)))
 
@@ -211,7 +209,7 @@ def evaluate(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: 
     the official data the exit code is 1 if a value is below or above its published band. Embeddings are saved as .npy; that folder given
     as --model is scored again, by other rules or with --clustering, without images or network.
     """
-    from paper_recipes.runner import evaluate as verb
+    from paper_recipes.runner import evaluate as verb  # torch
 
     if (rules := options["protocol"]) is not None and rules not in verb.PROTOCOLS:
         options["protocol"] = RECIPE.convert(rules, None, None).name
@@ -223,8 +221,8 @@ def evaluate(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: 
 @click.argument("recipe", type=RECIPE)
 def chain(recipe: Recipe) -> None:
     """Compute the chain of evidence: each link of the recipe against its reference."""
-    from paper_recipes.runner.evidence import chain as links
-    from paper_recipes.runner.reports import terminal
+    from paper_recipes.runner.evidence import chain as links  # torch
+    from paper_recipes.runner.reports import terminal  # rich
 
     rows = links.chain(recipe)
     terminal.evidence(rows)
@@ -235,7 +233,7 @@ def chain(recipe: Recipe) -> None:
 @click.argument("run_directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def report(run_directory: Path) -> None:
     """Write report.md, report.html and the pictures of a run again."""
-    from paper_recipes.runner import run as runner
+    from paper_recipes.runner import run as runner  # torch
 
     click.echo(runner.report(run_directory))
 
@@ -256,7 +254,7 @@ def verify(run_directory: Path, as_json: bool, **options: Any) -> None:
     pictures), the checkpoints, the evaluations (the test set embedded again) and, with --segments, the training itself: to the
     bit on the same kind of machine, elsewhere within tolerances.
     """
-    from paper_recipes.runner import verify as verb
+    from paper_recipes.runner import verify as verb  # torch
 
     sys.exit(verb.verb(verb.Options(run_directory, **options), as_json_text=as_json))
 
@@ -270,8 +268,6 @@ def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> 
 
     With a run the exit code is 1 if a checkpoint differs by more than the recipe's tolerance, or is missing.
     """
-    from paper_recipes.runner.reports import curves as logs
-
     if not recipe.records.logs:
         known = ", ".join(known.name for known in registry.RECIPES.values() if known.records.logs)
         raise click.UsageError(f"no log of the authors is known for {recipe.name}; there is one for {known}")
@@ -279,7 +275,9 @@ def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> 
     found = logs.compare(recipe, evaluations or [])
     click.echo(logs.log_as_markdown(recipe) if evaluations is None else logs.as_markdown(found))
     if picture is not None:
-        logs.draw(recipe, evaluations, picture)
+        from paper_recipes.runner.reports import figures  # matplotlib
+
+        figures.authors_curves(recipe, evaluations, picture)
     sys.exit(0 if evaluations is None or all(curve.holds for curve in found) else 1)
 
 
@@ -300,7 +298,7 @@ def prepare(dataset: str, **options: Any) -> None:
 
     An interrupted call goes on where it stopped.
     """
-    from paper_recipes.runner.data import archives
+    from paper_recipes.runner.data import archives  # NumPy
 
     archives.prepare(dataset, **options)
 
@@ -317,8 +315,8 @@ def prepare(dataset: str, **options: Any) -> None:
 )
 def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Path | None, short: bool) -> None:
     """Put runs beside each other and beside the values that their recipes are held to."""
-    from paper_recipes.runner.reports import brief
-    from paper_recipes.runner.reports import compare as comparison
+    from paper_recipes.runner.reports import brief  # NumPy
+    from paper_recipes.runner.reports import compare as comparison  # NumPy
 
     rows = comparison.lines(list(runs))
     click.echo(comparison.as_text(*(brief.table(list(runs)) if short else comparison.table(rows)), style), nl=False)
@@ -338,7 +336,7 @@ def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Pa
 )
 def leaderboard(runs: Path) -> None:
     """What this installation has reproduced, verified anew from its run records; other runs are listed apart."""
-    from paper_recipes.runner.reports import leaderboard as board
+    from paper_recipes.runner.reports import leaderboard as board  # NumPy
 
     board.show(runs)
 

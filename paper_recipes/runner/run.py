@@ -14,6 +14,7 @@ import click
 import numpy as np
 import torch
 
+from paper_recipes import registry
 from paper_recipes.recipe import Recipe, Sampler
 from paper_recipes.runner import run_files
 from paper_recipes.runner.data import pictures, run_data
@@ -200,8 +201,6 @@ def _open(
 
 def report(out: Path) -> Path:
     """Write the report of the run in `out` (chain of evidence included) and return the path of its HTML page."""
-    from paper_recipes import registry
-
     if not (out / "run.json").exists():
         raise RunError(f"{out} is not a run directory: there is no run.json")
     fields = json.loads((out / "run.json").read_text(encoding="utf-8"))

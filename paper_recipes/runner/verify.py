@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from paper_recipes.runner.training.state import Run
 from paper_recipes.runner.verification import facts as run_facts
 from paper_recipes.runner.verification import quick, recount
 from paper_recipes.runner.verification.facts import Facts, rows
-from paper_recipes.runner.verification.statement import Statement, Unchecked, stated
+from paper_recipes.runner.verification.statement import OPEN, Statement, Unchecked, first_false, stated
 from ports import determinism
 
 # What decides how sums are rounded: where these agree, numbers are compared to the bit.
@@ -277,8 +278,6 @@ def show(statements: list[Statement], out: Path) -> None:
 
 
 def as_json(statements: list[Statement], out: Path) -> dict[str, Any]:
-    from paper_recipes.runner.verification.statement import first_false
-
     wrong = first_false(statements)
     return {
         "run": str(out),
@@ -290,10 +289,6 @@ def as_json(statements: list[Statement], out: Path) -> dict[str, Any]:
 
 def verb(options: Options, *, as_json_text: bool) -> int:
     """Print the table (or JSON); exit code 1 where a statement is false."""
-    import json
-
-    from paper_recipes.runner.verification.statement import OPEN, first_false
-
     statements = verify(options)
     wrong = first_false(statements)
     if as_json_text:

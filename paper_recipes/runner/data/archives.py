@@ -10,6 +10,7 @@ from rich.table import Table
 
 import caffe_compat
 from paper_recipes.runner.data import letter_archives
+from paper_recipes.runner.data.run_data import cache_folder
 from ports.datasets import archives
 from ports.datasets.split import DatasetError, Split
 
@@ -61,8 +62,6 @@ def _unpack(dataset: str, files: tuple[Path, ...], root: Path, password: str | N
 
 
 def _make_embedded(dataset: str, folder: Path) -> None:
-    from paper_recipes.runner.data.run_data import cache_folder
-
     written = letter_archives.make(dataset, folder, cache_folder() / "glyphs")
     for path in written:
         click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

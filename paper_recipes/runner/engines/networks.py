@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from caffe_compat import load_bn_inception
+from caffe_compat.errors import CaffeFormatError
 from paper_recipes.recipe import Torch
 from paper_recipes.runner.engines.starting_weights import IMAGENET, NARROW, Loaded, WeightsError, in_words
 from ports.backbones import heads
@@ -87,8 +89,6 @@ def load_imagenet(net: EmbeddingNet, path: Path) -> Loaded:
 
 
 def _bn_inception(path: Path) -> tuple[dict[str, Tensor], str]:
-    from caffe_compat import load_bn_inception
-    from caffe_compat.errors import CaffeFormatError
 
     try:
         module = load_bn_inception(path)

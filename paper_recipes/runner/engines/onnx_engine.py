@@ -12,8 +12,11 @@ from typing import Any
 
 import torch
 
+import caffe_compat
 from caffe_compat.preprocessing import METADATA_KEY
+from paper_recipes.nets.messages import to_message
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner.engines.caffe_engine import columns
 
 
 class OnnxError(ValueError):
@@ -101,7 +104,6 @@ def _sizes(shape: Any) -> str:
 def _columns(recipe: Recipe) -> tuple[str, dict[str, Any]]:
     if recipe.torch is not None:
         return recipe.torch.embedding, {recipe.torch.embedding: slice(None)}
-    from paper_recipes.runner.engines.caffe_engine import columns
 
     found = columns(recipe.the_caffe())
     return next(iter(found)), found
@@ -111,8 +113,6 @@ def _width(recipe: Recipe) -> int:
     """Values of the headline embedding."""
     if recipe.torch is not None:
         return int(recipe.torch.head["out_dim"])
-    import caffe_compat
-    from paper_recipes.nets.messages import to_message
 
     caffe = recipe.the_caffe()
     message = to_message(next(iter(caffe.test_nets.values())), "NetParameter", caffe.dialect)

@@ -16,6 +16,7 @@ from typing import Any
 
 from caffe_compat.bn_inception import UNITS, read_weights, to_caffe
 from caffe_compat.errors import CaffeFormatError
+from caffe_compat.formats.caffemodel import read_caffemodel
 from caffe_compat.net import CaffeNet
 from caffe_compat.preprocessing import Preprocessing
 from paper_recipes.recipe import Recipe
@@ -61,7 +62,6 @@ def into_caffe(net: CaffeNet, path: Path) -> Loaded:
             _has_trunk(net, trunk, layers, path)
             report = f"converted from PyTorch's names: {net.load_caffemodel(layers)}"
             return Loaded(report, in_words(preprocessing))
-        from caffe_compat.formats.caffemodel import read_caffemodel
 
         blobs = read_caffemodel(path)
         _has_trunk(net, trunk, blobs, path)

@@ -29,7 +29,7 @@ def images(recipe: Recipe) -> Row:
 
     Training crops need torchvision's generator fed with our random numbers: the test suite does that.
     """
-    from ports.torchvision_compat import torchvision
+    from ports.torchvision_compat import torchvision  # torchvision, seconds
 
     fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
     name = recipe.images["pipeline"]

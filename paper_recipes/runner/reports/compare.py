@@ -13,6 +13,7 @@ from typing import Any
 from paper_recipes import registry
 from paper_recipes.runner import run_files
 from paper_recipes.runner.evidence import weights_link
+from paper_recipes.runner.reports import curves as logs
 from paper_recipes.runner.reports.verdict import best_of
 from paper_recipes.runner.run_files import RunError
 
@@ -125,7 +126,7 @@ def plot(rows: list[Line], path: Path) -> None:
 
     RunError where no row has a recall.
     """
-    from paper_recipes.runner.reports import figures
+    from paper_recipes.runner.reports import figures  # matplotlib
 
     if len({_base(row.recipe) for row in rows}) > 1:
         rows = [row for row in rows if row.embedding == registry.get(_base(row.recipe)).embeddings[0]]
@@ -143,8 +144,7 @@ def plot(rows: list[Line], path: Path) -> None:
 
 def plot_iterations(runs: list[Path], path: Path) -> None:
     """The headline embedding's recall@1 over the iterations of each run; beside full runs the authors' logs, dashed."""
-    from paper_recipes.runner.reports import curves as logs
-    from paper_recipes.runner.reports import figures
+    from paper_recipes.runner.reports import figures  # matplotlib
 
     curves: list[tuple[str, list[tuple[int, float]], bool]] = []
     theirs: dict[str, None] = {}

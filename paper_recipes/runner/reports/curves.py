@@ -15,6 +15,7 @@ from typing import Any
 
 from golden import published
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner import run_files
 
 # Four of SOP's files begin with a line that stands before the series and is of another checkpoint or run.
 _OUT_OF_ORDER = "out-of-order"
@@ -134,8 +135,6 @@ def compare(recipe: Recipe, evaluations: list[dict[str, Any]]) -> tuple[Curve, .
 
 def of_run(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
     """The evaluations of a full run of the recipe. Raises ValueError for any other folder."""
-    from paper_recipes.runner import run_files
-
     record_file = folder / "run.json"
     if not record_file.exists():
         raise ValueError(f"{folder} is not a run directory: there is no run.json")
@@ -194,14 +193,3 @@ def log_as_markdown(recipe: Recipe) -> str:
             values = (f"{point.metrics[key]:.1f}" if key in point.metrics else "" for key in metrics)
             lines.append(f"| {point.iteration} | " + " | ".join(values) + " |")
     return "\n".join(lines[1:])
-
-
-def draw(recipe: Recipe, evaluations: list[dict[str, Any]] | None, path: Path) -> None:
-    """A panel per test net: theirs dashed and, with evaluations of a full run, ours solid."""
-    from paper_recipes.runner.reports import figures
-
-    panels: dict[str, list[Curve]] = {}
-    for curve in filter(headline, compare(recipe, evaluations or [])):
-        panels.setdefault(curve.embedding, []).append(curve)
-    title = recipe.title if evaluations is not None else f"The authors' logs alone: {recipe.title}"
-    figures.log_curves(path, panels, title)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 
@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-if TYPE_CHECKING:
-    from paper_recipes.runner.reports.curves import Curve
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner.reports.curves import Curve, compare, headline
 
 RIGHT, WRONG, QUERY = "#2a9d4a", "#d1495b", "#30343f"
 COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")
@@ -62,6 +62,15 @@ def recall_curve(
     axes.set(xlabel="iteration", ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     _save(fig, path)
+
+
+def authors_curves(recipe: Recipe, evaluations: list[dict[str, Any]] | None, path: Path) -> None:
+    """A panel per embedding: the authors' log dashed and, with evaluations of a full run, ours solid."""
+    panels: dict[str, list[Curve]] = {}
+    for curve in filter(headline, compare(recipe, evaluations or [])):
+        panels.setdefault(curve.embedding, []).append(curve)
+    title = recipe.title if evaluations is not None else f"The authors' logs alone: {recipe.title}"
+    log_curves(path, panels, title)
 
 
 def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:

@@ -95,7 +95,7 @@ def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: lis
     if recipe.records.logs:
         full = record["form"] == "full"
         name = "curves.png" if full else "authors_curves.png"
-        curves.draw(recipe, evaluations if full else None, out / name)
+        figures.authors_curves(recipe, evaluations if full else None, out / name)
         drawn.append(name)
     grid = out / "neighbours.json"
     if grid.exists():

@@ -13,6 +13,7 @@ from paper_recipes.runner import manifest
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import schedule
+from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.reports import verdict as verdicts
 from paper_recipes.runner.verification import recount
 from paper_recipes.runner.verification.facts import Facts, rows
@@ -110,8 +111,6 @@ def _result(facts: Facts) -> Iterator[str]:
 
 
 def _word(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]]) -> str | None:
-    from paper_recipes.runner.evidence import weights_link
-
     objection = weights_link.objection(recipe, record["weights"])
     result = verdicts.verify(recipe, evaluations, objection=objection) if record["form"] == "full" else None
     return None if result is None else result.word

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from paper_recipes.runner.scoring import saved
 from paper_recipes.runner.verification.facts import Facts, rows
 from paper_recipes.runner.verification.statement import Unchecked
 
 
 def wrong(facts: Facts) -> Iterator[str]:
-    from paper_recipes.runner.scoring import saved
-    from paper_recipes.runner.scoring import scores as scoring
+    from paper_recipes.runner.scoring import scores as scoring  # torch
 
     folder = facts.out / saved.FOLDER
     if not (folder / saved.EVALUATION).is_file():

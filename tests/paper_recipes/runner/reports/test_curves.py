@@ -11,7 +11,7 @@ from PIL import Image
 
 from paper_recipes import registry
 from paper_recipes.registry import get
-from paper_recipes.runner.reports import curves, terminal, verdict
+from paper_recipes.runner.reports import curves, figures, terminal, verdict
 
 LOGGED = (
     "rll-tpami-sop", "rll-tpami-inshop", "rll-tpami-market1501", "osm-cub", "osm-cub-bbox", "osm-cars196",
@@ -135,9 +135,9 @@ def test_the_verdict_on_the_terminal_names_the_curves(capsys):
 
 def test_the_pictures(tmp_path):
     recipe = get("rll-tpami-inshop")
-    curves.draw(recipe, run_of(recipe.name, shift=-0.4), tmp_path / "both.png")
-    curves.draw(recipe, None, tmp_path / "authors.png")
-    curves.draw(get("osm-mars"), run_of("osm-mars", shift=0.4, leave_out=(55000,)), tmp_path / "reid.png")
+    figures.authors_curves(recipe, run_of(recipe.name, shift=-0.4), tmp_path / "both.png")
+    figures.authors_curves(recipe, None, tmp_path / "authors.png")
+    figures.authors_curves(get("osm-mars"), run_of("osm-mars", shift=0.4, leave_out=(55000,)), tmp_path / "reid.png")
     for name in ("both.png", "authors.png", "reid.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.width > 600 and len(picture.convert("L").getcolors()) > 20
