@@ -180,7 +180,9 @@ def _read_pth(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types here, pickle's among them
-        raise CaffeFormatError(f"not a PyTorch weights file ({str(error).splitlines()[0]})", file=path) from None
+        raise CaffeFormatError(
+            f"not a PyTorch weights file ({(str(error) or type(error).__name__).splitlines()[0]})", file=path
+        ) from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -197,7 +199,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Preprocessing | No
             described = (file.metadata() or {}).get(METADATA_KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         return tensors, Preprocessing.from_json(described) if described else None
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RuntimeError, MemoryError, OSError) as error:
         raise CaffeFormatError(f"not a safetensors file ({error})", file=path) from None
 
 

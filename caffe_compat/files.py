@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe_compat.errors import CaffeFormatError
+from ports import bounded
 
 
 @contextmanager
@@ -36,30 +35,17 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Arrays of an .npz in the file's order.
 
     Raises:
-        CaffeFormatError: a damaged file, or one that holds Python objects.
+        CaffeFormatError: a damaged file, one that holds Python objects, or that claims more than `ports.bounded` lets it.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        ValueError,
-        AttributeError,
-        TypeError,
-        NotImplementedError,
-    ) as error:
-        raise CaffeFormatError(f"not an .npz of arrays: {error}", file=path) from None
+        return bounded.read_npz(path)
+    except bounded.BoundsError as error:
+        raise CaffeFormatError(str(error), file=path) from None
 
 
 def read_npy(path: str | Path) -> np.ndarray:
     """The array of an .npy; errors as `read_npz`."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        reason = "Python objects, or no .npy at all" if "pickle" in str(error) else error
-        raise CaffeFormatError(f"not an .npy array: {reason}", file=path) from None
-    if not isinstance(array, np.ndarray):
-        raise CaffeFormatError("an .npz under the name of an .npy", file=path)
-    return array
+        return bounded.read_npy(path)
+    except bounded.BoundsError as error:
+        raise CaffeFormatError(str(error), file=path) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import platform
 import zipfile
@@ -158,29 +159,51 @@ def load_record(path: str | os.PathLike[str]) -> GoldenSet:
     target = find_record(path)
     try:
         facts = json.loads(target.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise RecordError(f"{target}: a {type(facts).__name__}, not a record")
         if facts.get("format") != FORMAT or facts.get("kind") != "own_run":
             raise RecordError(
                 f"{target}: format {facts.get('format')!r}, kind {facts.get('kind')!r}; expected {FORMAT} and 'own_run'"
             )
-        if not zipfile.is_zipfile(target.with_suffix(".npz")):  # NumPy would speak of pickles
-            raise zipfile.BadZipFile(f"{target.stem}.npz is not a NumPy archive")
+        arrays = _read_npz(target.with_suffix(".npz"))
         cases = []
-        with np.load(target.with_suffix(".npz"), allow_pickle=False) as npz:
-            for case in facts["cases"]:
-                expected = {
-                    d: Expected(float(npz[f"{case}:{d}:loss"]), (npz[f"{case}:{d}:gradient"],))
-                    for d in ("float64", "float32")
-                }
-                arguments = (
-                    Argument("embeddings", npz[f"{case}:embeddings"], True),
-                    Argument("labels", npz[f"{case}:labels"]),
-                )
-                cases.append(Case(case, arguments, expected))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, RecordError):
-            raise
+        for case in facts["cases"]:
+            expected = {
+                d: Expected(float(arrays[f"{case}:{d}:loss"]), (arrays[f"{case}:{d}:gradient"],))
+                for d in ("float64", "float32")
+            }
+            arguments = (
+                Argument("embeddings", arrays[f"{case}:embeddings"], True),
+                Argument("labels", arrays[f"{case}:labels"]),
+            )
+            cases.append(Case(case, arguments, expected))
+        environment = ", ".join(f"{k} {v}" for k, v in facts["environment"].items())
+        what, signature = facts["what"], facts["signature"]
+    except RecordError:
+        raise
+    except (
+        Exception,
+        RecursionError,
+    ) as error:  # a record is a stranger's file: zipfile, json and NumPy have many kinds
         raise RecordError(f"{target}: cannot be read as a record ({type(error).__name__}: {error})") from error
-    environment = ", ".join(f"{k} {v}" for k, v in facts["environment"].items())
-    return GoldenSet(
-        str(path), facts["what"], facts["signature"], {}, "own_run", f"own run ({environment})", "", tuple(cases)
-    )
+    return GoldenSet(str(path), what, signature, {}, "own_run", f"own run ({environment})", "", tuple(cases))
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a record. What it claims is held against the file before NumPy allocates it: ten times and 100 MB."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(info.file_size for info in members) > 10 * size + 100_000_000:
+            raise RecordError(f"{path}: its members claim more than a file of {size:,} bytes may hold")
+        for info in members:
+            with archive.open(info) as member:
+                version = np.lib.format.read_magic(member)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(member)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize > info.file_size:
+                raise RecordError(
+                    f"{path}: {info.filename} claims shape {shape} of {dtype} in {info.file_size:,} bytes"
+                )
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -19,7 +19,7 @@ HELD: dict[tuple[str, str], tuple[Expected, ...]] = {
 }
 
 
-class UnknownRecipeError(KeyError):
+class UnknownRecipeError(KeyError, ValueError):
     """No recipe of that name; the message lists what there is."""
 
     def __str__(self) -> str:

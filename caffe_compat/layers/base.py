@@ -116,7 +116,10 @@ class Layer(nn.Module):
         """
         check_size(shape, f"{self}: its {name}")
         check_memory(prod(shape), f"{self}: its {name}")
-        tensor = torch.zeros(shape)
+        try:
+            tensor = torch.zeros(shape)
+        except (RuntimeError, MemoryError):  # torch's allocator says it as RuntimeError
+            raise ValueError(f"{self}: its {name} of shape {tuple(shape)} cannot be allocated") from None
         if statistic:
             self.register_buffer(name, tensor)
         else:

@@ -270,5 +270,6 @@ def reroot(split: Split, image_root: str | Path) -> Split:
     drop = int(np.argmax(found)) if any(found) else max(longest - 2, 0)
     paths = ["/".join(p[min(drop, len(p) - 1) :]).lstrip("/") for p in parts]
     moved = dataclasses.replace(split, paths=paths, root=root)
+    moved.check_inside(f"list {split.name!r}")
     moved.check_files()
     return moved

@@ -1,4 +1,4 @@
-"""MATLAB files of any version to plain Python values: v4 (scipy), v5/6/7 (`mat5`) and v7.3 (HDF5, h5py)."""
+"""MATLAB files of any version to plain Python values: v4 (scipy), v5/6/7 (`ports.datasets.matfile`) and v7.3 (HDF5, h5py)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.matlab.mat5 import read_mat5
 from caffe_compat.matlab.mat73 import read_mat73
+from ports.datasets.matfile import MatError, read_mat5
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -35,7 +35,12 @@ def read_mat(path: str | Path) -> dict[str, Any]:
     if len(data) < 20:
         raise CaffeFormatError(f"not a .mat file: {len(data)} bytes", file=path)
     # A version 4 file begins with a number below 5000, so one of its first bytes is zero; later ones begin with text.
-    return read_mat5(data, path) if 0 not in data[:4] else _read_mat4(data, path)
+    if 0 in data[:4]:
+        return _read_mat4(data, path)
+    try:
+        return read_mat5(data)
+    except MatError as error:
+        raise CaffeFormatError(error.reason, file=path, offset=error.offset) from None
 
 
 def _read_mat4(data: bytes, path: Path) -> dict[str, Any]:

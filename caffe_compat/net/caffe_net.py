@@ -122,7 +122,7 @@ class CaffeNet(nn.Module):
         for layer in self.plan.layers:
             try:
                 layer.fill(generator)
-            except (ValueError, ArithmeticError) as error:
+            except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
                 raise CaffeFormatError(f"{layer}: {error}") from error
         self._tie()
         for blob in self.learnable:

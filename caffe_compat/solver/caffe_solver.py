@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from caffe_compat.errors import CaffeFormatError
+from caffe_compat.errors import CaffeFormatError, DialectError, UnsupportedLayerError
 from caffe_compat.formats import prototxt
 from caffe_compat.formats.solverstate import SolverSnapshot, read_solverstate, write_solverstate
 from caffe_compat.net import CaffeNet, load_net
@@ -72,29 +73,31 @@ class Solver:
     Attributes:
         net, optimizer, param (the SolverParameter), iter (updates done), logged_loss (weighted total that Caffe prints).
 
-    Raises CaffeFormatError, DialectError, UnsupportedLayerError as `load_net`; ValueError for an unknown solver type,
-    learning-rate policy or regularisation.
+    Raises CaffeFormatError, DialectError, UnsupportedLayerError as `load_net`; CaffeFormatError also for an unknown solver
+    type, learning-rate policy or regularisation.
     """
 
     def __init__(self, solver: str | Path | Any, *, net: CaffeNet | None = None, dialect: str | None = None) -> None:
         folder = None
+        file = None
         if isinstance(solver, str | Path):
             param = prototxt.read_solver(solver, dialect=dialect)
             # A string with a line break or brace is prototxt text, as read_solver takes it.
             if isinstance(solver, Path) or not set(solver) & set("\n{"):
-                folder = Path(solver).parent
+                file, folder = Path(solver), Path(solver).parent
         else:
             param = solver
-        # A solver with stock fields only says nothing about the net's dialect.
-        own = dialect_of(param) if dialect is None and dialect_of(param) != "bvlc" else dialect
-        self.net = _build_net(param, folder, own) if net is None else net
-        self.dialect = dialect or self.net.dialect
-        if dialect_of(param) != self.dialect:
-            # Defaults belong to the dialect (rms_decay, annealing targets), so the text is read once more in it.
-            param = prototxt.parse(prototxt.write(param), "SolverParameter", self.dialect)
-        self.param = prototxt.upgrade_solver(param)
-        self.rate = LearningRate(self.param)
-        self.optimizer = self._make_optimizer()
+        with _of_file(file):
+            # A solver with stock fields only says nothing about the net's dialect.
+            own = dialect_of(param) if dialect is None and dialect_of(param) != "bvlc" else dialect
+            self.net = _build_net(param, folder, own) if net is None else net
+            self.dialect = dialect or self.net.dialect
+            if dialect_of(param) != self.dialect:
+                # Defaults belong to the dialect (rms_decay, annealing targets), so the text is read once more in it.
+                param = prototxt.parse(prototxt.write(param), "SolverParameter", self.dialect)
+            self.param = prototxt.upgrade_solver(param)
+            self.rate = LearningRate(self.param)
+            self.optimizer = self._make_optimizer()
         self.iter = 0
         self.logged_loss = 0.0
 
@@ -231,6 +234,21 @@ class Solver:
         self.rate.current_step = snapshot.current_step
         if isinstance(self.optimizer, CaffeAdam):
             self.optimizer.iteration = snapshot.iter
+
+
+@contextmanager
+def _of_file(file: Path | None) -> Iterator[None]:
+    """Errors of what stands in the solver file itself say its name."""
+    try:
+        yield
+    except CaffeFormatError as error:
+        if file is None or error.file not in (None, "<text>"):
+            raise
+        raise CaffeFormatError(error.message, file=file) from error
+    except (UnsupportedLayerError, DialectError):
+        raise
+    except (ValueError, ArithmeticError) as error:
+        raise CaffeFormatError(str(error), file=file) from error
 
 
 def _find(learned_net: str, state: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import shutil
 from dataclasses import dataclass, fields, replace
@@ -201,10 +200,10 @@ def _open(
 
 def report(out: Path) -> Path:
     """Write the report of the run in `out` (chain of evidence included) and return the path of its HTML page."""
-    if not (out / "run.json").exists():
-        raise RunError(f"{out} is not a run directory: there is no run.json")
-    fields = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    return reports.write(out, chain(registry.of_record(fields), fields))
+    fields = run_files.record(out)
+    with run_files.fitting(out):
+        evidence = chain(registry.of_record(fields), fields)
+    return reports.write(out, evidence)
 
 
 def _check(recipe: Recipe, options: Options) -> None:

@@ -13,6 +13,8 @@ manifest.json       each of these files with its sha256
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,68 @@ class RunError(ValueError):
     """A run that cannot start or go on: what is wrong and what to do."""
 
 
+def record(out: Path) -> dict[str, Any]:
+    """run.json of a run. Raises RunError for a folder without one, and for a file that is no run record."""
+    path = out / "run.json"
+    if not path.exists():
+        raise RunError(f"{out} is not a run directory: there is no run.json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not a run record: {error}") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: not a run record, but a JSON {type(found).__name__}")
+    for key, kind in (("recipe", str), ("form", str), ("data", dict)):
+        if not isinstance(found.get(key), kind):
+            raise RunError(f"{path}: not a run record: its {key!r} is {str(found.get(key))[:60]!r}")
+    return found
+
+
+@contextmanager
+def fitting(out: Path) -> Iterator[None]:
+    """What goes wrong inside is said of the files of this run: one of them lacks or twists what another speaks of."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise RunError(f"{out}: its files do not fit together ({type(error).__name__}: {str(error)[:200]})") from error
+
+
 def read(out: Path, name: str) -> list[dict[str, Any]]:
-    """The lines of `name`.jsonl of a run; a torn last line (killed while writing) is left out."""
+    """The lines of `name`.jsonl of a run; a torn last line (killed while writing) is left out.
+
+    Raises RunError with file and line for any other line that is no JSON, or no row of such a file.
+    """
     rows = []
     path = out / f"{name}.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
+            if number == len(lines):
+                break
+            raise RunError(f"{path}:{number}: not a line of JSON: {line[:60]!r}") from None
+        if not isinstance(row, dict) or not _is_row(name, row):
+            raise RunError(f"{path}:{number}: not a line of {name}: {line[:60]!r}")
+        rows.append(row)
     return rows
+
+
+def _is_row(name: str, row: dict[str, Any]) -> bool:
+    if name in ("steps", "evaluations") and type(row.get("iteration")) is not int:
+        return False
+    if name == "steps":
+        return _is_numbers(row.get("losses"))
+    if name == "evaluations":
+        metrics = row.get("metrics")
+        return isinstance(metrics, dict) and bool(metrics) and all(map(_is_numbers, metrics.values()))
+    return True
+
+
+def _is_numbers(table: Any) -> bool:
+    return isinstance(table, dict) and all(type(value) in (int, float) for value in table.values())
 
 
 def write_record(out: Path, fields: dict[str, Any]) -> None:

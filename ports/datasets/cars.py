@@ -11,12 +11,13 @@ and are not used here.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from ports.datasets.description import Dataset
-from ports.datasets.layout import find_root, safe_path
+from ports.datasets.layout import find_root, read_mat, safe_path
 from ports.datasets.split import DatasetError, Split
 
 TRAIN_CLASSES = 98
@@ -65,44 +66,38 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
     return DATASET.finish(folder, splits, check_counts, check_files)
 
 
-def _load(path: Path) -> dict:
-    from scipy.io import loadmat
-
-    try:
-        return loadmat(str(path), squeeze_me=False)
-    except Exception as error:  # scipy raises half a dozen kinds on damaged files
-        raise DatasetError(f"{path}: not a readable .mat file ({error})") from None
-
-
 def _annotations(path: Path, name_field: str, prefix: str) -> list[tuple[str, int, list[float]]]:
     """(path, class, box) of each annotation."""
-    content = _load(path)
+    content = read_mat(path)
     table = content.get("annotations")
-    if table is None or table.dtype.names is None:
+    table = [table] if isinstance(table, dict) else table  # a single annotation
+    if table is None or not all(isinstance(row, dict) for row in np.ravel(table)):
         raise DatasetError(
-            f"{path}: no struct array 'annotations' in it, only {sorted(k for k in content if k[0] != '_')}"
+            f"{path}: no struct array 'annotations' in it, only {', '.join(sorted(content)) or 'nothing'}"
         )
-    fields = (name_field, "class", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
-    for field in fields:
-        if field not in table.dtype.names:
-            hint = "; the labelled file is cars_test_annos_withlabels.mat" if field == "class" else ""
-            raise DatasetError(
-                f"{path}: annotations have no field {field!r}, only {', '.join(table.dtype.names)}{hint}"
-            )
+    fields = ("class", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
     rows = []
-    for number, row in enumerate(table.reshape(-1), 1):
+    for number, row in enumerate(np.ravel(table), 1):
+        for field in (name_field, *fields):
+            if field not in row:
+                hint = "; the labelled file is cars_test_annos_withlabels.mat" if field == "class" else ""
+                raise DatasetError(f"{path}: annotations have no field {field!r}, only {', '.join(row)}{hint}")
+        name = row[name_field]
         try:
-            name = str(row[name_field].reshape(-1)[0])
-            label, x1, y1, x2, y2 = (float(row[field].reshape(-1)[0]) for field in fields[1:])
-        except (IndexError, ValueError):
-            raise DatasetError(f"{path}: annotation {number} is empty or not numeric") from None
+            label, x1, y1, x2, y2 = (float(np.ravel(row[field])[0]) for field in fields)
+        except (IndexError, ValueError, TypeError):
+            label = math.nan
+        if not isinstance(name, str) or not name or not math.isfinite(label) or not 1 <= label < 1 << 31:
+            raise DatasetError(f"{path}: annotation {number} is empty or not numeric")
+        if not all(map(math.isfinite, (x1, y1, x2, y2))):
+            raise DatasetError(f"{path}: annotation {number} has a box that is not finite")
         rows.append((prefix + safe_path(name, path, number), int(label), [x1, y1, x2 - x1, y2 - y1]))
     return rows
 
 
 def _class_names(path: Path) -> list[str] | None:
-    names = _load(path).get("class_names")
-    return None if names is None else [str(cell.reshape(-1)[0]) for cell in names.reshape(-1)]
+    names = read_mat(path).get("class_names")
+    return None if names is None else [str(name) for name in np.ravel(names)]
 
 
 DATASET = Dataset(

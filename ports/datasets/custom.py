@@ -3,7 +3,7 @@
     read_csv("birds.csv")      path,label[,split][,super_label][,camera][,track][,x,y,width,height]
     read_list("train.txt")     images/001/a.jpg,0     or     images/001/a.jpg 0     one image a line
 
-Paths are relative to the list's folder unless `root` says otherwise. Labels are whole numbers, or text in CSV: then
+Paths are relative to the list's folder unless `root` says otherwise, and may not leave it. Labels are whole numbers, or text in CSV: then
 classes are numbered from 1 in alphabetical order over the whole file.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ def read_list(file: str | Path, *, name: str | None = None, root: str | Path | N
     if not paths:
         raise DatasetError(f"{file}: no images listed")
     folder = Path(root) if root is not None else file.resolve().parent
-    return Split(paths, np.array(labels, dtype=np.int64), name or file.stem, folder)
+    split = Split(paths, np.array(labels, dtype=np.int64), name or file.stem, folder)
+    split.check_inside(file)
+    return split
 
 
 def read_csv(file: str | Path, *, root: str | Path | None = None) -> dict[str, Split]:
@@ -52,7 +55,10 @@ def read_csv(file: str | Path, *, root: str | Path | None = None) -> dict[str, S
         raise DatasetError(f"{file}: empty")
     with open(file, newline="", encoding="utf-8-sig") as stream:
         table = csv.DictReader(stream)
-        header = [h.strip() for h in table.fieldnames or []]
+        try:
+            header = [h.strip() for h in table.fieldnames or []]
+        except csv.Error as error:
+            raise DatasetError(f"{file}:1: {error}") from None
         table.fieldnames = header
         unknown = [h for h in header if h not in COLUMNS]
         missing = [h for h in ("path", "label") if h not in header]
@@ -64,16 +70,19 @@ def read_csv(file: str | Path, *, root: str | Path | None = None) -> dict[str, S
                 + (f"; missing {', '.join(missing)}" if missing else "")
             )
         rows = []
-        for row in table:
-            if None in row or None in row.values():
-                raise DatasetError(f"{file}:{table.line_num}: {len(header)} fields expected")
-            rows.append((table.line_num, {key: value.strip() for key, value in row.items()}))
+        try:
+            for row in table:
+                if None in row or None in row.values():
+                    raise DatasetError(f"{file}:{table.line_num}: {len(header)} fields expected")
+                rows.append((table.line_num, {key: value.strip() for key, value in row.items()}))
+        except csv.Error as error:
+            raise DatasetError(f"{file}:{table.line_num}: {error}") from None
     if not rows:
         raise DatasetError(f"{file}: a header but no images")
     for line, row in rows:
         if not row["path"] or not row["label"]:
             raise DatasetError(f"{file}:{line}: path and label must not be empty")
-    number, names = _labels([row["label"] for _, row in rows])
+    number, names = _labels(file, rows)
     parts: dict[str, list[tuple[int, dict[str, str]]]] = {}
     for line, row in rows:
         parts.setdefault(row.get("split") or "all", []).append((line, row))
@@ -96,16 +105,17 @@ def read_csv(file: str | Path, *, root: str | Path | None = None) -> dict[str, S
             class_names=[names[i] for i in np.unique(labels).tolist()] if names else None,
             **extra,
         )
+        splits[part].check_inside(file)
     return splits
 
 
-def _labels(texts: list[str]) -> tuple[dict[str, int], dict[int, str] | None]:
+def _labels(file: Path, rows: list[tuple[int, dict[str, str]]]) -> tuple[dict[str, int], dict[int, str] | None]:
     """Number of each label text; names by number where the labels are text."""
-    try:
-        return {text: int(text) for text in texts}, None
-    except ValueError:
-        ordered = sorted(set(texts))
-        return {text: i for i, text in enumerate(ordered, 1)}, dict(enumerate(ordered, 1))
+    texts = [row["label"] for _, row in rows]
+    if all(re.fullmatch(r"[+-]?\d+", text) for text in texts):
+        return {row["label"]: to_int(row["label"], file, line, "label") for line, row in rows}, None
+    ordered = sorted(set(texts))
+    return {text: i for i, text in enumerate(ordered, 1)}, dict(enumerate(ordered, 1))
 
 
 def _number(text: str, file: Path, line: int, what: str) -> float:

@@ -52,7 +52,7 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
             raise DatasetError(f"{path}:{number}: item id {fields[1]!r} is not like id_00000002")
         if fields[2] not in rows:
             raise DatasetError(f"{path}:{number}: status {fields[2]!r} is none of train, query, gallery")
-        rows[fields[2]].append((safe_path(fields[0], path, number), int(item[1])))
+        rows[fields[2]].append((safe_path(fields[0], path, number), to_int(item[1], path, number, "item id")))
     total = sum(map(len, rows.values()))
     if announced is not None and total != announced:
         raise DatasetError(f"{path}: its first line announces {announced:,} images, it lists {total:,}")

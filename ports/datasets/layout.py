@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from ports.datasets.matfile import MatError, read_mat5
 from ports.datasets.split import DatasetError
 
 
@@ -44,17 +46,30 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
+def read_mat(path: Path) -> dict[str, Any]:
+    """Variables of a .mat file (v5, 6, 7), see `matfile.read_mat5`. DatasetError with the file for any other."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: file not found")
+    try:
+        return read_mat5(path.read_bytes())
+    except MatError as error:
+        raise DatasetError(f"{path}: not a readable .mat file ({error})") from None
+
+
 def to_int(text: str, path: Path, line: int, what: str) -> int:
     """`text` as a whole number, or an error with file and line."""
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
-        raise DatasetError(f"{path}:{line}: {what} must be a whole number, got {text!r}") from None
+        raise DatasetError(f"{path}:{line}: {what} must be a whole number, got {text[:100]!r}") from None
+    if not -(1 << 63) <= number < 1 << 63:
+        raise DatasetError(f"{path}:{line}: {what} {text[:100]} is beyond 64 bits")
+    return number
 
 
 def safe_path(text: str, path: Path, line: int) -> str:
     """An image path from a list: relative and inside the data set, with forward slashes."""
     text = text.replace("\\", "/")
-    if not text or text.startswith("/") or ".." in text.split("/"):
+    if not text or text.startswith("/") or ".." in text.split("/") or "\0" in text or text[1:2] == ":":
         raise DatasetError(f"{path}:{line}: image path {text!r} leaves the data set")
     return text

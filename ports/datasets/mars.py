@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ports.datasets.description import Dataset
-from ports.datasets.layout import find_root, read_lines, safe_path
+from ports.datasets.layout import find_root, read_lines, read_mat, safe_path
 from ports.datasets.split import DatasetError, Split
 
 
@@ -32,10 +32,11 @@ def read(root: str | Path, *, check_counts: bool = True, check_files: bool = Tru
     train = _frames(folder, "train")
     gallery = _frames(folder, "test")
     path = folder / "info" / "query_IDX.mat"
-    rows = _matrix(path, "query_IDX").reshape(-1).astype(np.int64) - 1
+    rows = _matrix(path, "query_IDX").reshape(-1) - 1
     assert gallery.tracks is not None
-    if rows.size and not (rows.min() >= 0 and rows.max() <= gallery.tracks.max()):
-        raise DatasetError(f"{path}: rows {rows.min() + 1} to {rows.max() + 1}, there are {gallery.tracks.max() + 1}")
+    count = int(gallery.tracks.max(initial=-1)) + 1
+    if rows.size and not (rows.min() >= 0 and rows.max() < count):
+        raise DatasetError(f"{path}: rows {rows.min() + 1} to {rows.max() + 1}, there are {count}")
     query = gallery.subset(np.isin(gallery.tracks, rows), "mars/query")
     splits = {"train": train, "query": query, "gallery": gallery}
     return DATASET.finish(folder, splits, check_counts, check_files)
@@ -49,7 +50,7 @@ def _frames(folder: Path, part: str) -> Split:
         # A name starts with the person: four characters, "00-1" for junk, and that is its folder.
         names.append(f"bbox_{part}/{line[:4]}/{safe_path(line, names_file, number)}")
     path = folder / "info" / f"tracks_{part}_info.mat"
-    table = _matrix(path, f"track_{part}_info").astype(np.int64)
+    table = _matrix(path, f"track_{part}_info")
     if table.ndim != 2 or table.shape[1] != 4:
         raise DatasetError(f"{path}: track_{part}_info is {table.shape}, expected (tracklets, 4)")
     first, last = table[:, 0] - 1, table[:, 1]
@@ -60,6 +61,8 @@ def _frames(folder: Path, part: str) -> Split:
             f"{names_file.name} has {len(names):,}"
         )
     length = last - first
+    if length.sum() > 100 * (len(names) + 1000):
+        raise DatasetError(f"{path}: its tracklets hold {length.sum():,} frames, {names_file.name} has {len(names):,}")
     index = np.concatenate([np.arange(a, b) for a, b in zip(first, last)]) if len(table) else np.zeros(0, np.int64)
     return Split(
         [names[i] for i in index],
@@ -72,17 +75,14 @@ def _frames(folder: Path, part: str) -> Split:
 
 
 def _matrix(path: Path, key: str) -> np.ndarray:
-    from scipy.io import loadmat
-
-    if not path.is_file():
-        raise DatasetError(f"{path}: file not found")
-    try:
-        content = loadmat(str(path))
-    except Exception as error:  # scipy raises half a dozen kinds on damaged files
-        raise DatasetError(f"{path}: not a readable .mat file ({error})") from None
-    if key not in content or not np.issubdtype(content[key].dtype, np.number):
-        raise DatasetError(f"{path}: no numeric matrix {key!r} in it, only {sorted(k for k in content if k[0] != '_')}")
-    return content[key]
+    """A table of whole numbers as int64."""
+    content = read_mat(path)
+    table = content.get(key)
+    if not isinstance(table, np.ndarray) or table.dtype.kind not in "fiub":
+        raise DatasetError(f"{path}: no numeric matrix {key!r} in it, only {', '.join(sorted(content)) or 'nothing'}")
+    if not np.all(np.isfinite(table) & (np.abs(table) < 1 << 31)):
+        raise DatasetError(f"{path}: {key} holds numbers that are no line, person or camera")
+    return table.astype(np.int64)
 
 
 DATASET = Dataset(

@@ -146,6 +146,20 @@ class Split:
             shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise DatasetError(f"{self.name or 'split'}: {len(missing)} of {len(self)} images are missing: {shown}")
 
+    def check_inside(self, source: str | Path) -> None:
+        """Raise DatasetError if a path leads out of `root`: a list of somebody else's names the files that are opened.
+
+        source: what the error calls the list. Links inside `root` may lead where they will: the user made them.
+        """
+        root = os.path.abspath(self.root or "")
+        inside = os.path.join(root, "")
+        outside = [p for p in self.paths if "\0" in p or not os.path.normpath(os.path.join(root, p)).startswith(inside)]
+        if outside:
+            raise DatasetError(
+                f"{source}: {len(outside)} of {len(self)} image paths lead out of {root}, {outside[0][:200]!r} first; "
+                "if they are right, name a root that holds them all"
+            )
+
     def fingerprint(self) -> str:
         """sha256 of the list: paths, labels and what else is known per item, the images' content included where there are
         digests; not the root.

@@ -59,6 +59,15 @@ def _check_png(data: bytes, path: object) -> None:
         picture.verify()  # the chunks' checksums
 
 
+def _check_size(picture: Image.Image, size: int, path: object) -> None:
+    """A few kB may not claim the memory of a poster; a photograph has at most 8 pixels a byte, a drawing is small."""
+    pixels = picture.width * picture.height
+    if pixels > max(16_000_000, 8 * size):
+        raise ImageError(
+            path, f"implausibly large picture ({picture.width} x {picture.height} pixels in {size:,} bytes)"
+        )
+
+
 def _rgb(picture: Image.Image, path: object) -> Image.Image:
     mode = picture.mode
     if mode == "RGB":
@@ -100,6 +109,7 @@ def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> np.n
             if data.startswith(_PNG):
                 _check_png(data, path)
             with Image.open(io.BytesIO(data)) as picture:
+                _check_size(picture, len(data), path)
                 return np.array(_rgb(picture, path))
     except ImageError:
         raise
@@ -107,6 +117,6 @@ def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> np.n
         raise ImageError(path, "not a picture, or a format that Pillow does not know") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(path, f"implausibly large picture ({error})") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, ArithmeticError) as error:
-        # Pillow's decoders raise any of these for damaged data.
+    except Exception as error:
+        # Pillow's decoders raise a dozen kinds for damaged data: OSError, ValueError, SyntaxError, RuntimeError, MemoryError ...
         raise ImageError(path, f"corrupt or truncated picture ({error})") from error

@@ -31,6 +31,10 @@ class Checkpoint:
     state: dict[str, Any]  # JSON types: iteration, sampler, fingerprint, seed
 
 
+#: What safetensors, json and torch raise on a damaged file.
+_DAMAGE = (SafetensorError, LookupError, AttributeError, ValueError, TypeError, OSError, RuntimeError, MemoryError)
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used: which file and why."""
 
@@ -75,16 +79,25 @@ def load(path: Path) -> Checkpoint:
                 raise CheckpointError(f"{path}: not a checkpoint of this program (it has no {FORMAT!r})")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if FORMAT not in metadata:
-            return Checkpoint(tensors, json.loads(metadata[_WITHOUT_DIGEST]))
-        state = json.loads(metadata[FORMAT])
-        written = state.pop(_DIGEST)
-    except (SafetensorError, KeyError, AttributeError, TypeError, json.JSONDecodeError, OSError) as error:
+            state, written = _table(json.loads(metadata[_WITHOUT_DIGEST])), None
+        else:
+            state = _table(json.loads(metadata[FORMAT]))
+            written = state.pop(_DIGEST)
+    except CheckpointError:
+        raise
+    except _DAMAGE as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error}") from error
-    if written != (found := digest(tensors, state)):
+    if written is not None and written != (found := digest(tensors, state)):
         raise CheckpointError(
             f"{path}: damaged: the sha256 of its content is {found[:16]}, it was written with {str(written)[:16]}"
         )
     return Checkpoint(tensors, state)
+
+
+def _table(state: Any) -> dict[str, Any]:
+    if not isinstance(state, dict):
+        raise TypeError(f"its state is a {type(state).__name__}, not a table")
+    return state
 
 
 def state_of(path: Path) -> dict[str, Any]:
@@ -92,8 +105,8 @@ def state_of(path: Path) -> dict[str, Any]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-        state = json.loads(metadata[FORMAT] if FORMAT in metadata else metadata[_WITHOUT_DIGEST])
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        state = _table(json.loads(metadata[FORMAT] if FORMAT in metadata else metadata[_WITHOUT_DIGEST]))
+    except _DAMAGE as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error}") from error
     return {key: value for key, value in state.items() if key != _DIGEST}
 

@@ -64,7 +64,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         content = load_file(str(path)) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # pickle, zip, safetensors and struct all have their own kinds
-        raise WeightsError(f"{path}: cannot read weights: {str(error).splitlines()[0]}") from error
+        raise WeightsError(
+            f"{path}: cannot read weights: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -22,7 +22,11 @@ def table(runs: list[Path]) -> tuple[list[str], list[list[str]]]:
     A cell is empty where the run has no such number: raw pixels and NMI are of embedded runs, "untrained" is an evaluation
     before the first step. Raises RunError for a folder that holds no run or no evaluation.
     """
-    return HEADER, [_line(out) for out in runs]
+    lines = []
+    for out in runs:
+        with run_files.fitting(out):
+            lines.append(_line(out))
+    return HEADER, lines
 
 
 def _line(out: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +31,7 @@ class Line:
 
 def open_run(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Record and evaluations of a run; RunError for a folder that holds no run or no evaluation."""
-    record_file = out / "run.json"
-    if not record_file.exists():
-        raise RunError(f"{out} is not a run directory: there is no run.json")
-    try:
-        record = json.loads(record_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{record_file}: not a run record: {error}") from error
+    record = run_files.record(out)
     evaluations = run_files.read(out, "evaluations")
     if not evaluations:
         raise RunError(f"{out}: the run has no evaluation yet")
@@ -59,8 +52,10 @@ def lines(runs: list[Path]) -> list[Line]:
     names: dict[str, None] = {}
     for out in runs:
         record, evaluations = open_run(out)
-        recipe = registry.get(record["recipe"])
-        chosen = best_of(recipe, evaluations) if record["form"] == "full" and recipe.expected else evaluations[-1]
+        with run_files.fitting(out):
+            recipe = registry.get(record["recipe"])
+            full = record["form"] == "full" and recipe.expected
+            chosen = best_of(recipe, evaluations) if full else evaluations[-1]
         names[_base(recipe.name)] = None
         form = record["form"]
         if form == "full" and weights_link.objection(recipe, record.get("weights")):
@@ -152,7 +147,8 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
         record, evaluations = open_run(out)
         recipe = registry.get(record["recipe"])
         headline = recipe.embeddings[0]
-        points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
+        with run_files.fitting(out):
+            points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
         curves.append((f"{recipe.name} {headline} ({_kind(record['form'], record['data']['name'])})", points, False))
         if record["form"] == "full":
             theirs[_base(recipe.name)] = None

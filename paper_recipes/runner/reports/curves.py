@@ -7,7 +7,6 @@ because runs that end alike may part by more than the band while the learning ra
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,10 +134,7 @@ def compare(recipe: Recipe, evaluations: list[dict[str, Any]]) -> tuple[Curve, .
 
 def of_run(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
     """The evaluations of a full run of the recipe. Raises ValueError for any other folder."""
-    record_file = folder / "run.json"
-    if not record_file.exists():
-        raise ValueError(f"{folder} is not a run directory: there is no run.json")
-    record = json.loads(record_file.read_text(encoding="utf-8"))
+    record = run_files.record(folder)
     if record["recipe"] != recipe.name:
         raise ValueError(f"{folder} is a run of {record['recipe']}, not of {recipe.name}")
     if record["form"] != "full":

@@ -55,17 +55,17 @@ def _entry(path: Path) -> Entry:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         name, form = str(record["recipe"]), str(record["form"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Entry("?", how, "?", path.parent, "", reason=f"{path.name} cannot be read: {error!r}")
-    evaluations = run_files.read(path.parent, "evaluations") if how == "run" else [{"iteration": 0, **record}]
     try:
+        evaluations = run_files.read(path.parent, "evaluations") if how == "run" else [{"iteration": 0, **record}]
         recipe = registry.of_record({"recipe": name})  # of a derived recipe: held to nothing
         reason = next(_objections(recipe, record, evaluations, how), "")
         result = None if reason else verify(recipe, evaluations)
         best = _headline(recipe, evaluations)
     except registry.UnknownRecipeError:
         recipe, result, best, reason = None, None, "", "no recipe of that name in this version"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         recipe, result, best, reason = None, None, "", f"its files do not fit together: {error!r}"
     if result is not None and record.get("verdict") not in (None, said := result.word):
         result, reason = None, f"its record says {record['verdict']!r}, its evaluations say {said!r}"

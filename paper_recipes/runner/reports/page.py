@@ -42,11 +42,12 @@ _NOT_THIS_RUN = (
 
 def write(out: Path, evidence: list[dict[str, str]]) -> Path:
     """Write the report of the run in `out`; returns the path of report.html."""
-    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    recipe = registry.of_record(record)
+    record = run_files.record(out)
     steps, evaluations = run_files.read(out, "steps"), run_files.read(out, "evaluations")
-    pictures = _draw(out, recipe, record, steps, evaluations)
-    text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures)) + "\n"
+    with run_files.fitting(out):
+        recipe = registry.of_record(record)
+        pictures = _draw(out, recipe, record, steps, evaluations)
+        text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures)) + "\n"
     body = MarkdownIt("commonmark").enable("table").render(text)
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(recipe.title)}</title>'

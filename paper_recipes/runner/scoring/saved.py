@@ -16,6 +16,7 @@ import numpy as np
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.files import write_atomically, write_json
+from ports import bounded
 from ports.datasets.split import Split
 
 Embeddings = dict[str, np.ndarray]
@@ -84,7 +85,12 @@ def load(folder: Path, recipe: Recipe, data: Data) -> tuple[Embeddings, Embeddin
     facts_file = folder / "scores.json"
     if not facts_file.is_file():
         raise SavedError(f"--model {folder}: no scores.json; a folder must be one that `evaluate` wrote")
-    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    try:
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SavedError(f"{facts_file}: not JSON ({error})") from None
+    if not isinstance(facts, dict):
+        raise SavedError(f"{facts_file}: a {type(facts).__name__}, not the facts that `evaluate` wrote")
     if facts.get("fingerprint") != recipe.fingerprint():
         raise SavedError(f"{folder}: embeddings of {facts.get('recipe')}, not of {recipe.name} as it is now")
     pooled = () if data.multi_query is None else recipe.multi_query_names
@@ -97,7 +103,7 @@ def _side(folder: Path, side: str, split: Split, names: tuple[str, ...]) -> Embe
     labels_file = folder / f"{side}_labels.npy"
     if not labels_file.is_file():
         raise SavedError(f"{folder} holds no {side}: these rules need the model itself")
-    labels = np.load(labels_file, allow_pickle=False)
+    labels = _array(labels_file)
     if not np.array_equal(labels, split.labels):
         raise SavedError(
             f"{labels_file}: {len(labels)} labels that are not those of {split.name} ({len(split)} images)"
@@ -107,7 +113,14 @@ def _side(folder: Path, side: str, split: Split, names: tuple[str, ...]) -> Embe
         file = folder / f"{side}_{name}.npy"
         if not file.is_file():
             raise SavedError(f"{folder} holds no {file.name}")
-        found[name] = values = np.load(file, allow_pickle=False)
-        if values.ndim != 2 or len(values) != len(labels):
-            raise SavedError(f"{file}: shape {values.shape}, expected ({len(labels)}, D)")
+        found[name] = values = _array(file)
+        if values.ndim != 2 or len(values) != len(labels) or values.dtype.kind != "f":
+            raise SavedError(f"{file}: {values.dtype} of shape {values.shape}, expected floats ({len(labels)}, D)")
     return found
+
+
+def _array(file: Path) -> np.ndarray:
+    try:
+        return bounded.read_npy(file)
+    except bounded.BoundsError as error:
+        raise SavedError(f"{file}: {error}") from None

@@ -41,18 +41,18 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch):
     archive = make_zip(tmp_path / "sop.zip", SOP_FILES)
     real, written = extract._write, []
 
-    def write(target, reader, size):
+    def write(target, reader, size, damage):
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(target.name)
-        real(target, reader, size)
+        real(target, reader, size, damage)
 
     monkeypatch.setattr(extract, "_write", write)
     with pytest.raises(KeyboardInterrupt):
         prepare("sop", [archive], tmp_path / "sop", progress=False, check_counts=False)
     assert not (tmp_path / "sop").exists() and (tmp_path / "sop.partial").exists()
     before = list(written)
-    monkeypatch.setattr(extract, "_write", lambda t, r, s: (written.append(t.name), real(t, r, s)))
+    monkeypatch.setattr(extract, "_write", lambda t, *more: (written.append(t.name), real(t, *more)))
     prepare("sop", [archive], tmp_path / "sop", progress=False, check_counts=False)
     assert len(before) == 3 and not set(written[3:]) & set(before) and len(written) == len(SOP_FILES)
     assert not (tmp_path / "sop.partial").exists()

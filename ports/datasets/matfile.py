@@ -1,20 +1,19 @@
 """Reader of MATLAB 5, 6 and 7 files that trusts no size.
 
 scipy reads good files of these versions but can crash the interpreter or allocate what a damaged header asks for. Here
-every claimed size must fit the bytes that are there, nesting is bounded, and an error names the byte.
+every claimed size must fit the bytes that are there, inflated bytes, elements and nesting are bounded, and an error names
+the byte.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe_compat.errors import CaffeFormatError
+from ports.bounded import BoundsError, budget, inflate
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -25,22 +24,30 @@ _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 _ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _MAX_DEPTH = 32
 _MAX_DIMS = 32
+_MAX_FIELDS = 4096  # MATLAB has no use for more
 
 
-def read_mat5(data: bytes, file: str | Path | None = None) -> dict[str, Any]:
-    """Variables by name, in the form that `mat_read.read_mat` describes.
+class MatError(ValueError):
+    """A damaged file. `reason` without the place, `offset` in bytes."""
 
-    Args:
-        data: the whole file.
-        file: its path, for errors.
+    def __init__(self, reason: str, offset: int) -> None:
+        super().__init__(f"byte {offset}: {reason}")
+        self.reason, self.offset = reason, offset
+
+
+def read_mat5(data: bytes) -> dict[str, Any]:
+    """Variables by name. data: the whole file.
+
+    A char row is a str, a char matrix a list of str, a cell array an object array of its MATLAB shape, a struct a dict (an
+    object array of dicts when it is no 1x1), a number array an array of at least two axes, None what holds no list.
 
     Raises:
-        CaffeFormatError: with the offset of the element that is damaged.
+        MatError: with the offset of the element that is damaged.
     """
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None:
-        raise CaffeFormatError("not a MATLAB 5 file: no byte order mark", file=file, offset=126)
-    top = _Reader(data, order, file, 0)
+        raise MatError("not a MATLAB 5 file: no byte order mark", 126)
+    top = _Reader(data, order, 0, _Allowance(len(data)))
     variables: dict[str, Any] = {}
     pos = _HEADER
     while pos < len(data):
@@ -58,26 +65,40 @@ def read_mat5(data: bytes, file: str | Path | None = None) -> dict[str, Any]:
 
 def _compressed(top: _Reader, pos: int, start: int, size: int) -> tuple[str, Any]:
     try:
-        data = zlib.decompress(memoryview(top.data)[start : start + size])
-    except zlib.error as error:
+        data = inflate(memoryview(top.data)[start : start + size], top.allowance.bytes)
+    except BoundsError as error:
         raise top.fail(pos, f"a compressed variable cannot be read ({error})") from None
-    inner = _Reader(data, top.order, top.file, top.base + start)
+    top.allowance.bytes -= len(data)
+    inner = _Reader(data, top.order, top.base + start, top.allowance)
     kind, begin, length, _ = inner.tag(0, len(data))
     if kind != _MATRIX:
         raise top.fail(pos, f"a compressed variable holds element type {kind}")
     return inner.matrix(begin, begin + length, 0)
 
 
+class _Allowance:
+    """What a file may still ask for: inflated bytes, and elements, each of which costs Python a hundred bytes or more."""
+
+    def __init__(self, size: int) -> None:
+        self.bytes = budget(size)
+        self.elements = 100_000 + size // 4
+
+
 class _Reader:
-    def __init__(self, data: bytes, order: str, file: str | Path | None, base: int) -> None:
+    def __init__(self, data: bytes, order: str, base: int, allowance: _Allowance) -> None:
         self.data = data
         self.order = order
-        self.file = file
         self.base = base  # offset of `data` in the file, for errors
+        self.allowance = allowance
         self.words = struct.Struct(f"{order}II")
 
-    def fail(self, offset: int, reason: str) -> CaffeFormatError:
-        return CaffeFormatError(f"damaged .mat: {reason}", file=self.file, offset=self.base + offset)
+    def fail(self, offset: int, reason: str) -> MatError:
+        return MatError(f"damaged .mat: {reason}", self.base + offset)
+
+    def spend(self, size: int, pos: int) -> None:
+        self.allowance.bytes -= size
+        if self.allowance.bytes < 0:
+            raise self.fail(pos, "its values want more memory than a file of this size may take")
 
     def tag(self, pos: int, end: int) -> tuple[int, int, int, int]:
         """(data type, start of data, bytes, position behind it) of the element at pos."""
@@ -102,6 +123,9 @@ class _Reader:
 
     def matrix(self, pos: int, end: int, depth: int) -> tuple[str, Any]:
         """(name, value) of a matrix element; None for kinds that hold no list (sparse, function, opaque object)."""
+        self.allowance.elements -= 1
+        if self.allowance.elements < 0:
+            raise self.fail(pos, "more cells and fields than a file of this size has any use for")
         if pos == end:
             return "", np.empty((0, 0))  # an empty cell is written as an element of no bytes
         if depth > _MAX_DEPTH:
@@ -138,6 +162,7 @@ class _Reader:
         stored = _STORED.get(type_)
         if stored is None or math.prod(dims) * int(stored[1]) != size:
             raise self.fail(pos, f"an array of {dims[:8]} has {size} bytes of type {type_}")
+        self.spend(math.prod(dims) * np.dtype(dtype).itemsize, pos)
         values = np.frombuffer(self.data, f"{self.order}{stored}", size // int(stored[1]), start)
         if size == 0:
             return np.empty(_small(dims), dtype), after
@@ -151,6 +176,7 @@ class _Reader:
         encoding = _ENCODINGS.get(type_)
         if encoding is None or count > size or len(dims) != 2:
             raise self.fail(pos, f"a char array of {dims[:8]} has {size} bytes of type {type_}")
+        self.spend(4 * size, pos)
         if encoding[-2:] in ("16", "32"):
             encoding += "-le" if self.order == "<" else "-be"
         try:
@@ -170,6 +196,8 @@ class _Reader:
         _, start, size, after = self.tag(pos, end)
         if len(lengths) != 1 or not 0 < lengths[0] <= 64:
             raise self.fail(pos, f"field name length {lengths[:8]}")
+        if size // lengths[0] > _MAX_FIELDS:
+            raise self.fail(pos, f"a struct claims {size // lengths[0]} fields")
         names = [
             self.data[i : i + lengths[0]].split(b"\0")[0].decode("ascii", "replace")
             for i in range(start, start + size - lengths[0] + 1, lengths[0])

@@ -1,0 +1,1 @@
+"""A mutation fuzzer over every file format that the packages read: `python -m tests.fuzz --n 20000`."""
