@@ -49,7 +49,8 @@ def _number(value: float) -> float | str:
 
 
 def last_good(folder: Path, iteration: int) -> Path | None:
-    """The newest checkpoint from before `iteration`: what is written has finite weights, and its embeddings were ranked."""
+    """The newest checkpoint from before `iteration`. What is written has finite weights; one of `iteration` itself may be
+    there, of which it is known that it embeds nothing."""
     found = [path for path in folder.glob("iteration_*.safetensors") if path < checkpoints.path_of(folder, iteration)]
     return max(found, default=None)
 

@@ -460,3 +460,25 @@ def test_library_contrastive_with_duplicates_equals_the_peer(dtype: torch.dtype)
     rtol = 1e-12 if dtype == torch.float64 else 1e-5
     torch.testing.assert_close(ours, theirs, rtol=rtol, atol=0)
     torch.testing.assert_close(gradient, expected, rtol=0, atol=10 * rtol * float(expected.abs().max()))
+
+
+def test_second_derivatives_of_losses_of_logits_and_lists() -> None:
+    logits, labels = batch()
+    a, p, n = (batch(seed=i)[0] for i in range(3))
+    similar, weights = torch.arange(12) % 2, torch.full((12,), 0.5, dtype=torch.float64)
+
+    def second(loss, x, *others):
+        x = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(x * x, *others), x, create_graph=True)  # a network above the loss
+        return torch.autograd.grad(gradient.square().sum(), x)[0]
+
+    for loss, *arguments in (
+        (losses.WeightedSoftmaxLoss(), logits, labels, weights),
+        (losses.UnifiedWeightLoss(), logits, labels),
+        (losses.CaffeContrastiveLoss(), a, p, similar),
+        (losses.CaffeContrastiveLossV2(), a, p, similar),
+    ):
+        with pytest.raises(RuntimeError, match="this loss has no second derivative"):
+            second(loss, *arguments)
+    assert second(losses.CaffeTripletLoss(), a, p, n).any()  # plain torch
+    assert torch.autograd.gradgradcheck(losses.CaffeTripletLoss(), (a.requires_grad_(), p, n))
