@@ -31,7 +31,7 @@ Path = tuple[Any, ...]  # field names, dict keys, list indices from the recipe d
 # What a recipe is, rather than a setting of it: another class or file has other settings.
 _FIXED = {
     *("name", "title", "source", "weights", "weights_sha256", "expected", "deviations", "provenance", "records"),
-    "derived_from",
+    *("derived_from", "cudnn"),
     *("class", "pipeline", "rule", "embedding", "in_dim", "embedding_dim", "num_classes"),
     *("dialect", "train_net", "test_nets", "embedding_blob", "classes", "net", "type"),
 }

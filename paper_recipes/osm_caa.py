@@ -102,6 +102,7 @@ def _images(
         iterations=evaluated[-1],
         snapshot_every=evaluated.step,
         weights=_WEIGHTS,
+        cudnn=False,  # README of the release: trained without cuDNN, "to reproduce exactly"
         expected=expected,
         embedded=Embedded(
             classes_per_batch=6,
@@ -238,6 +239,7 @@ def _tracklets(
         iterations=evaluated[-1],
         snapshot_every=evaluated.step,
         weights=_WEIGHTS,
+        cudnn=False,  # README of the release: trained without cuDNN, "to reproduce exactly"
         expected=expected,
         embedded=Embedded(
             classes_per_batch=3,

@@ -160,6 +160,8 @@ class Recipe:
     # sha256 of that file or, where no more is public, its first digits; "" where none is. It knows the file, it is no setting.
     weights_sha256: str = ""
     records: Records = field(default_factory=Records)  # what it is checked against
+    # Was it trained by way of cuDNN? Its kernels compute the same formulas in another order: rounding, no setting.
+    cudnn: bool = True
     derived_from: str = ""  # the frozen recipe's name, for a recipe made by `paper_recipes.derive`
 
     def __post_init__(self) -> None:
@@ -200,7 +202,17 @@ class Recipe:
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
         data = _facts(self)
-        prose = ("title", "source", "expected", "deviations", "provenance", "records", "derived_from", "weights_sha256")
+        prose = (
+            "title",
+            "source",
+            "expected",
+            "deviations",
+            "provenance",
+            "records",
+            "derived_from",
+            "weights_sha256",
+            "cudnn",
+        )
         for name in prose:
             del data[name]
         return json.loads(json.dumps(data))

@@ -34,11 +34,11 @@ def torch_seed(seed: int, purpose: Purpose) -> int:
     return int(stream(seed, purpose).integers(2**63 - 1))
 
 
-def configure(seed: int, *, strict: bool = True, threads: int | None = None) -> None:
+def configure(seed: int, *, strict: bool = True, threads: int | None = None, cudnn: bool = True) -> None:
     """Seed Python, NumPy and torch and, with `strict`, allow deterministic algorithms in full precision only.
 
     `strict=False` keeps the seeds but lets TF32, cuDNN's autotuning and nondeterministic kernels in: such a run is not
-    comparable and says so in its record.
+    comparable and says so in its record. `cudnn=False` leaves cuDNN out: PyTorch's own CUDA kernels compute then.
 
     Raises
     ------
@@ -55,6 +55,7 @@ def configure(seed: int, *, strict: bool = True, threads: int | None = None) -> 
     torch.use_deterministic_algorithms(strict)
     # Filling fresh memory with NaN helps to find reads of it; it costs a tenth of a step and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.enabled = cudnn
     torch.backends.cudnn.benchmark = not strict
     torch.backends.cudnn.deterministic = strict
     torch.backends.cuda.matmul.allow_tf32 = not strict
@@ -84,6 +85,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda if cuda else None,
         "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "cudnn_enabled": torch.backends.cudnn.enabled if cuda else None,
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,

@@ -167,6 +167,9 @@ def _net_text(recipe: Recipe, name: str) -> str:
     help="What several processes under torchrun compute: a batch each, gradients averaged; or one batch in parts, one loss.",
 )
 @click.option("--sync-bn", is_flag=True, help="With --replicas global: BatchNorm over the whole batch, too.")
+@click.option(
+    "--cudnn/--no-cudnn", default=True, help="Leave cuDNN out on a GPU; recipes trained without it do so by themselves."
+)
 @SET
 @JUDGE
 def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) -> None:

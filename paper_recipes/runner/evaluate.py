@@ -49,7 +49,7 @@ def score_model(recipe: Recipe, options: Options) -> int:
     Several processes under torchrun share images and queries; the root says and writes what comes of it.
     """
     trained_models.check(recipe, options.model)
-    determinism.configure(recipe.seed, threads=options.threads)
+    determinism.configure(recipe.seed, threads=options.threads, cudnn=recipe.cudnn)
     device = process_group.device_for(options.device)
     with process_group.joined("global" if process_group.launched() > 1 else None, device=device) as processes:
         return _score(recipe, options, device, processes)

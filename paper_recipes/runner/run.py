@@ -51,6 +51,7 @@ class Options:
     strict: bool = True
     replicas: str | None = None
     sync_bn: bool = False
+    cudnn: bool = True
 
 
 def run(recipe: Recipe, options: Options) -> int:
@@ -58,7 +59,8 @@ def run(recipe: Recipe, options: Options) -> int:
     130 stopped by the user.
     """
     seed = recipe.seed if options.seed is None else options.seed
-    determinism.configure(seed, strict=options.strict, threads=options.threads)  # before anything starts CUDA
+    cudnn = recipe.cudnn and options.cudnn
+    determinism.configure(seed, strict=options.strict, threads=options.threads, cudnn=cudnn)  # before CUDA starts
     _check(recipe, options)
     device = process_group.device_for(options.device)
     with process_group.joined(options.replicas, sync_bn=options.sync_bn, device=device) as processes:
@@ -143,6 +145,7 @@ def again(recipe: Recipe, options: Options, processes: process_group.Replicas, o
     words = [launcher, "-m paper_recipes run", recipe.name]
     given = _set(options)
     words += ["--fast"] if given.pop("strict", True) is False else []
+    words += ["--no-cudnn"] if given.pop("cudnn", True) is False else []
     for name, value in given.items():
         if name not in ("out", "resume"):
             option = "--" + name.replace("_", "-")

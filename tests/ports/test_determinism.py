@@ -73,3 +73,12 @@ def test_cublas_is_set_before_cuda_starts_or_the_mend_is_named(monkeypatch):
         with pytest.raises(RuntimeError, match=r"set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts"):
             determinism.configure(7)
         determinism.configure(7, strict=False)
+
+
+def test_cudnn_can_be_left_out():
+    try:
+        determinism.configure(7, cudnn=False)
+        assert torch.backends.cudnn.enabled is False
+    finally:
+        determinism.configure(7)
+    assert torch.backends.cudnn.enabled is True and "cudnn_enabled" in determinism.environment()

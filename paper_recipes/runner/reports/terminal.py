@@ -34,6 +34,7 @@ def show(recipe: Recipe) -> None:
         "evaluation": f"{recipe.evaluation.protocol}, K = {recipe.evaluation.ks}, ties {recipe.evaluation.ties}, "
         f"at {', '.join(map(str, recipe.evaluation.iterations))}",
         "embeddings": ", ".join(recipe.embeddings),
+        **({} if recipe.cudnn else {"cuDNN": "off on a GPU, as the release was trained"}),
         "cost": recipe.cost,
         "embedded form": str(recipe.embedded),
     }

@@ -44,6 +44,10 @@ _DECIDES: dict[str, tuple[Callable[[Record], Any], str]] = {
     ),
     "batch": (lambda record: record.get("batch"), "the steps left would see other batches"),
     "device": (_device, "another kind of device rounds differently"),
+    "cudnn": (
+        lambda record: record.get("environment", {}).get("cudnn_enabled"),
+        "other kernels round differently",
+    ),
     "threads": (_threads, "sums are divided among threads, so that another number rounds differently"),
     "weights": (_weights, "the checkpoint has come from another start"),
 }

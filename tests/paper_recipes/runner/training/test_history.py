@@ -130,3 +130,23 @@ def test_a_torn_record_is_one_line(start):
     (start.out / "run.json").write_text('{"recipe": "rll')
     with pytest.raises(RunError, match=r"run\.json: not a run record"):
         start(resume=True)
+
+
+def test_without_cudnn(start, monkeypatch):
+    """OSM+CAA was trained without it; any run can be, and the command that resumes says so."""
+    switched = []
+    configure = run.determinism.configure
+    monkeypatch.setattr(
+        run.determinism,
+        "configure",
+        lambda *args, cudnn, **options: (switched.append(cudnn), configure(*args, **options)),
+    )
+    start(stop=True)
+    start(resume=True, cudnn=False)
+    assert switched == [True, False]
+    assert [recipe.name for recipe in registry.RECIPES.values() if not recipe.cudnn] == [
+        name for name in registry.RECIPES if name.startswith("osm-")
+    ]
+    assert "cudnn" not in registry.get("osm-cub").canonical()
+    options = run.Options(cudnn=False)
+    assert " --no-cudnn --resume" in run.again(registry.get("ms-cub"), options, run.process_group.Replicas(), start.out)
