@@ -271,6 +271,22 @@ XBM_INSHOP = _xbm(
     "inshop", "In-shop", 25882, (1, 10, 20, 30), "query-gallery", {"R@1": 91.3, "R@10": 97.8, "R@20": 98.4}
 )
 
+# The paper's baseline: the same training without the memory, so with the batch's own pairs alone.
+_BASE_SOP = XBM_SOP.torch
+assert _BASE_SOP is not None
+XBM_BASELINE_SOP = replace(
+    XBM_SOP,
+    name="xbm-baseline-sop",
+    title="Contrastive loss without memory, the baseline of CVPR 2020's Cross-Batch Memory, Stanford Online Products",
+    torch=replace(_BASE_SOP, memory=None),
+    expected=(),
+    deviations=(XBM_SOP.deviations[0], "the paper draws its baseline in figures only; no number of it was read"),
+    provenance={
+        **XBM_SOP.provenance,
+        "no memory": "inferred: the sample configuration with its memory switched off, all else equal",
+    },
+)
+
 _CUB_KS = (1, 2, 4, 8)
 XBM_BN = (
     _xbm_bn(
@@ -291,4 +307,4 @@ DERIVED = {
     ),
 }
 
-RECIPES = (MS_CUB, MS_CARS, MS_SOP, MS_INSHOP, XBM_SOP, XBM_INSHOP, *XBM_BN)
+RECIPES = (MS_CUB, MS_CARS, MS_SOP, MS_INSHOP, XBM_SOP, XBM_INSHOP, XBM_BASELINE_SOP, *XBM_BN)

@@ -69,6 +69,7 @@ def test_every_caffe_link_is_held_to_something(chains):
 # Links that stay open, and the word that says why or what to bring.
 OPEN = {
     "xbm-sop": {"network": "bring features", "loss": "golden record"},
+    "xbm-baseline-sop": {"network": "bring features", "loss": "golden record"},
     **{
         f"xbm-bn-{data}": {"network": "bring features", "loss": "golden record"}
         for data in ("sop", "inshop", "cub", "cars196")
