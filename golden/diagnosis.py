@@ -191,14 +191,17 @@ def _outputs(found: Diagnosis, reference: Reference | None, golden_set: GoldenSe
     ]
     lines = []
     for name in names:
-        keys = [d.key for d in reference.deviations if d.changes == "output"] if reference is not None else []
+        if reference is None:
+            lines.append(f"{name} differs")
+            continue
+        keys = [d.key for d in reference.deviations if d.changes == "output"]
         models = {
             k: [compute(reference, golden_set.params, t.case.arguments, frozenset({k})) for t in targets] for k in keys
-        }  # type: ignore[arg-type]
+        }
         right = [k for k in keys if all(t.output_error(name, m.outputs) < MATCH for t, m in zip(targets, models[k]))]
         found.deviations += tuple(right[:1])
         found.matched |= bool(right)
-        lines.append(f"{name} differs" + (f": {reference.words(right[0])}" if right and reference is not None else ""))
+        lines.append(f"{name} differs" + (f": {reference.words(right[0])}" if right else ""))
     return lines
 
 

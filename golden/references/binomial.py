@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from golden.references import Deviation, Reference
 from golden.references.pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs, row_mean, row_sum
 from golden.tape import softplus
@@ -31,7 +33,8 @@ def binomial(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = fro
     x, labels = arguments
     alpha, beta, mine = float(params["alpha"]), float(params["beta"]), bool(params["hard_mining"])
     p = pairs(x, labels, wrong, params.get("cutoff", 1.0))
-    positive, negative, used = p.positive, p.negative, p.negative.any(1)
+    positive, negative = p.positive, p.negative
+    used: np.ndarray = np.asarray(p.negative.any(1))
     if mine != ("mining_turned" in wrong):
         positive, negative, used = mined(p, params.get("mining margin", 0.1))
     base = 0.0 if "base_0" in wrong else 0.5 if mine else params["margin"]

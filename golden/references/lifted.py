@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from golden.references import Deviation, Reference
 from golden.references.pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs
 from golden.tape import log_sum_exp, softplus, where
@@ -29,7 +31,8 @@ def lifted(arguments: Any, params: dict[str, Any], wrong: frozenset[str] = froze
     x, labels = arguments
     alpha, beta = float(params["alpha"]), float(params["beta"])
     p = pairs(x, labels, wrong, params.get("cutoff", 1.0))
-    positive, negative, used = p.positive, p.negative, p.negative.any(1)
+    positive, negative = p.positive, p.negative
+    used: np.ndarray = np.asarray(p.negative.any(1))
     if bool(params["hard_mining"]) != ("mining_turned" in wrong):
         positive, negative, used = mined(p, params.get("mining margin", 0.1))
     sums = []

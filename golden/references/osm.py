@@ -52,7 +52,7 @@ def online_soft_mining(arguments: Any, params: dict[str, Any], wrong: frozenset[
     hinge = (margin - distance).clamp(0)
     pairs = max(len(first), 1)
 
-    score = np.minimum(scores[first], scores[second])
+    score: Any = np.minimum(scores[first], scores[second])
     if "product_of_scores" in wrong:
         score = scores[first] * scores[second]
     if "mean_of_scores" in wrong:
