@@ -32,10 +32,27 @@ _NAMES = {
 }
 __all__ = sorted(_NAMES)
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers
+    from caffe_compat.bn_inception import load_bn_inception as load_bn_inception
     from caffe_compat.errors import CaffeFormatError as CaffeFormatError
     from caffe_compat.errors import DialectError as DialectError
     from caffe_compat.errors import UnsupportedLayerError as UnsupportedLayerError
+    from caffe_compat.formats.binaryproto import read_binaryproto as read_binaryproto
+    from caffe_compat.formats.binaryproto import write_binaryproto as write_binaryproto
+    from caffe_compat.formats.caffemodel import read_caffemodel as read_caffemodel
+    from caffe_compat.formats.caffemodel import write_caffemodel as write_caffemodel
+    from caffe_compat.formats.prototxt import filter_net as filter_net
+    from caffe_compat.formats.prototxt import read_net as read_net
+    from caffe_compat.formats.prototxt import read_solver as read_solver
+    from caffe_compat.formats.prototxt import upgrade_net as upgrade_net
+    from caffe_compat.formats.solverstate import read_solverstate as read_solverstate
+    from caffe_compat.formats.solverstate import write_solverstate as write_solverstate
+    from caffe_compat.matlab.lists import load_split as load_split
+    from caffe_compat.matlab.lists import save_split as save_split
+    from caffe_compat.net.caffe_net import CaffeNet as CaffeNet
+    from caffe_compat.net.caffe_net import load_net as load_net
+    from caffe_compat.solver.caffe_solver import Solver as Solver
+    from caffe_compat.solver.optim import CaffeSGD as CaffeSGD
 
 
 def __getattr__(name: str) -> Any:

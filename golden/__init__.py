@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 DATA = Path(__file__).with_name("data")
 
@@ -27,6 +28,17 @@ _MODULES = {
 }
 
 __all__ = ["DATA", "adapters", *_MODULES]
+
+if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers
+    from . import adapters as adapters
+    from .checker import check as check
+    from .checker import identify as identify
+    from .checker import sweep as sweep
+    from .diagnosis import diagnose as diagnose
+    from .records import record as record
+    from .report import Report as Report
+    from .sets import load_set as load_set
+    from .sets import set_names as set_names
 
 
 def __getattr__(name: str) -> object:

@@ -110,6 +110,7 @@ def _phases(changed: Recipe, given: set[str]) -> Recipe:
                 f"torch.phases.{number}.drops: the phase has {phase.iterations:,} updates, {late[0]:,} is past it"
             )
         kept.append(dataclasses.replace(phase, drops=tuple(drop for drop in phase.drops if drop not in late)))
+    assert changed.torch is not None
     return dataclasses.replace(changed, torch=dataclasses.replace(changed.torch, phases=tuple(kept)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -232,10 +233,10 @@ class RandStream:
         draws = np.array([self.random() for _ in range(int(n))])
         return np.argsort(draws, kind="stable") + 1
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """JSON-able state; `load_state_dict` continues exactly after it."""
         _, key, position, _, _ = self._mt.get_state(legacy=True)
         return {"key": [int(v) for v in key], "position": int(position)}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self._mt.set_state(("MT19937", np.array(state["key"], dtype=np.uint32), int(state["position"]), 0, 0.0))

@@ -20,6 +20,7 @@ import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def make_splits(root: Path | None = None) -> dict[str, Split]:
     return splits
 
 
-def render(code_point: int, face: str, fonts: dict | None = None):
+def render(code_point: int, face: str, fonts: dict[Any, Any] | None = None):
     """One image of the set as a PIL image of mode L. `fonts` caches font objects between calls."""
     from PIL import Image, ImageFont
 
@@ -130,7 +131,7 @@ def _render_all(folder: Path, splits: dict[str, Split], progress: bool) -> str:
     # Eight threads only wait for the disk (creating 18,000 files); drawing stays in this one.
     with tqdm(total=total, desc="glyphs", unit="img", disable=not progress) as bar, ThreadPoolExecutor(8) as pool:
         for face, paths in by_face.items():  # a face at a time: at most 111 open fonts, 65 MB of pictures
-            fonts: dict = {}
+            fonts: dict[Any, Any] = {}
             saving = []
             for path in paths:
                 image = render(int(Path(path).stem.split("_", 1)[0], 16), face, fonts)

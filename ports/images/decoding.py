@@ -25,7 +25,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 __all__ = ["ImageError", "decode"]
 
@@ -113,7 +113,7 @@ def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> np.n
                 return np.array(_rgb(picture, path))
     except ImageError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(path, "not a picture, or a format that Pillow does not know") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(path, f"implausibly large picture ({error})") from error

@@ -27,7 +27,7 @@ class Batch:
     indices: list[int]
 
 
-class _Images(Dataset):
+class _Images(Dataset[torch.Tensor]):
     """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use.
 
     Where the split knows its pictures' content, one that has changed since is refused by name.

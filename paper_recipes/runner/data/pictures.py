@@ -43,7 +43,7 @@ def looked_at(data: Data, *, remembered: bool = True, progress: bool = True) -> 
             found = digests.of_files(files, memory() if remembered else None, progress=bar.update)
         except OSError as error:
             raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
-    table: np.ndarray = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, 32)
+    table: np.ndarray[Any, Any] = np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, 32)
     taken: dict[str, Split] = {}
     description = dict(data.description)
     for part, split in parts.items():

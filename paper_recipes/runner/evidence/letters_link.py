@@ -17,7 +17,6 @@ import torch
 
 import golden
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.data.batches import corners
 from paper_recipes.runner.data.letters import with_boxes
 from paper_recipes.runner.data.run_data import cache_folder
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
@@ -25,6 +24,7 @@ from paper_recipes.runner.evidence.row import Row, recorded, unverified
 from ports import determinism, images
 from ports.datasets import glyphs
 from ports.datasets.split import Split
+from ports.images.osm import corners
 
 LINK = "whole steps on the letters"
 _REFERENCE = "authors' Solver on the letters"

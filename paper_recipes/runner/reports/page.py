@@ -78,7 +78,7 @@ def published_rows(recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(out: Path, recipe: Recipe, record: dict, steps: list, evaluations: list) -> list[str]:
+def _draw(out: Path, recipe: Recipe, record: dict[str, Any], steps: list[Any], evaluations: list[Any]) -> list[str]:
     drawn = []
     if steps:
         figures.loss_curve(out / "losses.png", steps)
@@ -169,7 +169,7 @@ def _sections(
     return parts
 
 
-def _result_table(record: dict, evaluations: list[dict], raw: dict | None) -> str:
+def _result_table(record: dict[str, Any], evaluations: list[dict[str, Any]], raw: dict[str, Any] | None) -> str:
     ks = list(next(iter(evaluations[0]["metrics"].values())))
     rows = []
     if raw:
@@ -198,7 +198,7 @@ def _published_table(recipe: Recipe) -> str:
     return _table(["row", "values [%]", "source"], rows) if rows else "No published rows are recorded."
 
 
-def _settings_table(recipe: Recipe, record: dict) -> str:
+def _settings_table(recipe: Recipe, record: dict[str, Any]) -> str:
     rows = [
         ["recipe", f"`{recipe.name}`, fingerprint `{record['fingerprint'][:16]}`"],
         ["source", f"{recipe.source.repository} at `{recipe.source.commit[:10]}`, {recipe.source.folder}"],
@@ -224,7 +224,7 @@ def _data_row(data: dict[str, Any], part: str) -> list[str]:
     return [f"{part} data", f"{data['name']}: {facts['images']:,} images of {facts['classes']:,} classes, {listed}"]
 
 
-def _environment_table(record: dict) -> str:
+def _environment_table(record: dict[str, Any]) -> str:
     installed = record["versions"]
     versions = ", ".join(f"{name} {installed[name]}" for name in _SHOWN if installed.get(name))
     versions += f"; all {len(installed)} installed packages stand in `run.json`"

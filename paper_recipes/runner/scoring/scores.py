@@ -123,7 +123,13 @@ def score(
 
 
 def _recall(
-    scores: Scores, name: str, rule: Any, queries: np.ndarray, gallery: np.ndarray | None, data: Data, ks: tuple
+    scores: Scores,
+    name: str,
+    rule: Any,
+    queries: np.ndarray,
+    gallery: np.ndarray | None,
+    data: Data,
+    ks: tuple[int, ...],
 ) -> None:
     where = {} if data.gallery is None else {"gallery": gallery, "gallery_labels": data.gallery.labels}
     result = rule(queries, data.test.labels, ks, **where)

@@ -11,7 +11,7 @@ from ports import determinism
 
 
 def run_record(
-    recipe: Recipe, *, form: str, seed: int, device: str, data: dict, weights: dict | None
+    recipe: Recipe, *, form: str, seed: int, device: str, data: dict[str, Any], weights: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The record of a run that starts now. `form` is "embedded" or "full"."""
     return {
