@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from caffe_compat.errors import CaffeFormatError
@@ -85,7 +86,7 @@ class PretrainedBNInception(BNInception):
 
 
 def from_caffe(
-    layers: Mapping[str, list[np.ndarray]], *, source: str = "<blobs>"
+    layers: Mapping[str, list[NDArray[Any]]], *, source: str = "<blobs>"
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """State dict (float32, names of `BNInception`) from the layers of a .caffemodel: {name: [blobs]}.
 
@@ -94,7 +95,7 @@ def from_caffe(
     state: dict[str, Tensor] = {}
     used = set()
 
-    def take(name: str, counts: tuple[int, ...]) -> list[np.ndarray]:
+    def take(name: str, counts: tuple[int, ...]) -> list[NDArray[Any]]:
         blobs = layers.get(name)
         if blobs is None:
             raise CaffeFormatError(f'no layer "{name}": not the weights of a BN-Inception', file=source)
@@ -125,7 +126,7 @@ def from_caffe(
     return state, LoadReport(source, unused=[n for n, blobs in layers.items() if n not in used and len(blobs)])
 
 
-def to_caffe(state: Mapping[str, Tensor]) -> dict[str, list[np.ndarray]]:
+def to_caffe(state: Mapping[str, Tensor]) -> dict[str, list[NDArray[Any]]]:
     """Layers of a .caffemodel, in the net's order, from a `BNInception` state dict (either generation).
 
     The blobs are those of the authors' prototxts: a convolution without bias, BatchNorm with divisor 1. The classifier
@@ -134,7 +135,7 @@ def to_caffe(state: Mapping[str, Tensor]) -> dict[str, list[np.ndarray]]:
     thousandth.
     """
     state, _ = _normalised(state, "<state dict>")
-    layers: dict[str, list[np.ndarray]] = {}
+    layers: dict[str, list[NDArray[Any]]] = {}
     for caffe, ours in UNITS.items():
         gamma, beta, mean, variance = (state[f"{ours}_bn.{key}"].numpy() for key in _BN_VECTORS)
         layers[caffe] = [state[f"{ours}.weight"].numpy()]

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from ports import bounded
@@ -31,7 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
     """Arrays of an .npz in the file's order.
 
     Raises:
@@ -43,7 +44,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise CaffeFormatError(str(error), file=path) from None
 
 
-def read_npy(path: str | Path) -> np.ndarray:
+def read_npy(path: str | Path) -> NDArray[Any]:
     """The array of an .npy; errors as `read_npz`."""
     try:
         return bounded.read_npy(path)

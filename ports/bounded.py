@@ -12,8 +12,10 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _MAGIC = b"\x93NUMPY"
 _MAX_AXES = 32
@@ -42,7 +44,7 @@ def inflate(data: bytes | memoryview, limit: int) -> bytes:
     return found
 
 
-def npy_array(data: bytes) -> np.ndarray:
+def npy_array(data: bytes) -> NDArray[Any]:
     """The array of a whole .npy file's bytes, a new writable array. Raises BoundsError; never reads Python objects."""
     if data[:6] != _MAGIC:
         kind = "an .npz archive" if data[:4] == b"PK\x03\x04" else "Python objects, or no .npy at all"
@@ -64,7 +66,7 @@ def npy_array(data: bytes) -> np.ndarray:
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _header(text: bytes) -> tuple[tuple[int, ...], np.dtype, bool]:
+def _header(text: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     try:
         fields = ast.literal_eval(text.decode("latin-1").strip())
         shape, description, fortran = fields["shape"], fields["descr"], fields["fortran_order"]
@@ -79,15 +81,15 @@ def _header(text: bytes) -> tuple[tuple[int, ...], np.dtype, bool]:
     return shape, dtype, fortran
 
 
-def read_npy(path: str | Path) -> np.ndarray:
+def read_npy(path: str | Path) -> NDArray[Any]:
     """The array of an .npy file. Raises BoundsError (without the file's name), OSError."""
     return npy_array(Path(path).read_bytes())
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
     """Arrays of an .npz by name, in the file's order. Raises BoundsError (without the file's name), OSError."""
     data = Path(path).read_bytes()
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     left = budget(len(data))
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

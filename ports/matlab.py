@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 __all__ = ["RandStream", "flip", "imcrop", "imresize", "padarray", "rgb2gray", "round_half_away"]
@@ -23,7 +24,7 @@ GRAY_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 _CLASSES = ("uint8", "float32", "float64")
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
+def _cubic(x: NDArray[Any]) -> NDArray[Any]:
     """Cubic convolution kernel (Keys 1981), a = -0.5, support [-2, 2]."""
     a = np.abs(x)
     inner = (1.5 * a - 2.5) * a**2 + 1
@@ -31,11 +32,11 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(a <= 1, inner, np.where(a <= 2, outer, 0.0))
 
 
-def _triangle(x: np.ndarray) -> np.ndarray:
+def _triangle(x: NDArray[Any]) -> NDArray[Any]:
     return np.maximum(0.0, 1 - np.abs(x))
 
 
-_KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+_KERNELS: dict[str, tuple[Callable[[NDArray[Any]], NDArray[Any]], float]] = {
     "bicubic": (_cubic, 4.0),
     "cubic": (_cubic, 4.0),
     "bilinear": (_triangle, 2.0),
@@ -101,14 +102,14 @@ def output_size(
     return (given[0], given[1]), (given[0] / rows, given[1] / columns)
 
 
-def _pass(matrix: sparse.csr_matrix, flat: np.ndarray, to_uint8: bool) -> np.ndarray:
+def _pass(matrix: sparse.csr_matrix, flat: NDArray[Any], to_uint8: bool) -> NDArray[Any]:
     out = matrix @ flat
     return np.clip(np.floor(out + 0.5), 0, 255) if to_uint8 else out
 
 
 def imresize(
-    image: np.ndarray, size: float | Sequence[float | None], method: str = "bicubic", *, antialiasing: bool = True
-) -> np.ndarray:
+    image: NDArray[Any], size: float | Sequence[float | None], method: str = "bicubic", *, antialiasing: bool = True
+) -> NDArray[Any]:
     """MATLAB's imresize.
 
     Args:
@@ -135,7 +136,7 @@ def imresize(
     out_shape, scales = output_size(image.shape, size)
     to_uint8 = image.dtype == np.uint8
     work = image.astype(np.float64) if to_uint8 else image
-    cube: np.ndarray = work.reshape(work.shape[0], work.shape[1], -1)
+    cube: NDArray[Any] = work.reshape(work.shape[0], work.shape[1], -1)
     for axis in (0, 1) if scales[0] <= scales[1] else (1, 0):
         n_in, n_out, scale = cube.shape[axis], out_shape[axis], scales[axis]
         if n_in == n_out and scale == 1:
@@ -155,7 +156,7 @@ def round_half_away(x: float) -> int:
     return math.floor(x + 0.5) if x >= 0 else -math.floor(-x + 0.5)
 
 
-def imcrop(image: np.ndarray, rect: Sequence[float]) -> np.ndarray:
+def imcrop(image: NDArray[Any], rect: Sequence[float]) -> NDArray[Any]:
     """MATLAB's `imcrop(image, [xmin ymin width height])`, 1-based, a view of the input.
 
     The rectangle spans pixel *centres*, so a whole-numbered one covers width + 1 columns and height + 1 rows; both
@@ -172,7 +173,7 @@ def imcrop(image: np.ndarray, rect: Sequence[float]) -> np.ndarray:
     return image[max(top, 1) - 1 : min(bottom, image.shape[0]), max(left, 1) - 1 : min(right, image.shape[1])]
 
 
-def rgb2gray(image: np.ndarray) -> np.ndarray:
+def rgb2gray(image: NDArray[Any]) -> NDArray[Any]:
     """MATLAB's rgb2gray of a uint8 image (H, W, 3) -> (H, W), rounded half up."""
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -182,7 +183,7 @@ def rgb2gray(image: np.ndarray) -> np.ndarray:
     return np.floor(gray + 0.5).astype(np.uint8)
 
 
-def padarray(image: np.ndarray, pad: Sequence[int], value: float = 0, direction: str = "both") -> np.ndarray:
+def padarray(image: NDArray[Any], pad: Sequence[int], value: float = 0, direction: str = "both") -> NDArray[Any]:
     """MATLAB's `padarray(image, pad, value, direction)`; pad per dimension, direction "pre", "post" or "both"."""
     if direction not in ("pre", "post", "both"):
         raise ValueError(f'padarray: direction {direction!r} must be "pre", "post" or "both"')
@@ -193,7 +194,7 @@ def padarray(image: np.ndarray, pad: Sequence[int], value: float = 0, direction:
     return np.pad(image, widths, constant_values=value)
 
 
-def flip(image: np.ndarray, dim: int) -> np.ndarray:
+def flip(image: NDArray[Any], dim: int) -> NDArray[Any]:
     """MATLAB's `flip(image, dim)` with its 1-based dimension (2 mirrors left and right); a view."""
     if not 1 <= dim <= image.ndim:
         raise ValueError(f"flip: dimension {dim} of an array with {image.ndim} dimensions")
@@ -219,12 +220,12 @@ class RandStream:
             value = self._mt.random_sample()
         return value
 
-    def rand(self, *size: int) -> np.ndarray:
+    def rand(self, *size: int) -> NDArray[Any]:
         """MATLAB's `rand(n, m, ...)`: filled down the columns first. One argument gives n x n, as in MATLAB."""
         shape = size * 2 if len(size) == 1 else (size or (1, 1))
         return np.array([self.random() for _ in range(math.prod(shape))]).reshape(shape, order="F")
 
-    def randperm(self, n: int) -> np.ndarray:
+    def randperm(self, n: int) -> NDArray[Any]:
         """MATLAB's `randperm(n)`, 1-based: the order that sorts n draws of `rand`.
 
         Equal to MathWorks' documented outputs for rng("default") and to a published one for rng(42) (R2017b). The

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path
@@ -13,7 +15,7 @@ from caffe_compat.formats.wire import parse_message
 from caffe_compat.schema.weights import weights_class
 
 
-def read_binaryproto(path: str | Path) -> np.ndarray:
+def read_binaryproto(path: str | Path) -> NDArray[Any]:
     """Read one blob; a mean image is (1, C, H, W), channels in B, G, R order, values in 0..255.
 
     Raises:
@@ -27,7 +29,7 @@ def read_binaryproto(path: str | Path) -> np.ndarray:
     return to_array(blob, "blob", file=path)
 
 
-def write_binaryproto(path: str | Path, array: np.ndarray) -> None:
+def write_binaryproto(path: str | Path, array: NDArray[Any]) -> None:
     """Write one blob. A (C, H, W) or (1, C, H, W) array gets the legacy dimensions that Caffe's own tool writes."""
     array = np.asarray(array)
     if array.ndim == 3:

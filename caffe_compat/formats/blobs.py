@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.schema import message_class
@@ -24,7 +25,7 @@ def blob_shape(blob: Any) -> tuple[int, ...]:
     return (0,) if not (blob.data or blob.double_data) else ()
 
 
-def to_array(blob: Any, where: str, *, file: str | Path | None = None, diff: bool = False) -> np.ndarray:
+def to_array(blob: Any, where: str, *, file: str | Path | None = None, diff: bool = False) -> NDArray[Any]:
     """Values of a blob: float64 when it holds double_data, else float32; a new writable array.
 
     Args:
@@ -53,7 +54,7 @@ def to_array(blob: Any, where: str, *, file: str | Path | None = None, diff: boo
     return np.frombuffer(raw, dtype=dtype).astype(dtype[1:], copy=True).reshape(shape)
 
 
-def _unpacked(blob: Any, diff: bool) -> np.ndarray | None:
+def _unpacked(blob: Any, diff: bool) -> NDArray[Any] | None:
     """Values that a writer stored one field each (not packed): to this schema they are unknown fields."""
     try:
         typed = message_class("bvlc", "BlobProto").FromString(blob.SerializeToString())
@@ -67,7 +68,7 @@ def _short(shape: tuple[int, ...]) -> str:
     return str(shape) if len(shape) <= 8 else f"({', '.join(map(str, shape[:8]))}, ... {len(shape)} axes)"
 
 
-def fill_blob(blob: Any, array: np.ndarray, *, legacy: bool = False) -> None:
+def fill_blob(blob: Any, array: NDArray[Any], *, legacy: bool = False) -> None:
     """Write an array into an empty BlobProto: packed float32, or double_data for a float64 array as Caffe does.
 
     Args:

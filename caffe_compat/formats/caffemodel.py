@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path
@@ -37,10 +37,10 @@ class LayerWeights:
 
     name: str
     type: str = ""
-    blobs: list[np.ndarray] = field(default_factory=list)
+    blobs: list[NDArray[Any]] = field(default_factory=list)
 
 
-def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
+def read_caffemodel(path: str | Path) -> dict[str, list[NDArray[Any]]]:
     """Read weights by layer name, in the order of the file; layers without blobs are left out.
 
     Reads V2, V1 and V0 layers, `shape` and legacy num/channels/height/width, packed or single values, and HDF5
@@ -50,7 +50,7 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
         CaffeFormatError: not such a file, truncated, or values that do not fit their shape.
         FileNotFoundError: no such file.
     """
-    weights: dict[str, list[np.ndarray]] = {}
+    weights: dict[str, list[NDArray[Any]]] = {}
     for layer in read_layers(path):
         if not layer.blobs:
             continue
@@ -105,7 +105,7 @@ def _v1_types() -> dict[int, str]:
 
 def write_caffemodel(
     path: str | Path,
-    weights: Mapping[str, Sequence[np.ndarray]] | Sequence[LayerWeights],
+    weights: Mapping[str, Sequence[NDArray[Any]]] | Sequence[LayerWeights],
     *,
     net: Any = None,
     types: Mapping[str, str] | None = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path
@@ -44,7 +45,7 @@ def open_hdf5(path: str | Path) -> Iterator[Any]:
         raise CaffeFormatError(f"damaged HDF5 file: {error}", file=path) from None
 
 
-def read_dataset(dataset: Any, where: str, file: str | Path, *, kinds: str = "f") -> np.ndarray:
+def read_dataset(dataset: Any, where: str, file: str | Path, *, kinds: str = "f") -> NDArray[Any]:
     """Read one dataset after checking its class, type and that its claimed size can be in the file.
 
     Args:
@@ -68,12 +69,12 @@ def read_dataset(dataset: Any, where: str, file: str | Path, *, kinds: str = "f"
     return np.asarray(dataset[()])
 
 
-def _blob(dataset: Any, where: str, file: str | Path) -> np.ndarray:
+def _blob(dataset: Any, where: str, file: str | Path) -> NDArray[Any]:
     array = read_dataset(dataset, where, file)
     return array.astype("f8" if array.dtype.itemsize == 8 else "f4", copy=False)
 
 
-def _numbered(group: Any, where: str, file: str | Path) -> list[np.ndarray]:
+def _numbered(group: Any, where: str, file: str | Path) -> list[NDArray[Any]]:
     """Datasets "0", "1", ... of a group as a list."""
     indices = sorted(int(key) for key in group if key.isdecimal() and len(key) < 7)
     if indices != list(range(len(indices))):
@@ -85,7 +86,7 @@ def _numbered(group: Any, where: str, file: str | Path) -> list[np.ndarray]:
     return [_blob(group[str(i)], f"{where}, blob {i}", file) for i in indices]
 
 
-def read_hdf5_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
+def read_hdf5_weights(path: str | Path) -> dict[str, list[NDArray[Any]]]:
     """Weights of a .caffemodel.h5: layer name -> blobs, layers in the file's (alphabetical) order.
 
     Blobs that a layer shares with another are in the file once, under the layer that owns them.
@@ -94,7 +95,7 @@ def read_hdf5_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
         CaffeFormatError: damaged, or not Caffe's layout.
     """
     h5py = import_h5py()
-    weights: dict[str, list[np.ndarray]] = {}
+    weights: dict[str, list[NDArray[Any]]] = {}
 
     def visit(group: Any, name: str, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -114,7 +115,7 @@ def read_hdf5_weights(path: str | Path) -> dict[str, list[np.ndarray]]:
     return weights
 
 
-def write_hdf5_weights(path: str | Path, weights: Mapping[str, list[np.ndarray]]) -> None:
+def write_hdf5_weights(path: str | Path, weights: Mapping[str, list[NDArray[Any]]]) -> None:
     """Write a .caffemodel.h5; float64 stays, all else becomes float32.
 
     Raises:
@@ -129,7 +130,7 @@ def write_hdf5_weights(path: str | Path, weights: Mapping[str, list[np.ndarray]]
             _write_numbered(data.create_group(name), blobs)
 
 
-def read_hdf5_state(path: str | Path) -> tuple[int, str, list[np.ndarray], int]:
+def read_hdf5_state(path: str | Path) -> tuple[int, str, list[NDArray[Any]], int]:
     """(iter, learned_net, history, current_step) of a .solverstate.h5; a missing current_step is 0."""
     h5py = import_h5py()
     with open_hdf5(path) as file:
@@ -144,7 +145,7 @@ def read_hdf5_state(path: str | Path) -> tuple[int, str, list[np.ndarray], int]:
         )
 
 
-def write_hdf5_state(path: str | Path, iter: int, learned_net: str, history: list[np.ndarray], step: int) -> None:
+def write_hdf5_state(path: str | Path, iter: int, learned_net: str, history: list[NDArray[Any]], step: int) -> None:
     with _create(path) as file:
         file.create_dataset("iter", data=np.array([iter], dtype="<i4"))
         # Fixed length with a closing zero, as H5LTmake_dataset_string writes it: Caffe reads it as a C string.
@@ -175,7 +176,7 @@ def _create(path: str | Path) -> Iterator[Any]:
         yield file
 
 
-def _write_numbered(group: Any, blobs: list[np.ndarray]) -> None:
+def _write_numbered(group: Any, blobs: list[NDArray[Any]]) -> None:
     for i, blob in enumerate(blobs):
         array = np.asarray(blob)
         group.create_dataset(str(i), data=array.astype("<f8" if array.dtype == np.float64 else "<f4"))

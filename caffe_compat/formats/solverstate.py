@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path
@@ -29,7 +30,7 @@ class SolverSnapshot:
 
     iter: int
     learned_net: str = ""
-    history: list[np.ndarray] = field(default_factory=list)
+    history: list[NDArray[Any]] = field(default_factory=list)
     current_step: int = 0
 
 

@@ -71,7 +71,9 @@ class RankedList(LossLayer):
     def setup(self) -> None:
         param, release = self.message.contrastive_loss_param_v2, _release(self.dialect)
         positive, negative = self.message.softmax_t_p_param, self.message.softmax_t_n_param
-        boundary = {"negative_threshold": _threshold(param)} if release == "tpami" else {"margin": _threshold(param)}
+        boundary: dict[str, Any] = (
+            {"negative_threshold": _threshold(param)} if release == "tpami" else {"margin": _threshold(param)}
+        )
         self.loss = RankedListLoss(
             pn_margin=param.pn_margin,
             T_p=positive.scale,

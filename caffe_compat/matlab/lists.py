@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.matlab.read import read_mat
@@ -33,8 +34,8 @@ class ImageCells:
     name    part of the variable's name: "train", "test", ...
     """
 
-    images: list[np.ndarray]
-    labels: np.ndarray
+    images: list[NDArray[Any]]
+    labels: NDArray[Any]
     name: str
 
 
@@ -150,7 +151,7 @@ def _list_split(variables: dict[str, Any], name: str, value: Any, part: str, fil
     if rows.shape[1] > 2:
         raise CaffeFormatError(f"{name}: {rows.shape[1]} columns, expected paths or paths and boxes", file=file)
     paths = [_path(row[0], f"{name}{{{i + 1},1}}", file) for i, row in enumerate(rows)]
-    boxes = None
+    boxes: NDArray[Any] | None = None
     if rows.shape[1] == 2:
         boxes = np.array([_box(row[1], f"{name}{{{i + 1},2}}", file) for i, row in enumerate(rows)]).reshape(-1, 4)
     elif isinstance(value, list):
@@ -197,7 +198,7 @@ def _path(value: Any, where: str, file: Path) -> str:
     return value.replace("\\", "/") if "/" not in value else value
 
 
-def _box(value: Any, where: str, file: Path) -> np.ndarray:
+def _box(value: Any, where: str, file: Path) -> NDArray[Any]:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.size != 4:
         raise CaffeFormatError(f"{where}: expected a box [x y width height], found {_kind(value)}", file=file)
     return value.reshape(4).astype(np.float64)
@@ -209,7 +210,7 @@ def _kind(value: Any) -> str:
     return "an empty string" if value == "" else type(value).__name__
 
 
-def _matrix(variables: dict[str, Any], part: str, name: str, rows: int, file: Path) -> np.ndarray | None:
+def _matrix(variables: dict[str, Any], part: str, name: str, rows: int, file: Path) -> NDArray[Any] | None:
     for key, value in variables.items():
         if name in key.lower() and _part(key) in (part, "all"):
             if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.shape[0] != rows:
@@ -218,7 +219,9 @@ def _matrix(variables: dict[str, Any], part: str, name: str, rows: int, file: Pa
     return None
 
 
-def _column(variables: dict[str, Any], part: str, names: tuple[str, ...], count: int, file: Path) -> np.ndarray | None:
+def _column(
+    variables: dict[str, Any], part: str, names: tuple[str, ...], count: int, file: Path
+) -> NDArray[Any] | None:
     """A vector of whole numbers for a part: its own (`train_labels`) before one that names no part (`class_ids`)."""
     keys = [k for n in names for k in variables if k.lower() == n or k.lower().endswith(f"_{n}")]
     keys = [k for k in keys if _part(k) == part] + [k for k in keys if _part(k) == "all"]

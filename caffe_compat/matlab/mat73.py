@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path
@@ -66,7 +67,7 @@ class _Reader:
         rows = [row.astype("<u2").tobytes().decode("utf-16-le", "replace").rstrip("\0") for row in codes]
         return rows[0] if len(rows) == 1 else [row.rstrip() for row in rows]
 
-    def cell(self, node: Any, where: str, depth: int) -> np.ndarray:
+    def cell(self, node: Any, where: str, depth: int) -> NDArray[Any]:
         if not isinstance(node, self.h5py.Dataset) or node.dtype != self.h5py.ref_dtype:
             raise CaffeFormatError(f"{where}: a cell array that holds no references", file=self.path)
         if node.size * 8 > self.path.stat().st_size * (1032 if node.chunks else 1):

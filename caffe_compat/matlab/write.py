@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.files import atomic_path
 from caffe_compat.matlab.mat73 import write_mat73
@@ -52,7 +53,7 @@ def _files(split: Split) -> list[str]:
     return [name.replace("\\", "/") for name in split.files()]
 
 
-def _column(values: Any) -> np.ndarray:
+def _column(values: Any) -> NDArray[Any]:
     return np.asarray(values, dtype=np.float64).reshape(-1, 1)
 
 
@@ -89,7 +90,7 @@ def _tracklets(split: Split, part: str, variable: str | None) -> dict[str, Any]:
     return variables
 
 
-def _one(values: np.ndarray, what: str, track: int) -> int:
+def _one(values: NDArray[Any], what: str, track: int) -> int:
     if len(np.unique(values)) != 1:
         raise ValueError(f"tracklet {track} has several {what}: {np.unique(values).tolist()[:5]}")
     return int(values[0])

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from caffe_compat.errors import CaffeFormatError, DialectError
@@ -34,7 +34,7 @@ class LearnableBlob(NamedTuple):
 
 def load_net(
     prototxt: str | Path | Any,
-    weights: str | Path | Mapping[str, Sequence[np.ndarray]] | None = None,
+    weights: str | Path | Mapping[str, Sequence[NDArray[Any]]] | None = None,
     *,
     phase: str = "TEST",
     dialect: str | None = None,
@@ -146,7 +146,7 @@ class CaffeNet(nn.Module):
         """Layer name -> its blobs in Caffe's order, for the layers that have any; of two of one name, the last."""
         return {layer.layer_name: layer.blobs for layer in self.plan.layers if layer.blob_names}
 
-    def load_caffemodel(self, weights: str | Path | Mapping[str, Sequence[np.ndarray]]) -> LoadReport:
+    def load_caffemodel(self, weights: str | Path | Mapping[str, Sequence[NDArray[Any]]]) -> LoadReport:
         """Copy weights by layer name, as Caffe does; returns which layers were loaded and which are in one only.
 
         Raises CaffeFormatError naming layer, blob and both shapes where they differ; then nothing was copied.

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from caffe_compat.net.caffe_net import CaffeNet
 
 
-def seeded_blob(layer: str, layer_type: str, blob: int, shape: tuple[int, ...]) -> np.ndarray:
+def seeded_blob(layer: str, layer_type: str, blob: int, shape: tuple[int, ...]) -> NDArray[Any]:
     """float32 values of blob `blob` of a layer; types Convolution, InnerProduct, Scale, BatchNorm."""
     rng = np.random.RandomState(zlib.crc32(f"{layer}:{blob}".encode()))
     if layer_type in ("Convolution", "InnerProduct"):

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from caffe_compat.errors import CaffeFormatError
@@ -42,7 +44,7 @@ def _fits(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 def copy_weights(
     layers: Sequence[Layer],
-    weights: Sequence[tuple[str, Sequence[np.ndarray]]],
+    weights: Sequence[tuple[str, Sequence[NDArray[Any]]]],
     *,
     file: str | Path | None = None,
 ) -> LoadReport:
@@ -55,7 +57,7 @@ def copy_weights(
     Raises:
         CaffeFormatError: another number of blobs, or a blob of another shape; names layer, blob and both shapes.
     """
-    copies: list[tuple[Tensor, np.ndarray]] = []
+    copies: list[tuple[Tensor, NDArray[Any]]] = []
     loaded = []
     by_name: dict[str, list[Layer]] = {}
     for layer in layers:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import atomic_path, read_npy, read_npz
@@ -85,9 +86,9 @@ def convert(
     raise ValueError(f"no conversion from .{pair[0]} ({source}) to .{pair[1]} ({target})")
 
 
-def read_weights_npz(path: Path) -> dict[str, list[np.ndarray]]:
+def read_weights_npz(path: Path) -> dict[str, list[NDArray[Any]]]:
     """Layer name -> blobs from an .npz whose arrays are named LAYER:0, LAYER:1, ..."""
-    weights: dict[str, list[np.ndarray]] = {}
+    weights: dict[str, list[NDArray[Any]]] = {}
     arrays = read_npz(path)
     for key in arrays:
         if not re.fullmatch(r".+:\d+", key):

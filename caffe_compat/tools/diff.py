@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.table import Table
 
 from caffe_compat.errors import CaffeFormatError
@@ -85,7 +86,7 @@ def diff_net(
     prototxt: str | Path | Any,
     reference: str | Path,
     *,
-    weights: str | Path | Mapping[str, Sequence[np.ndarray]] | None = None,
+    weights: str | Path | Mapping[str, Sequence[NDArray[Any]]] | None = None,
     dialect: str | None = None,
     phase: str = "TEST",
     dtype: str | None = None,
@@ -194,7 +195,7 @@ class _Samples:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.blobs[name]["shape"])
 
-    def compare(self, name: str, blob: np.ndarray) -> tuple[float, float]:
+    def compare(self, name: str, blob: NDArray[Any]) -> tuple[float, float]:
         """(RMS, larger of the samples' largest error and the L2 norm's error, both relative)."""
         norm = self.blobs[name]["l2"]
         rms = norm / np.sqrt(blob.size)
@@ -227,7 +228,7 @@ class _Whole:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.blobs[name].shape)
 
-    def compare(self, name: str, blob: np.ndarray) -> tuple[float, float]:
+    def compare(self, name: str, blob: NDArray[Any]) -> tuple[float, float]:
         """(RMS, largest error relative to it)."""
         recorded = self.blobs[name].astype(np.float64)
         rms = float(np.sqrt(np.square(recorded).mean()))

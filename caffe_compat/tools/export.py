@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from caffe_compat.errors import CaffeFormatError
@@ -159,7 +160,7 @@ def export_onnx(
 
 def export(
     prototxt: str | Path,
-    weights: str | Path | Mapping[str, Sequence[np.ndarray]] | None,
+    weights: str | Path | Mapping[str, Sequence[NDArray[Any]]] | None,
     path: str | Path,
     *,
     dialect: str | None = None,
@@ -183,7 +184,7 @@ def _resized(shape: tuple[int, ...], size: int | None) -> tuple[int, ...]:
     return (*shape[:2], size, size) if size is not None and len(shape) == 4 and shape[2] > 1 else tuple(shape)
 
 
-def _random(shapes: Mapping[str, tuple[int, ...]], count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _random(shapes: Mapping[str, tuple[int, ...]], count: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """Inputs of the size that mean-subtracted pixels have."""
     return {name: (rng.standard_normal((count, *s[1:])) * 40).astype(np.float32) for name, s in shapes.items()}
 
@@ -192,7 +193,7 @@ def _opset(model: Any) -> int:
     return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
-def _compare(report: ExportReport, net: CaffeNet, session: Any, inputs: Mapping[str, np.ndarray]) -> None:
+def _compare(report: ExportReport, net: CaffeNet, session: Any, inputs: Mapping[str, NDArray[Any]]) -> None:
     got = session.run(report.outputs, dict(inputs))
     with torch.no_grad():
         net(**inputs)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from paper_recipes import registry
 from paper_recipes.recipe import Evaluation, Recipe
@@ -26,7 +27,7 @@ from paper_recipes.runner.training import provenance
 from ports import determinism
 
 # queries and gallery (N, D) by embedding, and which model made them (JSON types)
-Found = tuple[dict[str, np.ndarray], "dict[str, np.ndarray] | None", dict[str, Any]]
+Found = tuple[dict[str, NDArray[Any]], "dict[str, NDArray[Any]] | None", dict[str, Any]]
 PROTOCOLS = ("self", "query-gallery", "reid")
 
 
@@ -158,7 +159,7 @@ def _computed(
     return queries, gallery, {"model": str(options.model), "sha256": sha256(options.model), "loaded": line}
 
 
-def _unit(embeddings: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _unit(embeddings: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     norms = {name: np.linalg.norm(values, axis=1, keepdims=True) for name, values in embeddings.items()}
     return {name: values / np.maximum(norms[name], 1e-12) for name, values in embeddings.items()}
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.engines import checkpoint as checkpoints
@@ -205,7 +206,7 @@ class _Anew:
         where = f"evaluations.jsonl: iteration {iteration}"
         yield from recount.differences(stated_row, counted, where, f"checkpoint {iteration}'s embeddings", slack=slack)
 
-    def _embeddings(self, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None) -> Iterator[str]:
+    def _embeddings(self, queries: dict[str, NDArray[Any]], gallery: dict[str, NDArray[Any]] | None) -> Iterator[str]:
         """The stored embeddings beside those of the checkpoint."""
         stored, stored_gallery, _ = saved.load_whole(self.facts.out / saved.FOLDER, self.facts.recipe)
         for side, ours, theirs in (("query", queries, stored), ("gallery", gallery or {}, stored_gallery or {})):

@@ -10,8 +10,10 @@ import unicodedata
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.datasets.split import DatasetError
 
@@ -72,7 +74,7 @@ def tight(font, code_point: int):
     return None if box is None else image.crop(box)
 
 
-def _shape(image) -> np.ndarray:
+def _shape(image) -> NDArray[Any]:
     """(32 * 32,) int64 grey levels: the glyph scaled to fit a square, so that size and position do not count."""
     from PIL import Image
 

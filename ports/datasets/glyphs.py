@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.datasets import sop
 from ports.datasets.glyph_letters import FACES, SCRIPTS, charmap, face_file, load_letters, script, tight
@@ -107,7 +108,7 @@ def render(code_point: int, face: str, fonts: dict[Any, Any] | None = None):
     return Image.fromarray(np.pad(sheet, ((top, bottom), (left, right)), constant_values=PAGE))
 
 
-def _light(height: int, width: int, u: float, v: float, dim: int) -> np.ndarray:
+def _light(height: int, width: int, u: float, v: float, dim: int) -> NDArray[Any]:
     """(height, width) grey levels that rise evenly from `dim` to BRIGHT in the direction (u, v), 1/2 being the middle."""
     x = (u - 0.5) * (2 * np.arange(width) - width) / width
     y = (v - 0.5) * (2 * np.arange(height) - height) / height

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.datasets.description import Dataset
 from ports.datasets.layout import find_root
@@ -57,7 +59,7 @@ def _read_folder(folder: Path, part: str, name: str) -> Split:
     )
 
 
-def _sights(split: Split) -> np.ndarray:
+def _sights(split: Split) -> NDArray[Any]:
     """(N,) one number per person and camera."""
     assert split.cameras is not None
     return split.labels * 10 + split.cameras

@@ -14,8 +14,10 @@ marks distractors and -1 junk.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.datasets.description import Dataset
 from ports.datasets.layout import find_root, read_lines, read_mat, safe_path
@@ -74,7 +76,7 @@ def _frames(folder: Path, part: str) -> Split:
     )
 
 
-def _matrix(path: Path, key: str) -> np.ndarray:
+def _matrix(path: Path, key: str) -> NDArray[Any]:
     """A table of whole numbers as int64."""
     content = read_mat(path)
     table = content.get(key)

@@ -12,6 +12,7 @@ import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.bounded import BoundsError, budget, inflate
 
@@ -155,7 +156,7 @@ class _Reader:
             raise self.fail(after, f"there is no array class {kind}")
         return name, value
 
-    def array(self, pos: int, end: int, dims: tuple[int, ...], dtype: str) -> tuple[np.ndarray, int]:
+    def array(self, pos: int, end: int, dims: tuple[int, ...], dtype: str) -> tuple[NDArray[Any], int]:
         if pos == end and 0 in dims:
             return np.empty(_small(dims), dtype), pos
         type_, start, size, after = self.tag(pos, end)
@@ -211,7 +212,7 @@ class _Reader:
             structs[i] = dict(zip(names, values[i * len(names) : (i + 1) * len(names)]))
         return structs[0] if count == 1 else structs.reshape(_small(dims), order="F")
 
-    def items(self, pos: int, end: int, count: int, depth: int) -> np.ndarray:
+    def items(self, pos: int, end: int, count: int, depth: int) -> NDArray[Any]:
         if count > (end - pos) // 8:
             raise self.fail(pos, f"{count} elements are claimed in {end - pos} bytes")
         values = np.empty(count, dtype=object)

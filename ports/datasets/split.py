@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class DatasetError(ValueError):
@@ -37,15 +38,15 @@ class Split:
     """
 
     paths: list[str]
-    labels: np.ndarray
+    labels: NDArray[Any]
     name: str = ""
     root: Path | None = None
     class_names: list[str] | None = None
-    boxes: np.ndarray | None = None
-    super_labels: np.ndarray | None = None
-    cameras: np.ndarray | None = None
-    tracks: np.ndarray | None = None
-    digests: np.ndarray | None = None
+    boxes: NDArray[Any] | None = None
+    super_labels: NDArray[Any] | None = None
+    cameras: NDArray[Any] | None = None
+    tracks: NDArray[Any] | None = None
+    digests: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__  # frozen: only the constructor normalises
@@ -175,7 +176,7 @@ class Split:
             digest.update(b"\0digests\0" + self.digests.tobytes())
         return digest.hexdigest()
 
-    def subset(self, index: Sequence[int] | np.ndarray, name: str | None = None) -> Split:
+    def subset(self, index: Sequence[int] | NDArray[Any], name: str | None = None) -> Split:
         """The items of `index` (M,) int, in that order, or where a boolean mask (N,) is true."""
         index = np.asarray(index)
         if index.dtype == bool:
@@ -193,6 +194,6 @@ class Split:
         paths = [self.paths[i] for i in index]
         return dataclasses.replace(self, paths=paths, name=self.name if name is None else name, **taken)
 
-    def contiguous(self) -> np.ndarray:
+    def contiguous(self) -> NDArray[Any]:
         """(N,) int64 labels renumbered 0 .. C-1 in increasing order, as classifiers want them."""
         return np.unique(self.labels, return_inverse=True)[1].reshape(-1).astype(np.int64)

@@ -23,8 +23,10 @@ import io
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 __all__ = ["ImageError", "decode"]
@@ -83,7 +85,7 @@ def _rgb(picture: Image.Image, path: object) -> Image.Image:
     raise ImageError(path, f"{kind} picture; convert it to RGB first")
 
 
-def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> np.ndarray:
+def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> NDArray[Any]:
     """Read a picture file: uint8 RGB (H, W, 3), a fresh writeable array. The table above says what becomes of what.
 
     Args:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
+from numpy.typing import NDArray
 
 
 class Rng(Protocol):
@@ -23,7 +23,7 @@ def matlab_start(u: float, size: int, crop: int) -> int:
     return max(math.ceil(u * (size - crop)), 1) - 1
 
 
-def matlab_crop(image: np.ndarray, height: int, width: int, u_row: float, u_column: float) -> np.ndarray:
+def matlab_crop(image: NDArray[Any], height: int, width: int, u_row: float, u_column: float) -> NDArray[Any]:
     """Crop (height, width) from (H, W, ...) at the places that the two numbers choose; 0.5, 0.5 is the centre."""
     if height > image.shape[0] or width > image.shape[1]:
         raise ValueError(f"cannot crop {height}x{width} from an image of {image.shape[0]}x{image.shape[1]}")

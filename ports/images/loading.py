@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ports.images.decoding import ImageError, decode
 from ports.images.draws import Rng
@@ -21,7 +21,7 @@ def load(
     *,
     box: Sequence[float] | None = None,
     sha256: bytes | None = None,
-) -> np.ndarray:
+) -> NDArray[Any]:
     """`decode(path)`, then `pipeline.train(image, rng)`, or `pipeline.test(image)` where no rng is given.
 
     Args:

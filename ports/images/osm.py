@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.images.draws import Rng, integer, matlab_crop
 from ports.images.rll import caffe_input
@@ -16,7 +17,7 @@ from ports.matlab import imresize
 __all__ = ["OsmResize", "OsmTracklet", "corners", "crop_box"]
 
 
-def corners(boxes: np.ndarray | Sequence[float]) -> np.ndarray:
+def corners(boxes: NDArray[Any] | Sequence[float]) -> NDArray[Any]:
     """Boxes x, y, width, height as a `Split` holds them, (4,) or (N, 4) -> x1, y1, x2, y2, both ends included.
 
     x2 = x + width: exact for CARS196, whose reader takes the width as x2 - x1. For CUB's bounding_boxes.txt it is MATLAB's
@@ -26,7 +27,7 @@ def corners(boxes: np.ndarray | Sequence[float]) -> np.ndarray:
     return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
 
 
-def crop_box(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
+def crop_box(image: NDArray[Any], box: Sequence[float]) -> NDArray[Any]:
     """Cut an annotated box [x1 y1 x2 y2], 1-based and inclusive (CARS196's devkit), out of (H, W, 3).
 
     A box that reaches one pixel over an edge (a 0-based corner, or a width counted to the far side) ends at the edge, as
@@ -56,17 +57,17 @@ class OsmResize:
 
     size: int = 224
 
-    def train(self, image: np.ndarray, rng: Rng | None = None, box: Sequence[float] | None = None) -> np.ndarray:
+    def train(self, image: NDArray[Any], rng: Rng | None = None, box: Sequence[float] | None = None) -> NDArray[Any]:
         return self.test(image, box)
 
-    def test(self, image: np.ndarray, box: Sequence[float] | None = None) -> np.ndarray:
+    def test(self, image: NDArray[Any], box: Sequence[float] | None = None) -> NDArray[Any]:
         """uint8 RGB (H, W, 3) -> float32 BGR minus mean (3, size, size)."""
         if box is not None:
             image = crop_box(image, box)
         return caffe_input(imresize(image.astype(np.float32), (self.size, self.size)))
 
 
-def _cut_out(image: np.ndarray, rng: Rng) -> None:
+def _cut_out(image: NDArray[Any], rng: Rng) -> None:
     """Fill a random rectangle with noise, in place (img_cut_out.m; drawn: height, width, row, column, the noise)."""
     height, width = image.shape[:2]
     min_height, min_width = 10, 5
@@ -96,7 +97,7 @@ class OsmTracklet:
         if self.augmentation not in ("none", "flip_cutout", "scale_crop_flip_cutout"):
             raise ValueError(f"augmentation {self.augmentation!r}: none, flip_cutout or scale_crop_flip_cutout")
 
-    def train(self, image: np.ndarray, rng: Rng) -> np.ndarray:
+    def train(self, image: NDArray[Any], rng: Rng) -> NDArray[Any]:
         if self.augmentation == "none":
             return self.test(image)
         frame = image.astype(np.float32)
@@ -114,5 +115,5 @@ class OsmTracklet:
             _cut_out(frame, rng)
         return caffe_input(imresize(frame, (self.size, self.size)))
 
-    def test(self, image: np.ndarray) -> np.ndarray:
+    def test(self, image: NDArray[Any]) -> NDArray[Any]:
         return OsmResize(self.size).test(image)

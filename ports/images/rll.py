@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.images.draws import Rng, matlab_crop, uniform
 from ports.matlab import GRAY_WEIGHTS, imcrop, imresize, output_size, resize_weights
@@ -19,7 +21,7 @@ __all__ = ["CAFFE_MEAN", "RllSop", "RllV03", "RllV04", "caffe_input", "dark_box"
 CAFFE_MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 
 
-def caffe_input(image: np.ndarray) -> np.ndarray:
+def caffe_input(image: NDArray[Any]) -> NDArray[Any]:
     """RGB (H, W, 3) or any (H, W, 3) view, values 0..255 -> float32 BGR (3, H, W) minus the mean."""
     out = np.empty((3, *image.shape[:2]), np.float32)
     for c in range(3):
@@ -27,7 +29,7 @@ def caffe_input(image: np.ndarray) -> np.ndarray:
     return out
 
 
-def _first_dark(image: np.ndarray, white: int, axis: int, reverse: bool) -> int | None:
+def _first_dark(image: NDArray[Any], white: int, axis: int, reverse: bool) -> int | None:
     """Index of the outermost row (axis 0) or column (axis 1) that holds a pixel with grey value below `white`."""
     red, green, blue = GRAY_WEIGHTS
     n = image.shape[axis]
@@ -45,7 +47,7 @@ def _first_dark(image: np.ndarray, white: int, axis: int, reverse: bool) -> int 
     return None
 
 
-def dark_box(image: np.ndarray, white: int = 250) -> tuple[int, int, int, int] | None:
+def dark_box(image: NDArray[Any], white: int = 250) -> tuple[int, int, int, int] | None:
     """0-based (top, bottom, left, right), inclusive, around all pixels whose grey value is below `white`; None if none.
 
     Looks from the border inwards and stops at the first hit, which on a photograph is at once.
@@ -72,7 +74,7 @@ class RllV03:
     square: int = 256  # 0 leaves the size alone
     white: int = 250
 
-    def border_crop(self, image: np.ndarray) -> np.ndarray:
+    def border_crop(self, image: NDArray[Any]) -> NDArray[Any]:
         """The part with grey < `white`, widened by `padding`.
 
         The scripts pass xmax - xmin + 1 as imcrop's width, which imcrop counts between pixel centres: one column and
@@ -89,7 +91,7 @@ class RllV03:
         ymin, ymax = max(0, top - self.padding), min(image.shape[0], bottom + self.padding)
         return imcrop(image, [xmin, ymin, xmax - xmin + 1, ymax - ymin + 1])
 
-    def squared(self, image: np.ndarray) -> np.ndarray:
+    def squared(self, image: NDArray[Any]) -> NDArray[Any]:
         """Border crop, resize and padding: float32 (square, square, 3), RGB, 0..255 with bicubic overshoot."""
         cropped = self.border_crop(image)
         height, width = cropped.shape[:2]
@@ -101,7 +103,7 @@ class RllV03:
         size = (self.square, None) if height > width else (None, self.square)
         return _resize_and_pad(single, size, self.square)
 
-    def train(self, image: np.ndarray, rng: Rng) -> np.ndarray:
+    def train(self, image: NDArray[Any], rng: Rng) -> NDArray[Any]:
         """uint8 RGB (H, W, 3) -> float32 BGR minus mean (3, crop, crop), flipped with p = 0.5, random place."""
         square = self.squared(image)
         if rng.random() < 0.5:
@@ -109,7 +111,7 @@ class RllV03:
         row, column = rng.random(), rng.random()
         return caffe_input(matlab_crop(square, self.crop, self.crop, row, column))
 
-    def test(self, image: np.ndarray) -> np.ndarray:
+    def test(self, image: NDArray[Any]) -> NDArray[Any]:
         """The centre crop (0-based offset 14 for 256 -> 227)."""
         return caffe_input(matlab_crop(self.squared(image), self.crop, self.crop, 0.5, 0.5))
 
@@ -119,7 +121,7 @@ class RllSop(RllV03):
     """The CVPR'19 SOP preprocessing (process_ori_image_aug_v02.m): v03 with the crop of 227 written into the script."""
 
 
-def _resize_and_pad(image: np.ndarray, size: tuple[int | None, int | None], square: int) -> np.ndarray:
+def _resize_and_pad(image: NDArray[Any], size: tuple[int | None, int | None], square: int) -> NDArray[Any]:
     """imresize(image, size), then padarray with 255, the smaller half first.
 
     The same two products as `imresize`; they end in the padded (column, channel, row) canvas at once, which saves
@@ -163,7 +165,7 @@ class RllV04:
             height = math.floor(width * ratio)
         return height, width
 
-    def train(self, image: np.ndarray, rng: Rng) -> np.ndarray:
+    def train(self, image: NDArray[Any], rng: Rng) -> NDArray[Any]:
         """uint8 RGB (H, W, 3) -> float32 BGR minus mean (3, crop, crop)."""
         stretched = imresize(image.astype(np.float32), (self.square, self.square))
         height, width = self.draw_size(rng)
@@ -172,6 +174,6 @@ class RllV04:
         row, column = rng.random(), rng.random()
         return caffe_input(imresize(matlab_crop(stretched, height, width, row, column), (self.crop, self.crop)))
 
-    def test(self, image: np.ndarray) -> np.ndarray:
+    def test(self, image: NDArray[Any]) -> NDArray[Any]:
         stretched = imresize(image.astype(np.float32), (self.square, self.square))
         return caffe_input(matlab_crop(stretched, self.crop, self.crop, 0.5, 0.5))

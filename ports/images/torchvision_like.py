@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ports.images.draws import Rng, integer, uniform
@@ -65,7 +67,7 @@ def centre_crop(picture: Image.Image, size: int) -> Image.Image:
 
 def normalise(
     picture: Image.Image, mean: tuple[float, ...], std: tuple[float, ...], bgr: bool, flip: bool = False
-) -> np.ndarray:
+) -> NDArray[Any]:
     """ToTensor and Normalize in torch's order of float32 operations: x / 255, minus mean, divided by std."""
     pixels = np.asarray(picture)
     if flip:
@@ -90,7 +92,7 @@ class _ResizedCrop:
     bgr: bool
     resize: int = 256
 
-    def train(self, image: np.ndarray, rng: Rng) -> np.ndarray:
+    def train(self, image: NDArray[Any], rng: Rng) -> NDArray[Any]:
         """uint8 RGB (H, W, 3) -> float32 (3, crop, crop)."""
         picture = short_side(Image.fromarray(image), self.resize)
         top, left, height, width = random_resized_box(picture.height, picture.width, rng, self.scale)
@@ -98,7 +100,7 @@ class _ResizedCrop:
         cut = cut.resize((self.crop, self.crop), Image.Resampling.BILINEAR)
         return normalise(cut, self.mean, self.std, self.bgr, flip=rng.random() < 0.5)
 
-    def test(self, image: np.ndarray) -> np.ndarray:
+    def test(self, image: NDArray[Any]) -> NDArray[Any]:
         picture = centre_crop(short_side(Image.fromarray(image), self.resize), self.crop)
         return normalise(picture, self.mean, self.std, self.bgr)
 
@@ -143,15 +145,15 @@ class Classification:
     crop: int = 224
     resize: int = 256
 
-    def _stretched(self, image: np.ndarray) -> Image.Image:
+    def _stretched(self, image: NDArray[Any]) -> Image.Image:
         return Image.fromarray(image).resize((self.resize, self.resize), Image.Resampling.BILINEAR)
 
-    def train(self, image: np.ndarray, rng: Rng) -> np.ndarray:
+    def train(self, image: NDArray[Any], rng: Rng) -> NDArray[Any]:
         picture = self._stretched(image)
         top = integer(rng, self.resize - self.crop + 1)
         left = integer(rng, self.resize - self.crop + 1)
         cut = picture.crop((left, top, left + self.crop, top + self.crop))
         return normalise(cut, IMAGENET_MEAN, IMAGENET_STD, bgr=False, flip=rng.random() < 0.5)
 
-    def test(self, image: np.ndarray) -> np.ndarray:
+    def test(self, image: NDArray[Any]) -> NDArray[Any]:
         return normalise(centre_crop(self._stretched(image), self.crop), IMAGENET_MEAN, IMAGENET_STD, bgr=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.metrics.finite import check_rows, refuse
 
@@ -83,7 +84,7 @@ def clustering_metrics(clusters: Any, classes: Any, *, average: str = "arithmeti
     )
 
 
-def kmeans(embeddings: Any, n_clusters: int, *, seed: int = 0, n_init: int = 10, max_iter: int = 1000) -> np.ndarray:
+def kmeans(embeddings: Any, n_clusters: int, *, seed: int = 0, n_init: int = 10, max_iter: int = 1000) -> NDArray[Any]:
     """Cluster labels (N,) of (N, D) embeddings by scikit-learn's k-means.
 
     n_init: restarts; Deep_Metric and the classification baseline ran with the library's default of their time, 10. The RLL
@@ -101,11 +102,11 @@ def kmeans(embeddings: Any, n_clusters: int, *, seed: int = 0, n_init: int = 10,
     return KMeans(n_clusters, n_init=n_init, max_iter=max_iter, random_state=seed).fit(x).labels_
 
 
-def _array(x: Any) -> np.ndarray:
+def _array(x: Any) -> NDArray[Any]:
     return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
 
 
-def _codes(labels: Any, name: str) -> np.ndarray:
+def _codes(labels: Any, name: str) -> NDArray[Any]:
     """(N,) number of each label among the distinct ones."""
     array = _array(labels).reshape(-1)
     if array.dtype.kind == "f":
@@ -113,7 +114,7 @@ def _codes(labels: Any, name: str) -> np.ndarray:
     return np.unique(array, return_inverse=True)[1].reshape(-1)
 
 
-def _pairs(counts: np.ndarray) -> int:
+def _pairs(counts: NDArray[Any]) -> int:
     counts = counts.astype(np.int64)
     return int((counts * (counts - 1) // 2).sum())
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ports.metrics.finite import check_rows
@@ -43,7 +44,7 @@ class Rows:
     """Feature rows of an array, a tensor or a memory map, by label, normalised block by block on the device."""
 
     def __init__(
-        self, source: Any, order: np.ndarray, *, normalize: bool, device: torch.device, cache: int, name: str
+        self, source: Any, order: NDArray[Any], *, normalize: bool, device: torch.device, cache: int, name: str
     ) -> None:
         self.source, self.order, self.normalize, self.device, self.name = source, order, normalize, device, name
         self.dtype = torch.float64 if str(source.dtype).endswith("float64") else torch.float32
@@ -113,7 +114,9 @@ def _blocks(n: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 class _Search:
-    def __init__(self, queries: Rows, gallery: Rows, labels: np.ndarray, gallery_labels: np.ndarray, own: np.ndarray):
+    def __init__(
+        self, queries: Rows, gallery: Rows, labels: NDArray[Any], gallery_labels: NDArray[Any], own: NDArray[Any]
+    ):
         self.queries, self.gallery = queries, gallery
         device = gallery.device
         cuda = device.type == "cuda"
@@ -225,10 +228,10 @@ class _Search:
 
 def items_ahead(
     queries: Any,
-    labels: np.ndarray,
+    labels: NDArray[Any],
     gallery: Any,
-    gallery_labels: np.ndarray,
-    own: np.ndarray | None,
+    gallery_labels: NDArray[Any],
+    own: NDArray[Any] | None,
     *,
     normalize: bool,
     device: torch.device,

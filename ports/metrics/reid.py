@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.metrics.finite import check_rows, refuse
 
@@ -27,9 +28,9 @@ class ReidResult(NamedTuple):
     `without_match` (the original's mAP would be NaN).
     """
 
-    cmc: np.ndarray
+    cmc: NDArray[Any]
     mean_ap: float
-    average_precision: np.ndarray
+    average_precision: NDArray[Any]
     without_match: int
 
 
@@ -42,17 +43,17 @@ class CameraResult(NamedTuple):
     where there is none. mean_ap, mean_rank1: mean of the cells off the diagonal, NaN as soon as one of these is NaN.
     """
 
-    average_precision: np.ndarray
-    rank1: np.ndarray
-    ap_cells: np.ndarray
-    rank1_cells: np.ndarray
+    average_precision: NDArray[Any]
+    rank1: NDArray[Any]
+    ap_cells: NDArray[Any]
+    rank1_cells: NDArray[Any]
     mean_ap: float
     mean_rank1: float
 
 
 def distance_blocks(
     queries: Any, gallery: Any, *, metric: str = "cosine", rows: int = 256
-) -> Iterator[tuple[int, np.ndarray]]:
+) -> Iterator[tuple[int, NDArray[Any]]]:
     """(first query, distances (rows, G)) of L2-normalised rows: 1 - cosine, or the Euclidean distance.
 
     Computed in the dtype of the input, block by block; what `evaluate` and `evaluate_cameras` read. Raises ValueError for
@@ -138,7 +139,7 @@ def evaluate_cameras(
     return CameraResult(ap, rank1, cells[0], cells[1], float(cells[0][off].mean()), float(cells[1][off].mean()))
 
 
-def trapezoid_ap(places: np.ndarray, count: int | None = None) -> float:
+def trapezoid_ap(places: NDArray[Any], count: int | None = None) -> float:
     """Average precision of good items at 0-based ranks `places` (ascending), of `count` in all (default: these).
 
     Sum of (recall step) x (mean of the precisions before and after it); the precision before the first rank is 1. With
@@ -151,7 +152,7 @@ def trapezoid_ap(places: np.ndarray, count: int | None = None) -> float:
     return float(((before + hits / (places + 1)) / 2).sum() / count)
 
 
-def pool_queries(features: Any, groups: Any, how: str = "avg") -> tuple[np.ndarray, np.ndarray]:
+def pool_queries(features: Any, groups: Any, how: str = "avg") -> tuple[NDArray[Any], NDArray[Any]]:
     """Multi-query: one feature per group (identity and camera), (N, D) -> (groups, D), and the sorted group labels.
 
     Rows are L2-normalised, averaged or maximised per dimension, and normalised again (`test_Market1501_v02.m`).
@@ -166,13 +167,13 @@ def pool_queries(features: Any, groups: Any, how: str = "avg") -> tuple[np.ndarr
     return _unit(pooled, "features"), names
 
 
-def _unit(x: Any, name: str) -> np.ndarray:
+def _unit(x: Any, name: str) -> NDArray[Any]:
     x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
     check_rows(x, name, directions=True)
     return x / np.sqrt((x * x).sum(axis=1, keepdims=True))
 
 
-def _arrays(ids: Any, gids: Any, cams: Any, gcams: Any) -> tuple[np.ndarray, np.ndarray, Any, Any]:
+def _arrays(ids: Any, gids: Any, cams: Any, gcams: Any) -> tuple[NDArray[Any], NDArray[Any], Any, Any]:
     if (cams is None) != (gcams is None):
         raise ValueError("query_cams and gallery_cams go together")
     q, g = np.asarray(ids).reshape(-1), np.asarray(gids).reshape(-1)
@@ -185,7 +186,7 @@ def _arrays(ids: Any, gids: Any, cams: Any, gcams: Any) -> tuple[np.ndarray, np.
     return q, g, c, gc
 
 
-def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, np.ndarray]]:
+def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, NDArray[Any]]]:
     blocks = iter([(0, np.asarray(distance))] if hasattr(distance, "shape") else distance)
     seen = 0
     for start, block in blocks:
@@ -200,7 +201,7 @@ def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, np
         raise ValueError(f"distances of {seen} queries, but {queries} identities")
 
 
-def _refuse_distances(queries: int, blocks: Iterable[tuple[int, np.ndarray]]) -> None:
+def _refuse_distances(queries: int, blocks: Iterable[tuple[int, NDArray[Any]]]) -> None:
     """Count the rows with NaN or infinity in what is left of the distances."""
     bad = np.zeros(queries, dtype=bool)
     for start, block in blocks:

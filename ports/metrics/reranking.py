@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 
 from ports.metrics.finite import check_rows, refuse
@@ -21,7 +22,7 @@ from ports.metrics.reid import distance_blocks
 
 def k_reciprocal_distance(
     queries: Any, gallery: Any, *, k1: int = 20, k2: int = 6, lam: float = 0.3, rows: int = 1024
-) -> np.ndarray:
+) -> NDArray[Any]:
     """(Q, D), (G, D) -> re-ranked distances (Q, G): (1 - lam) x Jaccard + lam x (1 - cosine) / row maximum.
 
     The release's script tries (k1, k2, lam) = (20, 6, 0.3), (20, 6, 0.5) and (7, 3, 0.85). Raises ValueError where k1 + 1
@@ -47,11 +48,11 @@ def k_reciprocal_distance(
 
     half = (k1 + 2) // 2  # round((k1 + 1) / 2), halves up
 
-    def reciprocal(i: int, k: int) -> np.ndarray:
+    def reciprocal(i: int, k: int) -> NDArray[Any]:
         forward = rank[i, :k]
         return forward[(rank[forward, :k] == i).any(1)]
 
-    def encode(i: int) -> tuple[np.ndarray, np.ndarray]:
+    def encode(i: int) -> tuple[NDArray[Any], NDArray[Any]]:
         members = reciprocal(i, k1 + 1)
         expansion = [members]
         for candidate in members:
@@ -86,7 +87,7 @@ def k_reciprocal_distance(
     return out
 
 
-def expand_queries(queries: Any, gallery: Any, *, count: int = 1, rows: int = 256) -> np.ndarray:
+def expand_queries(queries: Any, gallery: Any, *, count: int = 1, rows: int = 256) -> NDArray[Any]:
     """(Q, D) queries expanded by their `count` nearest gallery rows: the mean of the unit rows, brought to unit norm.
 
     Average query expansion (Chum et al., 2007), for "re-ranking by 1 expanded query" in the TPAMI release's Market-1501

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ports.metrics.ranking import Ahead, full_precision, items_ahead
 
@@ -134,13 +135,13 @@ def negatives_ahead(
         )
 
 
-def _labels(labels: Any) -> np.ndarray:
+def _labels(labels: Any) -> NDArray[Any]:
     if isinstance(labels, torch.Tensor):
         labels = labels.detach().cpu().numpy()
     return np.asarray(labels).reshape(-1)
 
 
-def _checked(embeddings: Any, labels: Any, name: str) -> tuple[Any, np.ndarray]:
+def _checked(embeddings: Any, labels: Any, name: str) -> tuple[Any, NDArray[Any]]:
     if not isinstance(embeddings, torch.Tensor):
         embeddings = np.asanyarray(embeddings)
     labels = _labels(labels)

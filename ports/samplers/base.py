@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["BatchSampler", "Shard", "check_product", "check_whole", "group_by_label", "matlab_choice", "numbered"]
 
 
-def group_by_label(labels: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def group_by_label(labels: Sequence[int] | NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     """The distinct labels in ascending order (MATLAB's `unique`) and, for each, its images' indices in ascending order."""
     array = np.asarray(labels)
     if array.ndim != 1 or array.size == 0:
@@ -25,7 +26,7 @@ def group_by_label(labels: Sequence[int] | np.ndarray) -> tuple[np.ndarray, list
     return classes, np.split(order, np.cumsum(np.bincount(inverse))[:-1])
 
 
-def matlab_choice(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
+def matlab_choice(rng: np.random.Generator, n: int, k: int) -> NDArray[Any]:
     """k of n items as all the MATLAB releases choose them, 0-based.
 
     With enough items: k different ones. Otherwise `mod(randperm(k), n) + 1`, which is no even draw: every item comes
@@ -37,7 +38,7 @@ def matlab_choice(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
     return (rng.permutation(k) + 1) % n
 
 
-def numbered(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
+def numbered(labels: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
     """(N,) int64: whole numbers as they are, other labels (names, fractions) by their place among the distinct ones."""
     array = np.asarray(labels)
     if array.dtype.kind in "iub" or (array.dtype.kind == "f" and (array == np.floor(array)).all()):
@@ -82,7 +83,7 @@ class BatchSampler(ABC):
     batch_size: int
     groups: int  # how many equal blocks (identities, tracklets) a batch consists of
 
-    def __init__(self, data: np.ndarray, seed: int | np.random.Generator, **options: Any) -> None:
+    def __init__(self, data: NDArray[Any], seed: int | np.random.Generator, **options: Any) -> None:
         """options: what decides the batches besides the data and the batch's shape; a state is of the same ones."""
         self.rng = np.random.default_rng(seed)
         self.epoch = 0

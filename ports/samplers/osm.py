@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.samplers.base import BatchSampler, check_product, group_by_label, matlab_choice, numbered
 
@@ -20,7 +22,7 @@ class RandomIdentitySampler(BatchSampler):
 
     def __init__(
         self,
-        labels: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | NDArray[Any],
         *,
         ids: int = 8,
         images: int = 7,
@@ -59,7 +61,7 @@ class TrackletSampler(BatchSampler):
     def __init__(
         self,
         tracklets: Sequence[Sequence[int]],
-        labels: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | NDArray[Any],
         *,
         per_batch: int = 6,
         frames: int = 9,

@@ -7,8 +7,10 @@ was asked for; that is an error here unless `strict=False`, which does as they d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.samplers.base import BatchSampler, check_product, check_whole, group_by_label, numbered
 
@@ -20,7 +22,7 @@ class _Instances(BatchSampler):
 
     def __init__(
         self,
-        labels: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | NDArray[Any],
         *,
         batch_size: int,
         images: int,
@@ -56,7 +58,7 @@ class MsRandomIdentity(_Instances):
     """
 
     def _round(self) -> Iterator[list[int]]:
-        chunks: list[list[np.ndarray]] = []
+        chunks: list[list[NDArray[Any]]] = []
         for members in self._members:
             if len(members) < self.images:
                 extra = self.rng.choice(members, self.images - len(members), replace=True)
@@ -84,7 +86,7 @@ class FastRandomIdentity(_Instances):
 
     def __init__(
         self,
-        labels: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | NDArray[Any],
         *,
         batch_size: int = 80,
         images: int = 5,
@@ -123,7 +125,7 @@ class ClassBalanced(_Instances):
 
     def __init__(
         self,
-        labels: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | NDArray[Any],
         *,
         batch_size: int = 75,
         images: int = 25,

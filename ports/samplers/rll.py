@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ports.samplers.base import BatchSampler, check_product, group_by_label, matlab_choice, numbered
 
@@ -30,7 +32,7 @@ class ClassEpochSampler(BatchSampler):
 
     def __init__(
         self,
-        labels: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | NDArray[Any],
         *,
         ids: int = 60,
         images: int = 3,

@@ -53,7 +53,7 @@ class CaffeEngine:
         self.import_report = None if weights is None else weights_file.into_caffe(net, weights)
         # A third less time on a CPU. Convolutions add up in another order, which is rounding; BatchNorm's sums do not
         # depend on the layout (`ports.batch_norm`; torch's own would be wrong by 1e-2). docs/speed.md has the figures.
-        net.to(device=device, memory_format=torch.channels_last)
+        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         join_solver(self.solver, self.replicas)
@@ -67,7 +67,7 @@ class CaffeEngine:
             to_message(caffe.test_nets[self.headline], "NetParameter", caffe.dialect),
             phase="TEST",
             dialect=caffe.dialect,
-        ).to(device=device, memory_format=torch.channels_last)
+        ).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.test_net.keep_blobs = False
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:

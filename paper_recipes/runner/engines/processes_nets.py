@@ -29,7 +29,7 @@ def join_solver(solver: caffe_compat.Solver, replicas: Replicas) -> None:
         raise ValueError("--replicas global: a parameter is shared by layers before and after the batch is gathered")
     for layer in apart if replicas.sync_bn else ():
         if layer.layer_type == "BatchNorm":
-            layer.batch_norm = partial(batch_norm, replicas)
+            layer.batch_norm = partial(batch_norm, replicas)  # type: ignore[assignment]
 
     def exchange(optimizer: Any, args: Any, kwargs: Any) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

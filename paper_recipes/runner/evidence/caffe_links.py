@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import golden
 from caffe_compat import load_net
@@ -22,7 +23,7 @@ from paper_recipes.runner.evidence.row import Row, recorded, rule_checked, unver
 _STEPS = 3  # parameters are recorded after that many
 
 
-def _sample(blob: torch.Tensor) -> np.ndarray:
+def _sample(blob: torch.Tensor) -> NDArray[Any]:
     """The 32 values of a blob that the recordings hold."""
     flat = blob.detach().reshape(-1).numpy()
     return flat[np.random.RandomState(0).randint(0, flat.size, 32)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import golden
 from paper_recipes.recipe import Recipe
@@ -30,7 +32,7 @@ def resize(recipe: Recipe) -> Row:
 class _Recorded:
     """Gives the recorded draws of MATLAB's rand, one after the other."""
 
-    def __init__(self, values: np.ndarray) -> None:
+    def __init__(self, values: NDArray[Any]) -> None:
         self.values = list(values)
 
     def random(self) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import golden
 from paper_recipes.recipe import Recipe
@@ -107,7 +108,7 @@ def follow(
     return errors
 
 
-def _error(blob: torch.Tensor, want: np.ndarray) -> float:
+def _error(blob: torch.Tensor, want: NDArray[Any]) -> float:
     """Of the eight samples, in units of the largest of them."""
     flat = blob.detach().contiguous().view(-1)
     got = flat[[(k * (flat.numel() - 1)) // 7 for k in range(8)]].double().numpy()

@@ -12,6 +12,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import golden
 from paper_recipes.recipe import Recipe, Sampler
@@ -40,7 +41,7 @@ def sampler(recipe: Recipe) -> Row:
     return rule_checked("sampler", "authors' .m sampler, read", compared, float(broken), 0.0)
 
 
-def _uneven(classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _uneven(classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Labels and class sizes: classes of 1 to 5 images, some shorter than K."""
     sizes = np.arange(classes) % 5 + 1
     return np.repeat(np.arange(classes), sizes), sizes
@@ -95,7 +96,7 @@ def _tracklets(rule: Sampler) -> tuple[int, str]:
     return broken, compared
 
 
-def _broken_blocks(batch: list[int], labels: np.ndarray, sizes: np.ndarray, per_block: int) -> int:
+def _broken_blocks(batch: list[int], labels: NDArray[Any], sizes: NDArray[Any], per_block: int) -> int:
     """Blocks of K that mix classes, or repeat an image without need (mod(randperm(K), n) + 1 uses every image)."""
     broken = 0
     for block in np.asarray(batch).reshape(-1, per_block):
@@ -124,7 +125,7 @@ def _from_facts(rule: str) -> tuple[int, str]:
     return differing, f"batches, their sizes, classes and blocks in {runs} recorded runs: facts that differ"
 
 
-def _facts_of(batches: list[list[int]], labels: np.ndarray, images: int) -> dict[str, Any]:
+def _facts_of(batches: list[list[int]], labels: NDArray[Any], images: int) -> dict[str, Any]:
     """The questions that were put to the originals."""
     counts = [Counter(labels[batch].tolist()) for batch in batches]
     blocks = all(len(set(labels[b[s : s + images]].tolist())) == 1 for b in batches for s in range(0, len(b), images))

@@ -14,6 +14,7 @@ matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from PIL import Image
 
 from paper_recipes.recipe import Recipe
@@ -174,7 +175,7 @@ def _picture(axes: Axes, file: str, colour: str, title: str) -> None:
         spine.set(color=colour, linewidth=2.5)
 
 
-def _running_mean(values: list[float], window: int = 10) -> np.ndarray:
+def _running_mean(values: list[float], window: int = 10) -> NDArray[Any]:
     """Mean of the last `window` values (fewer at the start)."""
     total = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from golden import published
 from paper_recipes.recipe import Recipe
@@ -39,7 +40,7 @@ def check(recipe: Recipe) -> None:
 
 
 def score(
-    recipe: Recipe, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, data: Data
+    recipe: Recipe, queries: dict[str, NDArray[Any]], gallery: dict[str, NDArray[Any]] | None, data: Data
 ) -> dict[str, dict[str, Any]]:
     """Embedding -> {"NMI", "F1" in percent, "purity", "rand_index", exact pair counts "tp", "fp", "fn", "tn"}.
 
@@ -69,8 +70,8 @@ def score(
 
 def at_the_end(
     recipe: Recipe,
-    queries: dict[str, np.ndarray],
-    gallery: dict[str, np.ndarray] | None,
+    queries: dict[str, NDArray[Any]],
+    gallery: dict[str, NDArray[Any]] | None,
     data: Data,
     out: Path,
     say: Callable[[str], None],

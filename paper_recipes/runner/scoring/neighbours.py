@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.files import write_json
@@ -14,8 +16,8 @@ QUERIES, NEIGHBOURS = 8, 5
 
 def write(
     path: Path,
-    queries: dict[str, np.ndarray],
-    gallery: dict[str, np.ndarray] | None,
+    queries: dict[str, NDArray[Any]],
+    gallery: dict[str, NDArray[Any]] | None,
     data: Data,
     embedding: str,
     iteration: int,
@@ -43,5 +45,5 @@ def write(
     write_json(path, {"iteration": iteration, "rows": rows})
 
 
-def _unit(embeddings: np.ndarray) -> np.ndarray:
+def _unit(embeddings: NDArray[Any]) -> NDArray[Any]:
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)

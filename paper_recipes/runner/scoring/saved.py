@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data.run_data import Data
@@ -19,7 +20,7 @@ from paper_recipes.runner.files import write_atomically, write_json
 from ports import bounded
 from ports.datasets.split import Split
 
-Embeddings = dict[str, np.ndarray]
+Embeddings = dict[str, NDArray[Any]]
 FOLDER = "embeddings"  # of a run directory: what its last evaluation scored
 EVALUATION = "evaluation.json"  # in there: of which iteration; written last
 _SIDES = ("labels", "cameras", "tracks")  # what the rules need to know of each row
@@ -72,7 +73,7 @@ def _items(folder: Path, side: str) -> Split | None:
     return Split([str(row) for row in range(len(found["labels"]))], name=f"{folder}/{side}", **found)
 
 
-def _dump(path: Path, values: np.ndarray) -> None:
+def _dump(path: Path, values: NDArray[Any]) -> None:
     with open(path, "wb") as file:  # np.save on a name would add .npy
         np.save(file, values, allow_pickle=False)
 
@@ -119,7 +120,7 @@ def _side(folder: Path, side: str, split: Split, names: tuple[str, ...]) -> Embe
     return found
 
 
-def _array(file: Path) -> np.ndarray:
+def _array(file: Path) -> NDArray[Any]:
     try:
         return bounded.read_npy(file)
     except bounded.BoundsError as error:

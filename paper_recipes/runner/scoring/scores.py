@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from paper_recipes.recipe import Evaluation, binary_name, multi_query_name
@@ -40,9 +41,9 @@ def embed(
     device: torch.device,
     workers: int | None = None,
     progress: bool = True,
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     """Raw embeddings of a whole split by test net, (len(split), D) float32. Call `engine.begin_embedding` before."""
-    parts: dict[str, list[np.ndarray]] = {}
+    parts: dict[str, list[NDArray[Any]]] = {}
     batches = test_batches(split, pipeline, batch_size=batch_size, device=device, workers=workers)
     bar = tqdm(total=len(split), unit="img", desc=f"embedding {split.name}", leave=False, disable=not progress)
     with bar:
@@ -62,7 +63,7 @@ def embed_data(
     device: torch.device,
     workers: int | None = None,
     embed: Any = embed,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]] | None]:
     """Embeddings of the queries and, where the protocol has one, of the gallery. `embed`: or one that shares the work.
 
     Of multiple queries the pooled embeddings stand beside those of the queries, under names of their own; the gallery is
@@ -82,7 +83,7 @@ def embed_data(
     return queries, gallery
 
 
-def _of_several(single: np.ndarray, test: Split, several: np.ndarray, images: Split, how: str) -> np.ndarray:
+def _of_several(single: NDArray[Any], test: Split, several: NDArray[Any], images: Split, how: str) -> NDArray[Any]:
     """(Q, D) unit rows: each query's images pooled. A query without any stands for itself."""
     pooled, groups = reid.pool_queries(several, np.stack([images.labels, _cameras(images)], axis=1), how)
     row = {tuple(group): i for i, group in enumerate(groups.tolist())}
@@ -92,15 +93,15 @@ def _of_several(single: np.ndarray, test: Split, several: np.ndarray, images: Sp
     return np.where(rows[:, None] >= 0, pooled[rows], own).astype(single.dtype)
 
 
-def _cameras(split: Split) -> np.ndarray:
+def _cameras(split: Split) -> NDArray[Any]:
     if split.cameras is None:
         raise ValueError(f"{split.name}: multiple queries are those of one camera, but the data has no cameras")
     return split.cameras
 
 
 def score(
-    queries: dict[str, np.ndarray],
-    gallery: dict[str, np.ndarray] | None,
+    queries: dict[str, NDArray[Any]],
+    gallery: dict[str, NDArray[Any]] | None,
     data: Data,
     evaluation: Evaluation,
     *,
@@ -126,8 +127,8 @@ def _recall(
     scores: Scores,
     name: str,
     rule: Any,
-    queries: np.ndarray,
-    gallery: np.ndarray | None,
+    queries: NDArray[Any],
+    gallery: NDArray[Any] | None,
     data: Data,
     ks: tuple[int, ...],
 ) -> None:
@@ -138,7 +139,7 @@ def _recall(
 
 
 def _reid(
-    scores: Scores, name: str, queries: np.ndarray, gallery: np.ndarray | None, data: Data, evaluation: Evaluation
+    scores: Scores, name: str, queries: NDArray[Any], gallery: NDArray[Any] | None, data: Data, evaluation: Evaluation
 ) -> None:
     """CMC and mAP. options: cameras (same camera is junk), junk_ids, tracklets (mean of the frames' raw features)."""
     if data.gallery is None or gallery is None:
@@ -163,7 +164,7 @@ def _reid(
     scores.hits[name] = {f"R@{k}": round(share * counted) for k, share in curve.items()}
 
 
-def _tracklets(values: np.ndarray, split: Split) -> tuple[np.ndarray, Split]:
+def _tracklets(values: NDArray[Any], split: Split) -> tuple[NDArray[Any], Split]:
     """Mean of the frames' raw features and, of each tracklet, its first frame for identity and camera."""
     if split.tracks is None:
         raise ValueError(f"{split.name}: the protocol is of tracklets, but the data has none")
@@ -187,7 +188,7 @@ class WithRawPixels:
         return {**self.engine.embed(images), self.NAME: grey.cpu()}
 
     @classmethod
-    def take(cls, embeddings: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+    def take(cls, embeddings: dict[str, NDArray[Any]] | None) -> dict[str, NDArray[Any]] | None:
         """Remove the raw pixels from `embeddings` and return them alone: mean picture subtracted, unit norm."""
         if embeddings is None:
             return None

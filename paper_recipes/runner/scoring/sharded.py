@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
 from paper_recipes.runner.engines.processes import Replicas
 from paper_recipes.runner.scoring import scores
@@ -28,12 +29,12 @@ def embed(replicas: Replicas) -> Any:
 
 def _embed(
     replicas: Replicas, engine: Any, split: Split, pipeline: Any, *, batch_size: int, **options: Any
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
     batches = -(-len(split) // batch_size)
     # Rounded up, so that the root, which knows the widths for everybody, always has a batch.
     edges = [min(-(-batches * r // replicas.world) * batch_size, len(split)) for r in range(replicas.world + 1)]
     low, high = edges[replicas.rank], edges[replicas.rank + 1]
-    own: dict[str, np.ndarray] = {}
+    own: dict[str, NDArray[Any]] = {}
     if low < high:
         part = split.subset(np.arange(low, high))
         own = scores.embed(engine, part, pipeline, batch_size=batch_size, progress=replicas.root, **options)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from paper_recipes.runner import manifest
 from paper_recipes.runner.data.batches import test_batches
@@ -50,7 +51,7 @@ def untrained(run: Run) -> None:
     run.engine.begin_embedding(_calibration(run))
 
 
-def embeddings(run: Run, engine: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+def embeddings(run: Run, engine: Any) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]] | None]:
     """Queries and, where the protocol has one, gallery. Of several processes each takes its share."""
     return scoring.embed_data(
         engine, run.data, run.pipeline, run.recipe.evaluation,
@@ -58,7 +59,7 @@ def embeddings(run: Run, engine: Any) -> tuple[dict[str, np.ndarray], dict[str, 
     )  # fmt: skip
 
 
-def _score(run: Run, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None) -> scoring.Scores:
+def _score(run: Run, queries: dict[str, NDArray[Any]], gallery: dict[str, NDArray[Any]] | None) -> scoring.Scores:
     recall = sharded.recall(run.replicas)
     return scoring.score(queries, gallery, run.data, run.recipe.evaluation, recall=recall)
 
@@ -74,7 +75,7 @@ def _calibration(run: Run) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def _baseline(
-    run: Run, queries: dict[str, np.ndarray], gallery: dict[str, np.ndarray] | None, say: Callable[[str], None]
+    run: Run, queries: dict[str, NDArray[Any]], gallery: dict[str, NDArray[Any]] | None, say: Callable[[str], None]
 ) -> None:
     """Raw pixels: what a network must beat to have learnt anything."""
     scores = _score(run, queries, gallery)
