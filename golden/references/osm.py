@@ -62,7 +62,7 @@ def online_soft_mining(arguments: Any, params: dict[str, Any], wrong: frozenset[
     z = (distance - mean) / (math.sqrt(sigma) if "variance_is_sigma" in wrong else sigma)
     density = (-z.square() * (1.0 if "half_missing_in_gaussian" in wrong else 0.5)).exp()
     density = density / math.sqrt(2 * math.pi * sigma**2)
-    weight = where(positive, density, hinge)
+    weight: Any = where(positive, density, hinge)
     if "equal_weights" in wrong:
         weight = where(positive, 1.0, hinge > 0)
     weight = weight * score
