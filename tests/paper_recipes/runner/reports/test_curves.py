@@ -152,7 +152,7 @@ def call(*args, cwd):
 
 def run_folder(folder, name, evaluations, form="full"):
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"recipe": name, "form": form}))
+    (folder / "run.json").write_text(json.dumps({"recipe": name, "form": form, "data": {}}))
     (folder / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
     return folder
 
