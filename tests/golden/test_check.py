@@ -236,7 +236,7 @@ def test_report_formats(samples, tmp_path):
     assert data["passed"] is False and data["kind"] == "authors_program" and len(data["cases"]) == 19
     assert data["diagnosis"]["deviations"] == ["means"]
     text = report.markdown()
-    assert "## Diagnosis" in text and "averaged, not summed" in text and text.count("| float64 |") == 6
+    assert "## Diagnosis" in text and "averaged, not summed" in text and text.count("| float64 |") == 19
     for name in ("a.json", "a.md", "a.txt", "a.png"):
         report.save(tmp_path / name)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
