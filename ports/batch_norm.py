@@ -13,7 +13,7 @@ BLAS and keeps its digits. Here the same blobs are within 3e-6 (8e-6, one roundi
 3. output = (x - guess) * scale + offset, in which nothing large cancels; the gradient has the same form.
 
 A piece stays in a core's cache while these passes go over it, and the one large buffer is the output itself, so a training
-step takes hardly longer than with torch's kernels. On CUDA torch's own kernels are used (Welford's
+step took 1.01 of torch's kernels' CPU time (four pairs on a loaded machine). On CUDA torch's own kernels are used (Welford's
 recurrence, then a tree), not cuDNN's, whose way of summing is not documented.
 """
 
