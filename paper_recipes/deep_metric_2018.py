@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any
 
 from paper_recipes.deep_metric import RECORDS, WEIGHT_RECORDS, WIDE, deep_metric
-from paper_recipes.recipe import Expected, Phase, Recipe, Source
+from paper_recipes.recipe import Phase, Recipe, Source, expect, recalls
 from paper_recipes.records import Records
 
 SOURCE = Source(
@@ -120,7 +120,7 @@ def _recipe(loss: str, dataset: str) -> Recipe:
     base = deep_metric(f"dm18-{loss}-{dataset}", dataset, description)
     assert base.torch is not None
     where = _AUGUST if loss == "nca" else _OCTOBER
-    values = zip(_KS[dataset], known[dataset])
+    values = recalls(_KS[dataset], known[dataset])
     script = "2018: run_train_00.sh at b9576db (LOSS=bin on CUB)"
     return replace(
         base,
@@ -142,7 +142,7 @@ def _recipe(loss: str, dataset: str) -> Recipe:
         snapshot_every=50 * epoch,
         weights="bn_inception-239d2248.pth (ImageNet, B,G,R)",
         weights_sha256="239d2248",
-        expected=tuple(Expected("embedding", f"R@{k}", value, WIDE, where, "inferred") for k, value in values),
+        expected=expect("embedding", values, WIDE, where, "inferred"),
         deviations=(
             "today's PyTorch: the authors' README asks for 0.2.0.3 and says that later versions lose up to 10 %",
             *(

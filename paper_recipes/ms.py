@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from paper_recipes.recipe import Embedded, Evaluation, Expected, Phase, Recipe, Sampler, Source, Torch
+from paper_recipes.recipe import Embedded, Evaluation, Expected, Phase, Recipe, Sampler, Source, Torch, expect
 from paper_recipes.records import Records
 
 MS_SOURCE = Source(
@@ -93,10 +93,6 @@ def _protocol(ks: tuple[int, ...], protocol: str = "self") -> Evaluation:
     )
 
 
-def _values(name: str, values: dict[str, float], tolerance: float, where: str, status: str) -> tuple[Expected, ...]:
-    return tuple(Expected(name, metric, value, tolerance, where, status) for metric, value in values.items())
-
-
 _CUB_FILE = {"all settings": "stated: configs/example.yaml and the defaults of the release"}
 _CUB_REUSED = "ours: the CUB file's value; no configuration of this data set was published"
 _PAPER = "paper's row MS^512, as later repositories quote it"
@@ -106,12 +102,11 @@ MS_CUB = _ms(
     "CUB-200-2011",
     Sampler("MsRandomIdentity", classes_per_batch=16, images_per_class=5),
     _protocol((1, 2, 4, 8, 16, 32)),
-    _values(
+    expect(
         "embedding",
         {"R@1": 65.7, "R@2": 77.0, "R@4": 86.3, "R@8": 91.2, "R@16": 95.0, "R@32": 97.3},
         _NOISE,
         "paper's table, row MS^512, in the release's README",
-        "stated",
     ),
     _CUB_FILE,
 )
@@ -120,12 +115,11 @@ MS_CARS = _ms(
     "CARS196",
     Sampler("MsRandomIdentity", classes_per_batch=90, images_per_class=5),
     _protocol((1, 2, 4, 8, 16, 32)),
-    _values(
+    expect(
         "embedding",
         {"R@1": 84.1, "R@2": 90.4, "R@4": 94.0, "R@8": 96.5},
         _UNPUBLISHED,
         _PAPER,
-        "stated",
     ),
     {
         "batch": "inferred: 450 = 90 x 5, 'batch size more than 450' (research-ms-loss, thread 6); CUB's 80 gives 78.4",
@@ -137,7 +131,7 @@ MS_SOP = _ms(
     "Stanford Online Products",
     Sampler("MsRandomIdentity", classes_per_batch=200, images_per_class=5),
     _protocol((1, 10, 100, 1000)),
-    _values("embedding", {"R@1": 78.2, "R@10": 90.5, "R@100": 96.0}, _UNPUBLISHED, _PAPER, "stated"),
+    expect("embedding", {"R@1": 78.2, "R@10": 90.5, "R@100": 96.0}, _UNPUBLISHED, _PAPER),
     {
         "batch": "inferred: 1000 images, as the authors say of SOP (research-ms-loss, thread 16); 200 x 5 is ours",
         "learning rate, drops, iterations": _CUB_REUSED,
@@ -148,12 +142,11 @@ MS_INSHOP = _ms(
     "In-shop",
     Sampler("MsRandomIdentity", classes_per_batch=50, images_per_class=5),
     _protocol((1, 10, 20, 30, 40, 50), "query-gallery"),
-    _values(
+    expect(
         "embedding",
         {"R@1": 89.7, "R@10": 97.9, "R@20": 98.5, "R@30": 98.8},
         _UNPUBLISHED,
         _PAPER,
-        "stated",
     ),
     {
         "batch": "inferred: more than 200 images (Deep_Metric, thread 21); 250 = 50 x 5 is ours",
@@ -200,12 +193,11 @@ def _xbm(dataset: str, title: str, memory: int, ks: tuple[int, ...], protocol: s
         snapshot_every=2000,
         weights=RESNET50,
         weights_sha256="19c8e357",
-        expected=_values(
+        expected=expect(
             "embedding",
             values,
             _UNPUBLISHED,
             _QUOTED.format(128),
-            "stated",
         ),
         embedded=Embedded(
             classes_per_batch=6,
@@ -252,7 +244,7 @@ def _xbm_bn(
         images={"pipeline": "MultiSimilarity", "crop": 224},
         weights=BN_INCEPTION,
         weights_sha256="52deb4733",
-        expected=_values("embedding", values, _UNPUBLISHED, _QUOTED.format(512), "stated"),
+        expected=expect("embedding", values, _UNPUBLISHED, _QUOTED.format(512)),
         deviations=(base.deviations[0],),
         provenance={
             "batch, loss, weight decay, start of the memory": "stated: configs/sample_config.yaml",
@@ -298,12 +290,11 @@ XBM_BN = (
 )
 # (recipe, its settings) -> what the recipe derived by them is held to
 DERIVED = {
-    ("ms-cub", "torch.head.out_dim=64"): _values(
+    ("ms-cub", "torch.head.out_dim=64"): expect(
         "embedding",
         {"R@1": 57.4, "R@2": 69.8, "R@4": 80.0, "R@8": 87.8, "R@16": 93.2, "R@32": 96.4},
         _NOISE,
         "paper's table, row MS^64, in the release's README",
-        "stated",
     ),
 }
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from paper_recipes.nets import osm_caa as nets
-from paper_recipes.recipe import Caffe, Embedded, Evaluation, Expected, Recipe, Sampler, Source
+from paper_recipes.recipe import Caffe, Embedded, Evaluation, Expected, Recipe, Sampler, Source, expect, recalls
 from paper_recipes.records import Log, Records
 
 COMMIT = "d9f516ce432b38dfb5755d40926c49bedf22483d"
@@ -42,14 +42,7 @@ def _source(folder: str) -> Source:
     )
 
 
-def _rows(
-    metrics: tuple[str, ...], values: tuple[float, ...], tolerance: float, provenance: str
-) -> tuple[Expected, ...]:
-    return tuple(Expected("M", metric, value, tolerance, provenance) for metric, value in zip(metrics, values))
-
-
 _KS = (1, 2, 4, 8, 16, 32)
-_RECALLS = tuple(f"R@{k}" for k in _KS)
 _TABLE2 = "paper's table 2, AAAI2019_V01.pdf (poster); equals the authors' log at iteration {}"
 _CUB_BOX = (
     "inferred: CUB's box (x, y, width, height) is cut as MATLAB's imcrop does, x to x + width with both ends; the release "
@@ -138,7 +131,7 @@ def _cub(
         stepvalue=[500, 1000, 1500, 1501, 2000, 2001],
         evaluated=range(1000, 3001, 250),
         # 1 point: checkpoints 250 iterations apart of the authors' own runs differ by up to 0.7 in R@1.
-        expected=_rows(_RECALLS, expected, 1.0, _TABLE2.format(2000)),
+        expected=expect("M", recalls(_KS, expected), 1.0, _TABLE2.format(2000)),
         # Boxes change the images alone: the recorded run of the net is that of both.
         records=_records(
             f"CUB_V01/train_M_WIDE_ASiamese_V42_e1{'_bbox' if boxes else ''}/CUB_Recall.txt",
@@ -170,7 +163,7 @@ def _cars(name: str, title: str, expected: tuple[float, ...], *, evaluated: rang
         weight_decay=5e-5,
         stepvalue=[1500, 3000, 4500, 6000],
         evaluated=evaluated,
-        expected=_rows(_RECALLS, expected, 1.0, _TABLE2.format(7000)),
+        expected=expect("M", recalls(_KS, expected), 1.0, _TABLE2.format(7000)),
         records=_records(
             f"CARS196_V01/train_M_WIDE_ASiamese_V62_e1{'_bbox' if boxes else ''}/Recall.txt", stands_in="osm-cub"
         ),
@@ -272,9 +265,9 @@ OSM_MARS = _tracklets(
     stepvalue=[20000, 30000, 40000, 50000],
     evaluated=range(40000, 75001, 5000),
     options={"cameras": True, "junk_ids": [0], "tracklets": True},
-    expected=_rows(
-        ("R@1", "R@5", "R@20", "mAP"),
-        (84.7, 94.1, 97.0, 72.4),
+    expected=expect(
+        "M",
+        {"R@1": 84.7, "R@5": 94.1, "R@20": 97.0, "mAP": 72.4},
         1.0,
         "paper's table 1, AAAI2019_V01.pdf (poster); equals the authors' log at iteration 60000",
     ),
@@ -304,9 +297,9 @@ OSM_LPW = _tracklets(
     stepvalue=[30000, 40000, 50000],
     evaluated=range(50000, 65001, 5000),
     options={"cameras": False, "junk_ids": [], "tracklets": True},
-    expected=_rows(
-        ("R@1", "R@5", "R@10", "R@20"),
-        (71.6931, 89.8148, 94.4444, 96.5608),
+    expected=expect(
+        "M",
+        {"R@1": 71.6931, "R@5": 89.8148, "R@10": 94.4444, "R@20": 96.5608},
         1.5,
         "authors' log LPW_V01/train_M_WIDE_WF_WIDE_ASiamese_V20_e5/LPW_TEST_AF.txt, iteration 55000 (best R@1); the "
         "paper's row is not known",

@@ -122,6 +122,18 @@ class Expected:
     status: str = "stated"  # stated | inferred | ours
 
 
+def expect(
+    embedding: str, values: dict[str, float], tolerance: float, provenance: str, status: str = "stated"
+) -> tuple[Expected, ...]:
+    """One published row: metric -> value in percent, all of one table and one tolerance."""
+    return tuple(Expected(embedding, metric, value, tolerance, provenance, status) for metric, value in values.items())
+
+
+def recalls(ks: tuple[int, ...], values: tuple[float, ...]) -> dict[str, float]:
+    """Values in the order of K, as tables print them. A row may end before the last K."""
+    return {f"R@{k}": value for k, value in zip(ks, values)}
+
+
 @dataclass(frozen=True)
 class Embedded:
     """The recipe at the scale of a laptop, on images that need no download. Formulas and code path are unchanged."""

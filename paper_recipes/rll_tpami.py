@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 from paper_recipes.nets import rll as nets
-from paper_recipes.recipe import Caffe, Embedded, Evaluation, Expected, Recipe, Sampler, Source
+from paper_recipes.recipe import Caffe, Embedded, Evaluation, Recipe, Sampler, Source, expect, recalls
 from paper_recipes.records import Log, Records
 from paper_recipes.rll import CLUSTERING
 
@@ -54,14 +54,8 @@ def _targets(n_temperature: float) -> dict[str, float]:
     return {"pn_margin": 0.4, "p_temperature": 0, "n_temperature": n_temperature}
 
 
-def _rows(
-    embedding: str, ks: tuple[int, ...], values: tuple[float, ...], tolerance: float, file: str
-) -> list[Expected]:
-    return [Expected(embedding, f"R@{k}", value, tolerance, f"authors' log {file}") for k, value in zip(ks, values)]
-
-
 _SOP_KS = (1, 10, 100)
-_SOP_LOG = "SOP_Simp_25042020/train_150_T10_pn04_v50/Recall_{}_d64.txt, iteration 26000 (best of the concatenation)"
+_SOP_LOG = "authors' log SOP_Simp_25042020/train_150_T10_pn04_v50/Recall_{}_d64.txt, iteration 26000 (best of the concatenation)"
 # 0.5 points: what reports of re-runs of one implementation differ by; the checkpoint is the best on test data.
 RLL_TPAMI_SOP = Recipe(
     name="rll-tpami-sop",
@@ -104,13 +98,13 @@ RLL_TPAMI_SOP = Recipe(
     snapshot_every=1000,
     weights=_WEIGHTS,
     expected=(
-        *_rows("concat", _SOP_KS, (78.7, 90.5, 95.9), 0.5, _SOP_LOG.format("concat")),
-        *_rows("H", _SOP_KS, (74.7, 88.3, 95.0), 0.5, _SOP_LOG.format("H")),
-        *_rows("L", _SOP_KS, (74.9, 87.9, 94.5), 0.5, _SOP_LOG.format("L")),
-        *_rows("M", _SOP_KS, (75.8, 88.9, 95.2), 0.5, _SOP_LOG.format("M")),
-        *_rows("LH", _SOP_KS, (78.2, 90.2, 95.9), 0.5, _SOP_LOG.format("LH")),
-        *_rows("LM", _SOP_KS, (78.3, 90.3, 95.8), 0.5, _SOP_LOG.format("LM")),
-        *_rows("MH", _SOP_KS, (76.8, 89.5, 95.6), 0.5, _SOP_LOG.format("MH")),
+        *expect("concat", recalls(_SOP_KS, (78.7, 90.5, 95.9)), 0.5, _SOP_LOG.format("concat")),
+        *expect("H", recalls(_SOP_KS, (74.7, 88.3, 95.0)), 0.5, _SOP_LOG.format("H")),
+        *expect("L", recalls(_SOP_KS, (74.9, 87.9, 94.5)), 0.5, _SOP_LOG.format("L")),
+        *expect("M", recalls(_SOP_KS, (75.8, 88.9, 95.2)), 0.5, _SOP_LOG.format("M")),
+        *expect("LH", recalls(_SOP_KS, (78.2, 90.2, 95.9)), 0.5, _SOP_LOG.format("LH")),
+        *expect("LM", recalls(_SOP_KS, (78.3, 90.3, 95.8)), 0.5, _SOP_LOG.format("LM")),
+        *expect("MH", recalls(_SOP_KS, (76.8, 89.5, 95.6)), 0.5, _SOP_LOG.format("MH")),
     ),
     embedded=Embedded(
         classes_per_batch=8, images_per_class=3, iterations=60, train_classes=600, test_classes=60, evaluate_every=30
@@ -128,7 +122,7 @@ RLL_TPAMI_SOP = Recipe(
 )
 
 _INSHOP_KS = (1, 10, 20, 30, 40, 50)
-_INSHOP_LOG = "InshopClothes_Simp_21042020/train_60_T10_pn04_v63/Recall_{}_d128.txt, iteration 26000 (released, best)"
+_INSHOP_LOG = "authors' log InshopClothes_Simp_21042020/train_60_T10_pn04_v63/Recall_{}_d128.txt, iteration 26000 (released, best)"
 # 1 point: R@1 still moves by 0.7 between the authors' last checkpoints (89.9, 89.8, 89.1).
 RLL_TPAMI_INSHOP = Recipe(
     name="rll-tpami-inshop",
@@ -171,13 +165,13 @@ RLL_TPAMI_INSHOP = Recipe(
     snapshot_every=2000,
     weights=_WEIGHTS,
     expected=(
-        *_rows("concat", _INSHOP_KS, (89.9, 97.6, 98.3, 98.7, 98.9, 99.0), 1.0, _INSHOP_LOG.format("concat")),
-        *_rows("H", _INSHOP_KS, (88.5, 97.1, 98.0, 98.4, 98.6, 98.7), 1.0, _INSHOP_LOG.format("H")),
-        *_rows("L", _INSHOP_KS, (85.2, 96.3, 97.5, 98.0, 98.3, 98.5), 1.0, _INSHOP_LOG.format("L")),
-        *_rows("M", _INSHOP_KS, (88.7, 97.2, 98.1, 98.4, 98.7, 98.9), 1.0, _INSHOP_LOG.format("M")),
-        *_rows("HL", _INSHOP_KS, (89.4, 97.5, 98.3, 98.6, 98.8, 98.9), 1.0, _INSHOP_LOG.format("concatHL")),
-        *_rows("HM", _INSHOP_KS, (89.4, 97.4, 98.2, 98.5, 98.7, 98.9), 1.0, _INSHOP_LOG.format("concatHM")),
-        *_rows("ML", _INSHOP_KS, (89.3, 97.5, 98.2, 98.6, 98.8, 99.0), 1.0, _INSHOP_LOG.format("concatML")),
+        *expect("concat", recalls(_INSHOP_KS, (89.9, 97.6, 98.3, 98.7, 98.9, 99.0)), 1.0, _INSHOP_LOG.format("concat")),
+        *expect("H", recalls(_INSHOP_KS, (88.5, 97.1, 98.0, 98.4, 98.6, 98.7)), 1.0, _INSHOP_LOG.format("H")),
+        *expect("L", recalls(_INSHOP_KS, (85.2, 96.3, 97.5, 98.0, 98.3, 98.5)), 1.0, _INSHOP_LOG.format("L")),
+        *expect("M", recalls(_INSHOP_KS, (88.7, 97.2, 98.1, 98.4, 98.7, 98.9)), 1.0, _INSHOP_LOG.format("M")),
+        *expect("HL", recalls(_INSHOP_KS, (89.4, 97.5, 98.3, 98.6, 98.8, 98.9)), 1.0, _INSHOP_LOG.format("concatHL")),
+        *expect("HM", recalls(_INSHOP_KS, (89.4, 97.4, 98.2, 98.5, 98.7, 98.9)), 1.0, _INSHOP_LOG.format("concatHM")),
+        *expect("ML", recalls(_INSHOP_KS, (89.3, 97.5, 98.2, 98.6, 98.8, 99.0)), 1.0, _INSHOP_LOG.format("concatML")),
     ),
     embedded=Embedded(
         classes_per_batch=8, images_per_class=3, iterations=60, train_classes=600, test_classes=60, evaluate_every=30
@@ -204,7 +198,7 @@ RLL_TPAMI_INSHOP = Recipe(
 )
 
 _MARKET_FILE = "Market1501_GooLeNetV2_V02_11042020/train_180_pn04_tp0_tn10_onlyRLLv02/Record_concat.txt"
-_MARKET_LOG = f"{_MARKET_FILE}, iteration 6000"
+_MARKET_LOG = f"authors' log {_MARKET_FILE}, iteration 6000"
 # 1 point: between the last logged checkpoints (5000, 6000) R@1 and mAP move by 0.4 and 0.8.
 RLL_TPAMI_MARKET1501 = Recipe(
     name="rll-tpami-market1501",
@@ -249,12 +243,9 @@ RLL_TPAMI_MARKET1501 = Recipe(
     snapshot_every=1000,
     weights=_WEIGHTS,
     expected=(
-        Expected("concat", "R@1", 88.4798, 1.0, f"authors' log {_MARKET_LOG}, single query"),
-        Expected("concat", "mAP", 71.0651, 1.0, f"authors' log {_MARKET_LOG}, single query"),
-        Expected("concat (avg of queries)", "R@1", 92.0131, 1.0, f"authors' log {_MARKET_LOG}, avg pooling"),
-        Expected("concat (avg of queries)", "mAP", 78.9269, 1.0, f"authors' log {_MARKET_LOG}, avg pooling"),
-        Expected("concat (max of queries)", "R@1", 91.8052, 1.0, f"authors' log {_MARKET_LOG}, max pooling"),
-        Expected("concat (max of queries)", "mAP", 78.7506, 1.0, f"authors' log {_MARKET_LOG}, max pooling"),
+        *expect("concat", {"R@1": 88.4798, "mAP": 71.0651}, 1.0, f"{_MARKET_LOG}, single query"),
+        *expect("concat (avg of queries)", {"R@1": 92.0131, "mAP": 78.9269}, 1.0, f"{_MARKET_LOG}, avg pooling"),
+        *expect("concat (max of queries)", {"R@1": 91.8052, "mAP": 78.7506}, 1.0, f"{_MARKET_LOG}, max pooling"),
     ),
     embedded=Embedded(
         classes_per_batch=8, images_per_class=3, iterations=60, train_classes=600, test_classes=60, evaluate_every=30
