@@ -115,7 +115,7 @@ def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard
 
     assert score("a", recipe) == 1  # mean colours are no embedding
     said = capsys.readouterr().out
-    assert "not reproduced" in said and "too low" in said and "run by CPUExecutionProvider" in said
+    assert "not reproduced" in said and "below the band" in said and "run by CPUExecutionProvider" in said
     assert (
         score("b", recipe, protocol="ms-sop") == 0
         and "no verdict: published values belong to" in capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard
 
 @pytest.mark.slow
 def test_saved_embeddings_are_scored_again_by_other_rules(tmp_path, capsys):
-    write_onnx(tmp_path / "m.onnx", 1536)
+    write_onnx(tmp_path / "m.onnx", 1536, cells=5)  # 75 colours: rounding decides no rank
     recipe = registry.get("rll-sop")
     first = evaluate.Options(tmp_path / "m.onnx", out=tmp_path / "first", threads=1, smoke=True)
     evaluate.score_model(recipe, first)
