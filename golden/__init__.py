@@ -43,10 +43,10 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers
 
 def __getattr__(name: str) -> object:
     if name == "adapters":
-        return import_module("golden.adapters")
+        return import_module(".adapters", __name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

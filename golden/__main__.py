@@ -1,6 +1,6 @@
 """`python -m golden list | check | identify | record | published | mutants`."""
 
-from golden.cli import main
+from .cli import main
 
 if __name__ == "__main__":
     main(prog_name="python -m golden")

@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from golden import adapters
-from golden.compare import TOLERANCES, Row, Tolerance, compare
-from golden.diagnosis import diagnose
-from golden.evaluate import dtype_name, evaluate
-from golden.frameworks import framework_of
-from golden.properties import properties as find_properties
-from golden.report import Report
-from golden.sets import Case, GoldenSet, describe, load_set, set_names
-from golden.sharpness import sentences, sharpness
+from . import adapters
+from .compare import TOLERANCES, Row, Tolerance, compare
+from .diagnosis import diagnose
+from .evaluate import dtype_name, evaluate
+from .frameworks import framework_of
+from .properties import properties as find_properties
+from .records import load_record
+from .report import Report
+from .sets import Case, GoldenSet, describe, load_set, set_names
+from .sharpness import sentences, sharpness
 
 
 def resolve(against: str | os.PathLike[str] | GoldenSet) -> GoldenSet:
@@ -28,8 +29,6 @@ def resolve(against: str | os.PathLike[str] | GoldenSet) -> GoldenSet:
     if text in set_names():
         return load_set(text)
     if os.sep in text or Path(text).exists():
-        from golden.records import load_record
-
         return load_record(text)
     return load_set(text)
 

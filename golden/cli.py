@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from golden.loading import LoadError, load_loss, parse_keywords
+from .loading import LoadError, load_loss, parse_keywords
 
 
 class _Usage(click.ClickException):
@@ -33,9 +34,7 @@ def _load(target: str, keywords: tuple[str, ...], more: tuple[str, ...]) -> Any:
 @click.argument("pattern", required=False)
 def list_sets(as_json: bool, pattern: str | None) -> None:
     """Golden sets, with their arguments and settings. PATTERN, such as 'rll*', selects."""
-    import fnmatch
-
-    from golden.sets import describe, set_names
+    from .sets import describe, set_names  # NumPy
 
     found = [describe(name) for name in set_names() if pattern is None or fnmatch.fnmatch(name, pattern)]
     if not found:
@@ -86,9 +85,9 @@ def check(
     tolerance: float | None, cases: tuple[str, ...], reports: tuple[str, ...], plot: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare TARGET (module:Name or file.py:Name) with a golden set."""
-    from golden.adapters import ADAPTERS
-    from golden.checker import check as run_check
-    from golden.checker import resolve
+    from .adapters import ADAPTERS  # NumPy
+    from .checker import check as run_check  # NumPy
+    from .checker import resolve  # NumPy
 
     if adapter is not None and adapter not in ADAPTERS:
         raise _Usage(f"unknown adapter {adapter!r}; there are {', '.join(ADAPTERS)}")
@@ -138,7 +137,7 @@ def _to_device(loss: Any, device: str) -> None:
 )
 def identify(target: str, more: tuple[str, ...], keywords: tuple[str, ...]) -> None:
     """Which recorded program does TARGET equal? Tries every set of (embeddings, labels)."""
-    from golden.checker import identify as run_identify
+    from .checker import identify as run_identify  # NumPy
 
     try:
         reports = run_identify(_load(target, keywords, more))
@@ -176,8 +175,8 @@ def record(
     force: bool,
 ) -> None:
     """Freeze what TARGET computes today (kind own_run), for `check --against OUT` later."""
-    from golden.records import RecordError
-    from golden.records import record as freeze
+    from .records import RecordError  # NumPy
+    from .records import record as freeze  # NumPy
 
     loss = _load(target, keywords, more)
     _to_device(loss, device)
@@ -199,8 +198,8 @@ def published(
     paper: str | None, dataset: str | None, metric: str | None, kind: str | None, as_json: bool, unheld: bool
 ) -> None:
     """Published numbers with their sources."""
-    from golden import published as numbers_of
-    from golden.published import kinds, rows
+    from . import published as numbers_of  # NumPy
+    from .published import kinds, rows  # NumPy
 
     if kind is not None and kind not in kinds():
         raise _Usage(f"no published number is of kind {kind!r}; there are: {', '.join(kinds())}")
@@ -246,7 +245,7 @@ def published(
 )
 def mutants(path: str | None) -> None:
     """Which case catches which known wrong port, and which settings moved by 2 % are noticed (Markdown tables)."""
-    from golden.mutants import replace_table, settings_table, table
+    from .mutants import replace_table, settings_table, table  # NumPy
 
     if path is None:
         click.echo(table())

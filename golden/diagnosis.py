@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from golden.compare import flat
-from golden.evaluate import evaluate
-from golden.model import compute
-from golden.references import Reference, reference_for
-from golden.search import Target, score, search, search_settings
-from golden.sets import Case, GoldenSet
+from .compare import flat
+from .evaluate import evaluate
+from .model import compute
+from .references import Reference, reference_for
+from .search import Target, model, score, search, search_settings
+from .sets import Case, GoldenSet, load_set
 
 MATCH = (
     1e-6  # of the gradient's largest entry: a deviation counts as found if the user's gradient is reproduced so closely
@@ -47,8 +47,6 @@ def diagnose(
 ) -> Diagnosis:
     """Explain the difference between a loss `(embeddings, labels, ...) -> scalar` and a golden set, in float64."""
     if isinstance(golden_set, str):
-        from golden.sets import load_set
-
         golden_set = load_set(golden_set)
     found = Diagnosis()
     usable, problems = [], []
@@ -208,8 +206,6 @@ def _outputs(found: Diagnosis, reference: Reference | None, golden_set: GoldenSe
 def _run(
     reference: Reference, params: dict[str, Any], case: Case, deviations: frozenset[str]
 ) -> tuple[float, np.ndarray]:
-    from golden.search import model
-
     return model(reference, params, case, deviations)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from golden.frameworks import Problem, framework_of, runner
-from golden.sets import Argument
+from .faults import where
+from .frameworks import Problem, framework_of, runner
+from .sets import Argument
 
 
 @dataclass
@@ -31,16 +31,6 @@ def dtype_name(dtype: Any) -> str:
     if name not in ("float32", "float64"):
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
     return name
-
-
-def where(error: BaseException) -> str:
-    """`ValueError: message (file.py:12)`, the innermost frame outside the frameworks and this package."""
-    here = __file__.removesuffix("evaluate.py")
-    others = ("/torch/", "/jax/", "/jaxlib/", "/tensorflow/", "/keras/", "/importlib/", "<frozen", here)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(o in f.filename for o in others)]
-    place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}{place}"
 
 
 def evaluate(

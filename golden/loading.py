@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .faults import where
+
 
 class LoadError(Exception):
     """The target cannot be imported or built."""
@@ -99,6 +101,4 @@ def _import(name: str) -> Any:
     except LoadError:
         raise
     except (Exception, SystemExit) as error:  # a script without a main guard may call sys.exit
-        from golden.evaluate import where
-
         raise LoadError(f"cannot import {name}: {where(error)}") from error

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from golden.evaluate import Outcome
-from golden.references import Reference
-from golden.sets import Argument, as_double
-from golden.tape import Var, detach, gradients
+from .evaluate import Outcome
+from .references import Reference
+from .sets import Argument, as_double
+from .tape import Var, detach, gradients
 
 
 def compute(

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from golden.checker import check_case
-from golden.compare import Row
-from golden.model import compute
-from golden.references import reference_for
-from golden.sets import Argument, GoldenSet, load_set, set_names
+from .checker import check_case
+from .compare import Row
+from .files import write_atomically
+from .model import compute
+from .references import reference_for
+from .sets import Argument, GoldenSet, load_set, set_names
+from .sharpness import Moved, sharpness
 
 #: Sets whose wrong ports are tried; each must be caught within the set.
 SETS = (
@@ -93,8 +95,6 @@ def table() -> str:
 
 def settings_table() -> str:
     """Markdown: a row per setting of each set; how many cases notice it moved up and down, or why none does."""
-    from golden.sharpness import Moved, sharpness
-
     lines = ["| set | setting | moved | noticed by |", "|---|---|---|---|"]
     moved: list[Moved] = []
     for name in set_names():
@@ -117,8 +117,6 @@ def settings_table() -> str:
 
 def replace_table(path: Path) -> None:
     """Put the tables between their marks in a Markdown file; ValueError if they are missing."""
-    from golden.report import write_atomically
-
     text = path.read_text(encoding="utf-8")
     for begin, end, made in ((BEGIN, END, table), (SETTINGS_BEGIN, SETTINGS_END, settings_table)):
         if text.count(begin) != 1 or text.count(end) != 1:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from golden.report import Report
+    from .report import Report
 
 _FLOOR = 1e-7  # an error of 0 has no place on a logarithmic axis
 

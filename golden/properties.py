@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from golden.compare import flat
-from golden.evaluate import Outcome, evaluate
-from golden.frameworks import framework_of
-from golden.sets import Argument
+from .compare import flat
+from .evaluate import Outcome, evaluate
+from .frameworks import framework_of, unpack
+from .sets import Argument
 
 _CLOSE = 1e-9  # relative: other summation orders of a few dozen float64 terms differ by 1e-14
 
@@ -177,8 +177,7 @@ def _detached(loss: Callable[..., Any], arguments: list[Argument], told: int, de
     """Which float inputs, of the first `told`, get a gradient when they ask for one."""
     import torch
 
-    from golden.frameworks import unpack
-    from golden.frameworks.with_torch import is_tensor, tensors
+    from .frameworks.with_torch import is_tensor, tensors  # torch
 
     asked = [replace(a, differentiable=not a.is_label) for a in arguments[:told]]
     values, leaves = tensors([*asked, *arguments[told:]], "float64", device)

@@ -43,13 +43,11 @@ def _options(mark: pytest.Mark) -> tuple[str, dict[str, Any]]:
 
 def _own_record(against: str, test_file: Path) -> Path | None:
     """FOLDER/NAME of a user's record, relative to the test's file; None for a bundled set."""
-    from golden.sets import set_names
+    from .sets import describe, set_names  # NumPy
 
     if against in set_names():
         return None
     if "/" not in against and "\\" not in against:
-        from golden.sets import describe
-
         try:
             describe(against)
         except KeyError as error:
@@ -84,10 +82,10 @@ def _runs(against: str, *, own: bool) -> list[tuple[str, str]]:
     """(case, dtype) of everything that is recorded; a record of one's own that is still to be made has the whole battery."""
     dtypes = ("float64", "float32")
     if own:
-        from golden.records import BATTERY
+        from .records import BATTERY  # NumPy
 
         return [(name, dtype) for dtype in dtypes for name in BATTERY]
-    from golden.sets import load_set
+    from .sets import load_set  # NumPy
 
     cases = load_set(against).cases
     return [(case.name, dtype) for dtype in dtypes for case in cases if dtype in case.expected]
@@ -101,7 +99,7 @@ def golden_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
     def run(loss: Callable[..., Any], against: str | None = None, **options: Any) -> Any:
         __tracebackhide__ = True
-        from golden.checker import check
+        from .checker import check  # NumPy
 
         chosen: dict[str, Any] = {}
         if mark is not None:
@@ -127,8 +125,8 @@ def golden_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 def _provide(loss: Callable[..., Any], record: Path, update: bool, config: pytest.Config) -> None:
     """Write the record on demand, once per session; a missing one fails."""
-    from golden.records import RecordError
-    from golden.records import record as freeze
+    from .records import RecordError  # NumPy
+    from .records import record as freeze  # NumPy
 
     written: set[Path] = config.stash.setdefault(_WRITTEN, set())
     target = record.with_name(record.name + ".json")

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.sets import Argument, Case, Expected, GoldenSet
+from .evaluate import evaluate
+from .files import write_atomically
+from .sets import Argument, Case, Expected, GoldenSet
 
 FORMAT = 1
 # name -> (classes, samples per class, dimension, kind); seeded by position
@@ -100,9 +102,6 @@ def record(
     deterministic implementation of an operation, a value or gradient is not finite, the name is not a plain file name, or the
     record exists (unless `force`).
     """
-    from golden.evaluate import evaluate
-    from golden.report import write_atomically
-
     if not name or name != Path(name).name or name.startswith("."):
         raise RecordError(f"{name!r} is not a plain file name")
     target = Path(folder) / f"{name}.json"

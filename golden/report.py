@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from golden.compare import Row
-from golden.diagnosis import Diagnosis
-from golden.properties import Property
+from .compare import Row
+from .diagnosis import Diagnosis
+from .files import write_atomically
+from .plot import picture
+from .properties import Property
 
 _COLUMNS = ("case", "dtype", "loss expected", "got", "loss err", "grad err", "cosine", "norm ratio", "verdict")
 _COLOURS = {"pass": "green", "ok": "green", "fail": "red", "error": "red", "no": "yellow", "info": "dim"}
@@ -148,27 +148,9 @@ class Report:
         """Write .json, .md, .txt or .png, by the name; ValueError for another one. Nothing half-written is left."""
         path = Path(path)
         if path.suffix == ".png":
-            from golden.plot import picture
-
             data = picture(self)
         elif path.suffix in (".json", ".md", ".txt"):
             data = {".json": self.json, ".md": self.markdown, ".txt": self.text}[path.suffix]().encode()
         else:
             raise ValueError(f"{path}: a report is written as .json, .md, .txt or .png")
         write_atomically(path, data)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -35,7 +35,7 @@ def runner(name: str) -> Callable[..., None]:
         raise ValueError(f"unknown framework {name!r}; there are {', '.join(NAMES)}")
     if find_spec(name) is None:
         raise Problem(f"{name} is not installed; a NumPy loss returns (value, gradient)")
-    run: Callable[..., None] = import_module(f"golden.frameworks.with_{name}").run
+    run: Callable[..., None] = import_module(f".with_{name}", __name__).run
     return run
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from golden.frameworks import Problem
+from . import Problem
+from .numpy_values import arrays, scalar, split
 
 if TYPE_CHECKING:
-    from golden.sets import Argument
+    from ..sets import Argument
 
 RTOL = 1e-6
 _STEP = 1e-4
@@ -25,8 +26,6 @@ def by_differences(
     loss: Callable[..., Any], arguments: Sequence[Argument], outputs: tuple[str, ...], upstream: float
 ) -> tuple[np.ndarray, ...]:
     """Problem where the batch is too large, or where two steps disagree: a kink, which the original sets a rule for."""
-    from golden.frameworks.with_numpy import arrays, scalar, split
-
     whole = arrays(arguments, "float64")
     leaves = [k for k, a in enumerate(arguments) if a.differentiable]
     entries = sum(whole[k].size for k in leaves)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from golden.frameworks import Problem, unpack
+from ..faults import where
+from . import Problem, unpack
 
 if TYPE_CHECKING:
-    from golden.evaluate import Outcome
-    from golden.sets import Argument
+    from ..evaluate import Outcome
+    from ..sets import Argument
 
 
 def tensors(arguments: Sequence[Argument], dtype: str, device: Any) -> tuple[list[Any], list[Any]]:
@@ -52,8 +53,6 @@ def run(
     try:
         found = torch.autograd.grad(value.reshape(()) * upstream, leaves, allow_unused=True)
     except Exception as error:
-        from golden.evaluate import where
-
         raise Problem(f"backward: {where(error)}") from error
     missing = [a.name for a, g in zip((a for a in arguments if a.differentiable), found) if g is None]
     if missing:

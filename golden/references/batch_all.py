@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.common import squared_differences
-from golden.references.pairs import reshaped
-from golden.tape import detach, normalize, softplus, where
+from ..tape import detach, normalize, softplus, where
+from .common import squared_differences
+from .pairs import reshaped
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     Deviation("squared_distances", "squared instead of plain distances enter the hinges", "both"),

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs, row_mean, row_sum
-from golden.tape import softplus
+from ..tape import softplus
+from .pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs, row_mean, row_sum
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     *COMMON,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from golden.references import Deviation, Reference
-from golden.references.common import float32
-from golden.tape import detach, safe_root, where
+from ..tape import detach, safe_root, where
+from .common import float32
+from .reference import Deviation, Reference
 
 _DOUBLE = Deviation(
     "double_settings", "the settings are doubles, not the float32 numbers that the release stores", "both"

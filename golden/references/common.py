@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from golden.tape import Var
+from ..tape import Var
 
 
 def float32(value: float) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.tape import detach, normalize, where
+from ..tape import detach, normalize, where
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     Deviation("hinge", "a negative adds s - margin, not s", "loss"),

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.pairs import BY_VALUE, COMMON, EXCLUSIVE, Pairs, over_anchors, pairs, reshaped, row_mean, row_sum
-from golden.tape import where
+from ..tape import where
+from .pairs import BY_VALUE, COMMON, EXCLUSIVE, Pairs, over_anchors, pairs, reshaped, row_mean, row_sum
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     *COMMON,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from golden.references import Reference
-from golden.references.multi_similarity import multi_similarity
-from golden.references.rll import LIBRARY, ranked_list
+from .multi_similarity import multi_similarity
+from .reference import Reference
+from .rll import LIBRARY, ranked_list
 
 _MS = frozenset(("no_miner", "near_positives", "normalised_inside"))
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs
-from golden.tape import log_sum_exp, softplus, where
+from ..tape import log_sum_exp, softplus, where
+from .pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     *COMMON,

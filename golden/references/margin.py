@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.tape import Var, detach, normalize, safe_root
+from ..tape import Var, detach, normalize, safe_root
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     Deviation("count_triplets", "a triplet with two non-zero terms counts once (the original's line under torch >= 1.2)", "both"),

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.tape import detach, normalize, where
+from ..tape import detach, normalize, where
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     Deviation("no_miner", "no pairs are mined: all positives and negatives count", "both"),

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.pairs import COMMON, EXCLUSIVE, over_anchors, pairs
-from golden.tape import log_sum_exp, where
+from ..tape import log_sum_exp, where
+from .pairs import COMMON, EXCLUSIVE, over_anchors, pairs
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     *(d for d in COMMON if d.key != "mean_over_used"),  # every anchor counts; and its own pair is never a neighbour

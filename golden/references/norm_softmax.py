@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.common import squared_differences
-from golden.tape import detach, log_sum_exp, normalize
+from ..tape import detach, log_sum_exp, normalize
+from .common import squared_differences
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     Deviation("normalised_inside", "embeddings are L2-normalised inside the loss", "both"),

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.common import float32
-from golden.tape import detach, normalize, safe_root, where
+from ..tape import detach, normalize, safe_root, where
+from .common import float32
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     Deviation("no_per_pair", "the extra division by the number of pairs P = N(N-1)/2 is missing (the paper's formula)"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation
-from golden.references.common import squared_differences
-from golden.tape import Var, detach, normalize, safe_root, where
+from ..tape import Var, detach, normalize, safe_root, where
+from .common import squared_differences
+from .reference import Deviation
 
 COMMON = (
     Deviation("euclidean", "similarities are minus Euclidean distances, not inner products", "both"),

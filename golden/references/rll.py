@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.common import float32, squared_differences
-from golden.tape import detach, normalize, safe_root, where
+from ..tape import detach, normalize, safe_root, where
+from .common import float32, squared_differences
+from .reference import Deviation, Reference
 
 _COMMON = (
     Deviation(

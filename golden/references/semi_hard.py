@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.pairs import COMMON, EXCLUSIVE, over_anchors, pairs, reshaped
-from golden.tape import where
+from ..tape import where
+from .pairs import COMMON, EXCLUSIVE, over_anchors, pairs, reshaped
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     *(d for d in COMMON if d.key != "mean_over_used"),

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.common import float32
-from golden.tape import Var
+from ..tape import Var
+from .common import float32
+from .reference import Deviation, Reference
 
 _FLOOR = float(np.finfo(np.float32).tiny)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from golden.references import Deviation, Reference
-from golden.references.pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs, row_mean, row_sum
+from .pairs import BY_VALUE, COMMON, EXCLUSIVE, mined, over_anchors, pairs, row_mean, row_sum
+from .reference import Deviation, Reference
 
 _DEVIATIONS = (
     *(d for d in COMMON if d.key != "mean_over_used"),
