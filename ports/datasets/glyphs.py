@@ -15,8 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from ports.datasets import sop
 from ports.datasets.glyph_letters import FACES, SCRIPTS, charmap, face_file, load_letters, script, tight
 from ports.datasets.split import DatasetError, Split
+from ports.locks import alone
 
 FORMAT = 2  # part of every image's seed: raise it when the rendering rule changes
 MARKER = "glyphs.json"  # written last: a folder that has it is complete
@@ -167,37 +169,66 @@ def _versions() -> dict[str, str | None]:
 def build(root: str | Path, *, progress: bool = True) -> dict[str, Split]:
     """Render the set into `root` (made if need be) unless it is there already; returns its "train" and "test" splits.
 
-    Works in a folder beside `root` and renames it at the end, so `root` is complete or not there.
-    Raises DatasetError where `root` holds something else.
+    Works in a folder beside `root` and renames it at the end, so `root` is complete or not there. Of several processes one
+    draws, the others wait for it. Raises DatasetError where `root` holds something else, OSError where it cannot be written.
     """
     root = Path(root).expanduser().absolute()
+    if (splits := _made(root)) is not None:
+        return splits
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with alone(root.with_name(f".{root.name}.lock"), waiting=lambda: _say_waiting(root, progress)) as held:
+        if held:
+            if (splits := _made(root)) is not None:  # by the process that we have waited for
+                return splits
+            for left in root.parent.glob(f".{root.name}.partial-*"):  # of a process that was killed: no other draws now
+                shutil.rmtree(left, ignore_errors=True)
+        _draw(root, progress)
+    return read(root)
+
+
+def _made(root: Path) -> dict[str, Split] | None:
+    """The set in `root`; None where it is to be made: nothing is there, or ours that is damaged or of an older format."""
     if (root / MARKER).is_file():
         try:
             return read(root)
         except DatasetError:
-            pass  # ours, but damaged or of an older format: made anew below
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+            return None
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f"{root}: holds something else than the embedded set; name an empty or a new folder")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
+    return None
+
+
+def _say_waiting(root: Path, progress: bool) -> None:
+    from tqdm import tqdm
+
+    if progress:
+        tqdm.write(f"{root}: another process draws the letters; waiting for it", file=sys.stderr)
+
+
+def _draw(root: Path, progress: bool) -> None:
+    work = root.with_name(f".{root.name}.partial-{secrets.token_hex(4)}")
+    work.mkdir()
     try:
         splits = make_splits()
         content = _render_all(work, splits, progress)
         sop.write_list(work / "Ebay_train.txt", splits["train"])
         sop.write_list(work / "Ebay_test.txt", splits["test"], first_id=1 + len(splits["train"]))
-        record = {"format": FORMAT, "content_sha256": content, "list_sha256": _list_hash(splits), **_versions()}
-        (work / MARKER).write_text(json.dumps(record, indent=1) + "\n", encoding="ascii")
-        os.chmod(work, 0o755)  # mkdtemp made it private
+        record = {"format": FORMAT, "content_sha256": content, "list_sha256": _list_hash(splits), "bytes": _bytes(work)}
+        (work / MARKER).write_text(json.dumps({**record, **_versions()}, indent=1) + "\n", encoding="ascii")
         if root.exists():
-            shutil.rmtree(root)
+            shutil.rmtree(root)  # empty, or damaged
         try:
             os.replace(work, root)
         except OSError:
-            if not (root / MARKER).is_file():  # else another process was faster with the same set
+            if not (root / MARKER).is_file():  # else another process was faster, where there are no locks
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return read(root)
+
+
+def _bytes(root: Path) -> int:
+    """Of all pictures: what a power cut or a full disk cut off is missing in it."""
+    return sum(file.stat().st_size for folder in root.glob("*_final") for file in os.scandir(folder))
 
 
 def read(root: str | Path) -> dict[str, Split]:
@@ -218,6 +249,8 @@ def read(root: str | Path) -> dict[str, Split]:
         if splits[part].fingerprint() != named[part].fingerprint():
             raise DatasetError(f"{root / f'Ebay_{part}.txt'}: not the list of the embedded set")
         splits[part].check_files()
+    if record.get("bytes") not in (None, found := _bytes(root)):  # None: drawn before they were counted
+        raise DatasetError(f"{root}: damaged: its pictures have {found:,} bytes, {record['bytes']:,} were written")
     if record.get("content_sha256") != CONTENT_SHA256:
         made = ", ".join(f"{k} {record.get(k)}" for k in ("pillow", "freetype", "matplotlib"))
         warnings.warn(

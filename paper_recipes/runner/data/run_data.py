@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
     """Letters drawn by type designers: some classes to train on, others to test on, as many as the plan says."""
     root = cache_folder() / "glyphs"
     splits = glyphs.build(root)
-    train, test = (_through_mat(splits[part], root / f"{part}.mat") for part in ("train", "test"))
+    train, test = (_through_mat(splits[part]) for part in ("train", "test"))
     train = _some_classes(train, plan.train_classes, seed)
     test = _some_classes(test, plan.test_classes, seed)
     if recipe.sampler.rule == "TrackletSampler":
@@ -166,10 +167,15 @@ def _without_unused_boxes(recipe: Recipe, split: Any) -> Any:
     return split if recipe.boxes or split is None else replace(split, boxes=None)
 
 
-def _through_mat(split: Split, path: Path) -> Split:
-    """Write the split as the authors' .mat and read it back: the embedded form takes the real one's path."""
-    caffe_compat.save_split(split, path)
-    return caffe_compat.load_split(path, image_root=split.root)
+def _through_mat(split: Split) -> Split:
+    """Write the split as the authors' .mat and read it back: the embedded form takes the real one's path.
+
+    Not into the cache, which other processes use and which may be read-only.
+    """
+    with tempfile.TemporaryDirectory(prefix="dml-ports-") as folder:
+        path = Path(folder) / "list.mat"
+        caffe_compat.save_split(split, path)
+        return caffe_compat.load_split(path, image_root=split.root)
 
 
 def _some_classes(split: Split, count: int | None, seed: int) -> Split:
