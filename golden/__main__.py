@@ -1,4 +1,4 @@
-"""`python -m golden list | check | identify | record | published | mutants`."""
+"""`python -m golden list | check | identify | record | published | mutants | verify`."""
 
 from .cli import main
 

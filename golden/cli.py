@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from .integrity import DamagedError, digests, problems
 from .loading import LoadError, load_loss, parse_keywords
 
 
@@ -237,6 +238,20 @@ def published(
     console.print(table, highlight=False)
     if unheld:
         console.print(f"{len(found)} of {len(numbers_of.own())} rows of the authors' own methods.", highlight=False)
+
+
+@main.command()
+def verify() -> None:
+    """Is every data file the one that was recorded? Compares sha256 with data/digests.json."""
+    try:
+        found = problems()
+    except DamagedError as error:
+        raise _Usage(str(error)) from error
+    for line in found:
+        click.echo(line)
+    if found:
+        sys.exit(1)
+    click.echo(f"{len(digests())} data files are as recorded")
 
 
 @main.command()

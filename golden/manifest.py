@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).with_name("data")
+from .integrity import read_json
+
 KINDS = ("authors_program", "hand_computed", "paper_table", "authors_log", "own_run")
 
 
 @cache
 def entries() -> tuple[dict[str, Any], ...]:
     """All entries; fields files, kind, program, release, dtype, what, licence."""
-    return tuple(json.loads((DATA / "manifest.json").read_text(encoding="utf-8"))["entries"])
+    return tuple(read_json("manifest.json")["entries"])
 
 
 def provenance(file: str) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-_FILE = Path(__file__).with_name("data") / "published.json"
+from .integrity import read_json
 
 
 @cache
 def _all() -> tuple[dict[str, Any], ...]:
-    return tuple(json.loads(_FILE.read_text(encoding="utf-8")))
+    return tuple(read_json("published.json"))
 
 
 def kinds() -> list[str]:
@@ -37,7 +35,6 @@ def rows(
     ]
 
 
-_RULES = Path(__file__).with_name("data") / "unheld.json"
 # kinds of rows that authors say of their own programs
 _BY_AUTHORS = (
     *("published", "published ablation", "repo README", "repo claim", "repo log", "author rerun"),
@@ -73,7 +70,7 @@ def rules() -> tuple[dict[str, Any], ...]:
 
     "source" is a text within the row's, every other key a beginning of what stands there; of a list, any of them.
     """
-    return tuple(json.loads(_RULES.read_text(encoding="utf-8")))
+    return tuple(read_json("unheld.json"))
 
 
 def unheld() -> list[tuple[dict[str, Any], str]]:

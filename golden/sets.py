@@ -6,16 +6,15 @@ Needs NumPy only.
 from __future__ import annotations
 
 import difflib
-import json
+import io
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_DATA = Path(__file__).with_name("data")
+from .integrity import read_bytes, read_json
 
 
 @dataclass(frozen=True)
@@ -211,12 +210,12 @@ def _family(name: str) -> str:
 
 @cache
 def _caffe_index() -> dict[str, Any]:
-    return json.loads((_DATA / "losses_caffe" / "cases.json").read_text(encoding="utf-8"))
+    return read_json("losses_caffe/cases.json")
 
 
 @cache
 def _python_index() -> dict[str, Any]:
-    return json.loads((_DATA / "python_sets" / "sets.json").read_text(encoding="utf-8"))
+    return read_json("python_sets/sets.json")
 
 
 def _selected(name: str) -> list[str]:
@@ -232,10 +231,14 @@ def _selected(name: str) -> list[str]:
     return chosen
 
 
+def _arrays(file: str) -> Any:
+    return np.load(io.BytesIO(read_bytes(file)), allow_pickle=False)
+
+
 def _caffe_cases(name: str) -> list[Case]:
     signature = _CAFFE[name][3]
     cases = []
-    with np.load(_DATA / "losses_caffe" / "cases.npz", allow_pickle=False) as npz:
+    with _arrays("losses_caffe/cases.npz") as npz:
         for full in _selected(name):
             arguments, slots = [], []
             for k, part in enumerate(signature.split(", ")):
@@ -275,7 +278,7 @@ def _cases_of_file(name: str, entry: dict[str, Any], file: str, listed: dict[str
     parts = entry["signature"].split(", ")
     slots = [part.rstrip("*") for part in parts if part.endswith("*")]
     cases = []
-    with np.load(_DATA / "python_sets" / file, allow_pickle=False) as npz:
+    with _arrays(f"python_sets/{file}") as npz:
         for case, dtypes in listed.items():
             arguments = []
             for part in parts:

@@ -43,6 +43,13 @@ def room_of(module: str) -> str:
     return module if path.is_dir() else module.rpartition(".")[0]
 
 
+def base(node: ast.ImportFrom, module: str) -> str:
+    """The module that a `from` import in `module` names, relative ones resolved."""
+    if not node.level:
+        return node.module or ""
+    return ".".join([*module.split(".")[: -node.level], *([node.module] if node.module else [])])
+
+
 def arrows() -> tuple[dict[str, int], dict[str, set[str]]]:
     """Modules per room; room -> rooms that it imports from."""
     count: dict[str, int] = defaultdict(int)
@@ -55,13 +62,13 @@ def arrows() -> tuple[dict[str, int], dict[str, set[str]]]:
                 continue  # public names of a house, looked up lazily, are no arrows
             count[room] += 1
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in HOUSES:
+                if isinstance(node, ast.ImportFrom) and (start := base(node, module)).split(".")[0] in HOUSES:
                     for alias in node.names:
-                        full = f"{node.module}.{alias.name}"
+                        full = f"{start}.{alias.name}"
                         is_module = (REPO / (full.replace(".", "/") + ".py")).exists() or (
                             REPO / full.replace(".", "/")
                         ).is_dir()
-                        to[room].add(room_of(full if is_module else node.module))
+                        to[room].add(room_of(full if is_module else start))
     return dict(count), {room: {t for t in targets if t != room and t in count} for room, targets in to.items()}
 
 
