@@ -136,13 +136,15 @@ def sweep(factory: Callable[..., Any], against: str = "rll-cvpr19*", **options: 
     return {name: check(factory(**describe(name)["params"]), name, **options) for name in names}
 
 
-def identify(loss: Callable[..., Any], *, device: Any = "cpu") -> list[Report]:
+def identify(loss: Callable[..., Any], *, device: Any = "cpu", framework: str | None = None) -> list[Report]:
     """Check a loss of (embeddings, labels) against every bundled set of that signature, in float64; best first.
 
     Says which recorded program it equals, if any; each report is short (no properties, no diagnosis).
     """
     names = [name for name in set_names() if describe(name)["signature"] == "embeddings*, labels"]
-    reports = [check(loss, name, device=device, properties=False, diagnosis=False) for name in names]
+    reports = [
+        check(loss, name, device=device, framework=framework, properties=False, diagnosis=False) for name in names
+    ]
     # A set in which nothing is active (all gradients zero) is equal to any loss that finds nothing either.
     reports = [report for report in reports if any(row.expected_norm > 0 for row in report.rows)]
     return sorted(reports, key=lambda r: (-sum(row.verdict == "pass" for row in r.rows) / len(r.rows), r.against))

@@ -12,7 +12,8 @@ import os
 import platform
 import zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from .evaluate import evaluate
 from .files import write_atomically
+from .frameworks import framework_of
 from .sets import Argument, Case, Expected, GoldenSet
 
 FORMAT = 1
@@ -87,6 +89,11 @@ def _deterministic() -> Any:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
+def _versions(framework: str) -> dict[str, str]:
+    """Of the framework and of NumPy."""
+    return {name: str(import_module(name).__version__) for name in dict.fromkeys((framework, "numpy"))}
+
+
 def record(
     loss: Callable[..., Any],
     name: str,
@@ -95,10 +102,11 @@ def record(
     seed: int = 0,
     device: Any = "cpu",
     force: bool = False,
+    framework: str | None = None,
 ) -> Path:
     """Freeze `loss(embeddings, labels)` on a seeded battery of batches, in float64 and float32; returns NAME.json's path.
 
-    Runs each batch twice under deterministic algorithms. RecordError: if TF32 is on, the two runs differ, torch has no
+    Runs each batch twice, a torch loss under deterministic algorithms. RecordError: if TF32 is on, the two runs differ, torch has no
     deterministic implementation of an operation, a value or gradient is not finite, the name is not a plain file name, or the
     record exists (unless `force`).
     """
@@ -107,14 +115,18 @@ def record(
     target = Path(folder) / f"{name}.json"
     if target.exists() and not force:
         raise RecordError(f"{target} exists; a record is replaced only on demand (force)")
-    _refuse_tf32()
+    framework = framework or framework_of(loss)
+    if framework == "torch":
+        _refuse_tf32()
     arrays: dict[str, np.ndarray] = {}
-    with _deterministic():
+    with _deterministic() if framework == "torch" else nullcontext():
         for case, (rows, labels) in battery(seed).items():
             arguments = [Argument("embeddings", rows, True), Argument("labels", labels)]
             arrays[f"{case}:embeddings"], arrays[f"{case}:labels"] = rows, labels
             for dtype in ("float64", "float32"):
-                first, second = (evaluate(loss, arguments, dtype=dtype, device=device) for _ in range(2))
+                first, second = (
+                    evaluate(loss, arguments, dtype=dtype, device=device, framework=framework) for _ in range(2)
+                )
                 if first.problem:
                     raise RecordError(f"{case}, {dtype}: {first.problem}")
                 if first.loss != second.loss or not np.array_equal(first.gradients[0], second.gradients[0]):
@@ -123,12 +135,10 @@ def record(
                     )
                 arrays[f"{case}:{dtype}:loss"] = np.asarray(first.loss)
                 arrays[f"{case}:{dtype}:gradient"] = first.gradients[0]
-    import torch
-
     facts = {
         "format": FORMAT, "name": name, "kind": "own_run", "what": f"own record of {name}", "seed": seed, "device": str(device),
         "signature": "embeddings*, labels",
-        "environment": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version(), "machine": platform.machine()},
+        "environment": {**_versions(framework), "python": platform.python_version(), "machine": platform.machine()},
         "cases": list(_BATTERY),
     }  # fmt: skip
     buffer = io.BytesIO()

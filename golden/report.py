@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,10 @@ from .diagnosis import Diagnosis
 from .files import write_atomically
 from .plot import picture
 from .properties import Property
+from .tables import coloured, table, wrapped
 
 _COLUMNS = ("case", "dtype", "loss expected", "got", "loss err", "grad err", "cosine", "norm ratio", "verdict")
+_UNWRAPPED = 1_000_000  # columns: a row of numbers is never broken
 _COLOURS = {"pass": "green", "ok": "green", "fail": "red", "error": "red", "no": "yellow", "info": "dim"}
 
 
@@ -68,50 +69,37 @@ class Report:
             _number(row.gradient_error, ".1e"), _number(row.cosine, ".4f"), _number(row.norm_ratio, ".4g"), row.verdict,
         ]  # fmt: skip
 
-    def print(self, console: Any = None) -> None:
-        """The table on a terminal (a `rich` console)."""
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
+    def text(self, width: int = 150, *, colours: bool = False) -> str:
+        """The report as it is printed: aligned tables, paragraphs of at most `width` columns."""
 
-        console = console or Console()
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for k, column in enumerate(_COLUMNS):
-            table.add_column(column, justify="right" if 2 <= k <= 7 else "left", no_wrap=True)
-        for row in self.rows:
-            colour = _COLOURS[row.verdict]
-            table.add_row(*self._cells(row)[:-1], f"[{colour}]{row.verdict}[/]")
-        console.print(f"[bold]{escape(self.against)}[/]: {escape(self.what)}", highlight=False)
-        console.print(
-            f"recorded from {escape(self.program)}; errors in units of the tolerance, {self.tolerance}", highlight=False
+        def verdict(word: str, size: int = 0) -> str:
+            return coloured(word, _COLOURS[word], colours) + " " * (size - len(word))
+
+        lines = wrapped(f"{self.against}: {self.what}", width).splitlines()
+        lines[0] = lines[0].replace(self.against, coloured(self.against, "bold", colours), 1)
+        lines.append(
+            wrapped(f"recorded from {self.program}; errors in units of the tolerance, {self.tolerance}", width)
         )
-        console.print(table)
+        made = table([_COLUMNS, *(self._cells(row) for row in self.rows)], _UNWRAPPED, right=range(2, 8))
+        lines.append(made[0])
+        lines += [line.removesuffix(row.verdict) + verdict(row.verdict) for line, row in zip(made[1:], self.rows)]
         for why, cases in self.reasons().items():
             told = ", ".join(cases[:4]) + (f", ... ({len(cases)} cases)" if len(cases) > 4 else "")
-            console.print(f"  {escape(told)}: {escape(why)}", highlight=False)
+            lines.append(wrapped(f"{told}: {why}", width, "  "))
         if self.properties:
-            console.print("\n[bold]properties[/]")
-            grid = Table(box=None, pad_edge=False, show_header=False)
-            for prop in self.properties:
-                grid.add_row(prop.name, f"[{_COLOURS[prop.verdict]}]{prop.verdict}[/]", escape(prop.words))
-            console.print(grid)
+            lines += ["", coloured("properties", "bold", colours)]
+            longest = max(len(p.name) for p in self.properties)
+            lines += [f"{p.name:{longest}}  {verdict(p.verdict, 4)}  {p.words}" for p in self.properties]
         if self.diagnosis:
-            console.print("\n[bold]diagnosis[/]")
-            for line in self.diagnosis.lines:
-                console.print(f"  {escape(line)}", highlight=False)
+            lines += ["", coloured("diagnosis", "bold", colours)]
+            lines += [
+                wrapped(line.lstrip(), width, "  " + " " * (len(line) - len(line.lstrip())))
+                for line in self.diagnosis.lines
+            ]
         if self.sharpness:
-            console.print()
-        for line in self.sharpness:
-            console.print(escape(line), highlight=False)
-        console.print(f"\n[bold {'green' if self.passed else 'red'}]{escape(self.headline)}[/]", highlight=False)
-
-    def text(self, width: int = 150) -> str:
-        """The same, without colours."""
-        from rich.console import Console
-
-        buffer = io.StringIO()
-        self.print(Console(file=buffer, width=width, no_color=True, color_system=None, force_terminal=False))
-        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+            lines += ["", *(wrapped(line, width) for line in self.sharpness)]
+        lines += ["", coloured(self.headline, "green" if self.passed else "red", colours)]
+        return "\n".join(lines) + "\n"
 
     def __str__(self) -> str:
         return self.text()

@@ -183,7 +183,7 @@ def describe(name: str) -> dict[str, Any]:
     near = [n for n in set_names() if name.split("-")[0] in n] or difflib.get_close_matches(
         name, set_names(), cutoff=0.5
     )
-    hint = f"similar: {', '.join(near)}" if near else "`python -m golden list` shows them"
+    hint = f"similar: {', '.join(near)}" if near else f"`python -m {__package__} list` shows them"
     raise KeyError(f"no golden set named {name!r}; {hint}")
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from click.testing import CliRunner
+from helpers.golden_cli import golden
 
 from golden import published
-from golden.cli import main
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.reports import curves
@@ -93,7 +92,7 @@ def test_a_row_that_nobody_holds_is_noticed(monkeypatch):
 
 
 def test_the_command_line():
-    done = CliRunner().invoke(main, ["published", "--unheld"])
+    done = golden("published", "--unheld")
     assert done.exit_code == 0
     assert "VGG-16" in done.output and f"{len(published.unheld())} of {len(published.own())} rows" in done.output
 

@@ -11,13 +11,13 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from helpers.golden_cli import golden
 from scipy.io import savemat
 
 from caffe_compat import CaffeFormatError
 from caffe_compat.files import read_npy, read_npz
 from caffe_compat.matlab.lists import load_splits
 from caffe_compat.tools.cli import main
-from golden.cli import main as golden_cli
 from ports import bounded
 from ports.datasets import cars, custom
 from ports.datasets.extract import extract
@@ -184,8 +184,6 @@ def test_numbers_beyond_64_bits_name_their_line(tmp_path):
 
 
 def test_golden_check_on_a_record_that_is_null(tmp_path, capsys):
-    from click.testing import CliRunner
-
     (tmp_path / "mine.json").write_text("null")
-    shown = CliRunner().invoke(golden_cli, ["check", "math:sqrt", "--against", str(tmp_path / "mine.json")])
+    shown = golden("check", "math:sqrt", "--against", tmp_path / "mine.json")
     assert shown.exit_code == 2 and "a NoneType, not a record" in shown.output and "Traceback" not in shown.output

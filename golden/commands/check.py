@@ -1,0 +1,57 @@
+"""Compare TARGET (module:Name or file.py:Name) with a golden set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from ..adapters import ADAPTERS
+from ..checker import check, resolve
+from .common import UsageError, load, loss_arguments, width
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    loss_arguments(parser)
+    parser.add_argument(
+        "--against", default="rll-cvpr19", help="a golden set, or a folder that `record` wrote (default: rll-cvpr19)"
+    )
+    parser.add_argument("--adapter", help=", ".join(ADAPTERS))
+    parser.add_argument("--dtype", choices=("float64", "float32", "both"), default="float64")
+    parser.add_argument("--tolerance", type=float, help="relative; standard: 1e-10 in float64, 1e-5 in float32")
+    parser.add_argument("--case", action="append", help="only these cases (patterns)")
+    parser.add_argument("--report", action="append", default=[], metavar="FILE", help="write .md, .json or .txt")
+    parser.add_argument("--plot", metavar="FILE", help="write a .png (needs matplotlib)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
+
+def _files(options: argparse.Namespace) -> list[str]:
+    """What is to be written; UsageError for a name that says no format."""
+    wanted = [(path, (".md", ".json", ".txt")) for path in options.report]
+    wanted += [(options.plot, (".png",))] if options.plot else []
+    for path, endings in wanted:
+        if not path.endswith(endings):
+            raise UsageError(f"{path}: the name must end in {' or '.join(endings)}")
+    return [path for path, _ in wanted]
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.adapter is not None and options.adapter not in ADAPTERS:
+        raise UsageError(f"unknown adapter {options.adapter!r}; there are {', '.join(ADAPTERS)}")
+    files = _files(options)
+    try:
+        golden_set = resolve(options.against)  # before the loss: a mistyped name is told without waiting for torch
+        report = check(
+            load(options), golden_set, dtype=options.dtype, device=options.device, tolerance=options.tolerance,
+            cases=options.case, adapter=ADAPTERS[options.adapter] if options.adapter else None, framework=options.framework,
+        )  # fmt: skip
+    except (KeyError, FileNotFoundError, TypeError, ValueError) as error:
+        raise UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
+    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(report.json() if options.json else report.text(width(140), colours=colours), end="")
+    for path in files:
+        try:
+            report.save(path)
+        except (OSError, ImportError) as error:
+            raise UsageError(f"cannot write {path}: {error}") from error
+    return report.exit_code
