@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import combinations
 
 import torch
+from helpers.loss_batches import value_and_gradient
 from torch import Tensor
 
 from ports import losses
@@ -46,14 +47,6 @@ def variant_table(gradient: Gradient) -> list[str]:
     return lines
 
 
-def run(loss: torch.nn.Module, x: Tensor, *arguments: Tensor, **options: Tensor) -> tuple[Tensor, Tensor]:
-    x = x.detach().clone().requires_grad_()
-    value = loss(x, *arguments, **options)
-    value.backward()
-    assert x.grad is not None
-    return value.detach(), x.grad
-
-
 def rule_table(batch: tuple[Tensor, Tensor]) -> list[str]:
     """Facts that tests/ports/losses/test_caffe_* assert, with figures computed here."""
     lines = ["| what | the release | ours |", "|---|---|---|"]
@@ -62,7 +55,7 @@ def rule_table(batch: tuple[Tensor, Tensor]) -> list[str]:
     far = torch.tensor([[0.0], [1e4], [1e4 + 1], [5.0]], dtype=torch.float64)
     hinge = 1e4 - 0.8
     weight = torch.tensor(2.71828, dtype=torch.float64) ** (10 * hinge)
-    value, grad = run(losses.RankedListLoss(T_p=10.0), far, torch.tensor([0, 0, 0, 1]))
+    value, grad = value_and_gradient(losses.RankedListLoss(T_p=10.0), far, torch.tensor([0, 0, 0, 1]))
     lines.append(
         f"| RankedListLoss, distances of 1e4 at T_p = 10 | weight {weight.item()}, gradient {(weight / weight).item()} | "
         f"loss {value.item():.4g}, largest gradient entry {grad.abs().max().item():.4g} (weights of a row are rescaled) |"
@@ -79,7 +72,7 @@ def rule_table(batch: tuple[Tensor, Tensor]) -> list[str]:
             ((x, labels), {"ref_emb": x[:0], "ref_labels": labels[:0]}),
             ((x, labels), {"indices_tuple": (none,) * 4}),
         ]:
-            value, grad = run(build(), *arguments, **options)
+            value, grad = value_and_gradient(build(), *arguments, **options)
             zeros.append(value == 0 and not grad.any())
     lines.append(
         f"| empty batch, empty memory, a miner that finds nothing | no such input (0 / 0) | "
@@ -97,7 +90,7 @@ def rule_table(batch: tuple[Tensor, Tensor]) -> list[str]:
     # Equal rows: the distance of every row from itself by the Gram matrix, and our gradient for a pair of them.
     norms, twins = x.square().sum(1), torch.cat([x[:1], x[:1], -x[:1]])
     gram = (norms + norms - 2 * (x @ x.T).diagonal()).abs().sqrt().max()
-    _, grad = run(losses.RankedListLoss(release="tpami"), twins, torch.tensor([0, 1, 2]))
+    _, grad = value_and_gradient(losses.RankedListLoss(release="tpami"), twins, torch.tensor([0, 1, 2]))
     lines.append(
         f"| equal rows of different labels (`tpami` divides by d + 1e-6) | d = 0, force 0 (the common Gram matrix makes d "
         f"up to {gram.item():.0e} of it) | distance exactly 0, largest gradient entry {grad[:2].abs().max().item():.0f} |"
@@ -109,13 +102,13 @@ def rule_table(batch: tuple[Tensor, Tensor]) -> list[str]:
     pushed = {}
     for release in ("cvpr19", "tpami"):
         loss = losses.CaffeContrastiveLossV2(1.2, release=release)
-        pushed[release] = int((run(loss, x[first], x[second], similar)[1] != 0).any(1).sum())
+        pushed[release] = int((value_and_gradient(loss, x[first], x[second], similar)[1] != 0).any(1).sum())
     lines.append(
         f"| `CaffeContrastiveLossV2`, pairs with a force | cvpr19: where the hinge is active, {pushed['cvpr19']} of "
         f"{len(first)}; tpami: all, {pushed['tpami']} (RankedListLoss's weights are 0 where they should not be) | the same |"
     )
-    value, grad = run(losses.OnlineSoftMiningLoss(), x, labels)
-    _, paper = run(losses.OnlineSoftMiningLoss(variant="paper"), x, labels)
+    value, grad = value_and_gradient(losses.OnlineSoftMiningLoss(), x, labels)
+    _, paper = value_and_gradient(losses.OnlineSoftMiningLoss(variant="paper"), x, labels)
     lines.append(
         f"| OSM's gradient is divided by the number of pairs twice | {grad.norm().item():.3g} (norm) | the same; "
         f"`paper` {paper.norm().item():.3g}, {(paper.norm() / grad.norm()).item():.0f} times as much |"

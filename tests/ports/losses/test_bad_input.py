@@ -6,11 +6,13 @@ and returned a finite loss with NaN gradients, which a training loop that looks 
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 
 import pytest
 import torch
+from helpers.loss_batches import clustered
 
 from ports import losses
 from ports.losses.valid_pair import KINDS
@@ -75,13 +77,7 @@ every_pair_loss = pytest.mark.parametrize("name", PAIRS)
 NOT_FINITE = pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
 
 
-def batch(dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    labels = torch.arange(12) // 3
-    x = torch.randn(4, DIM, generator=g, dtype=torch.float64)[labels]
-    return torch.nn.functional.normalize(x + 2 * torch.randn(12, DIM, generator=g, dtype=torch.float64)).to(
-        dtype
-    ), labels
+batch = functools.partial(clustered, torch.arange(12) // 3, dim=DIM, spread=2.0)
 
 
 def make(name: str) -> torch.nn.Module:
@@ -142,7 +138,7 @@ def test_says_how_many_rows(name: str) -> None:
 def test_finite_rows_pass_untouched(name: str, monkeypatch) -> None:
     """Loss and gradient are the same to the bit, whether or not the rule is applied, also in the form for devices."""
     module = __import__(type(make(name)).__module__, fromlist=["_"])
-    x, labels = batch(torch.float32)
+    x, labels = batch(dtype=torch.float32)
     x = x * torch.tensor([1e3, 1e-30] * (DIM // 2))  # far apart, far from overflow
     ours = step(make(name).float(), x, labels)
     monkeypatch.setattr("ports.losses._inputs.nan_where_not_finite", lambda loss, value, **rows: value)
@@ -451,7 +447,7 @@ def test_library_contrastive_drops_positives_at_distance_zero() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_library_contrastive_with_duplicates_equals_the_peer(dtype: torch.dtype) -> None:
     peer = pytest.importorskip("pytorch_metric_learning.losses")
-    x, labels = batch(dtype)
+    x, labels = batch(dtype=dtype)
     x = torch.cat([x, x[[0, 0, 5]]])
     labels = torch.cat([labels, labels[[0, 0, 5]]])
     ours, gradient = step(losses.ContrastiveLoss(variant="library"), x, labels)

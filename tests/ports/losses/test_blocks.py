@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
+from helpers.loss_batches import ABOVE_ONE, clustered
 
 from ports import losses
 from ports.losses import _blocks
@@ -37,19 +40,14 @@ BLOCKED = {
 }
 
 
-def batch(n: int = 150, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 20, (n,), generator=g)
-    x = torch.randn(20, 8, generator=g, dtype=torch.float64)[labels]
-    x = torch.nn.functional.normalize(x + torch.randn(n, 8, generator=g, dtype=torch.float64))
-    return 1.0001 * x, labels  # the self pair is dropped whatever the rounding
+batch = functools.partial(clustered, n=150, classes=20, dim=8, length=ABOVE_ONE)
 
 
 def step(loss: torch.nn.Module, memory: bool) -> list[torch.Tensor]:
     x, labels = batch()
     leaves = [x.requires_grad_()]
     if memory:
-        partners, partner_labels = batch(170, seed=1)
+        partners, partner_labels = batch(n=170, seed=1)
         leaves.append(partners.requires_grad_())
         value = loss(x, labels, None, partners, partner_labels)
     else:

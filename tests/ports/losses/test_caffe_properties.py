@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.loss_batches import clustered, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
@@ -38,26 +39,12 @@ PAIR_LOSSES = {
 every_pair_loss = pytest.mark.parametrize("name", PAIR_LOSSES)
 
 
-def batch(seed: int, n: int = 12, dim: int = 6, classes: int = 4, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, dim, generator=generator, dtype=torch.float64) + 1
-    labels = torch.randint(0, classes, (n,), generator=generator)
-    return normalize(x).to(dtype), labels
-
-
-def value_and_gradient(loss, x, *args, **kwargs):
-    x = x.detach().clone().requires_grad_()
-    value = loss(x, *args, **kwargs)
-    value.backward()
-    return value.detach(), x.grad
-
-
 @every_pair_loss
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 17), classes=st.integers(1, 6))
 def test_order_and_names_of_labels_do_not_matter(name, seed, n, classes):
     loss = PAIR_LOSSES[name]()
-    x, labels = batch(seed, n, classes=classes)
+    x, labels = clustered(seed=seed, n=n, classes=classes)
     value, grad = value_and_gradient(loss, x, labels)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     renamed = (7.5 - 2 * labels)[order]  # float labels, other numbers
@@ -73,7 +60,7 @@ def test_order_and_names_of_labels_do_not_matter(name, seed, n, classes):
 )
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_edge_batches_are_finite(name, case, dtype):
-    x, labels = batch(0, dtype=dtype)
+    x, labels = clustered(seed=0, dtype=dtype)
     if case == "one sample":
         x, labels = x[:1], labels[:1]
     elif case == "none":
@@ -107,7 +94,7 @@ def test_huge_distances_do_not_overflow():
 @every_pair_loss
 def test_autocast_and_half_inputs_compute_in_float32(name):
     loss = PAIR_LOSSES[name]()
-    x, labels = batch(1, dtype=torch.float32)
+    x, labels = clustered(seed=1, dtype=torch.float32)
     value, grad = value_and_gradient(loss, x, labels)
     with torch.autocast("cpu", torch.bfloat16):
         value_2, grad_2 = value_and_gradient(loss, x, labels)
@@ -122,14 +109,14 @@ def test_autocast_and_half_inputs_compute_in_float32(name):
 def test_compiles_to_one_graph(name):
     torch._dynamo.reset()
     loss = PAIR_LOSSES[name]()
-    x, labels = batch(2)
+    x, labels = clustered(seed=2)
     compiled = torch.compile(loss, backend="eager", fullgraph=True)
     expected, got = value_and_gradient(loss, x, labels), value_and_gradient(compiled, x, labels)
     torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-15)
 
 
 def test_other_losses_compile_to_one_graph():
-    x, labels = batch(2)
+    x, labels = clustered(seed=2)
     y, weights = x.flip(0), torch.rand(len(x), dtype=x.dtype)
     for loss, arguments in [
         (CaffeContrastiveLoss(), (y, labels % 2)),
@@ -146,8 +133,8 @@ def test_other_losses_compile_to_one_graph():
 
 
 def test_true_gradients_pass_gradcheck():
-    x, labels = batch(3)
-    y, z = (batch(seed)[0] for seed in (4, 5))
+    x, labels = clustered(seed=3)
+    y, z = (clustered(seed=seed)[0] for seed in (4, 5))
     weights = torch.rand(len(x), dtype=x.dtype)
     leaf = [t.clone().requires_grad_() for t in (x, y, z)]
     assert torch.autograd.gradcheck(CaffeTripletLoss(0.3), leaf)
@@ -163,7 +150,7 @@ def test_true_gradients_pass_gradcheck():
 @every_pair_loss
 def test_arguments_of_pytorch_metric_learning(name):
     loss = PAIR_LOSSES[name]()
-    x, labels = batch(6)
+    x, labels = clustered(seed=6)
     n = len(x)
     value, grad = value_and_gradient(loss, x, labels)
     same = labels[:, None] == labels
@@ -191,7 +178,7 @@ def test_arguments_of_pytorch_metric_learning(name):
 @every_pair_loss
 def test_an_empty_memory_and_an_empty_miner_give_zero(name):
     loss = PAIR_LOSSES[name]()
-    x, labels = batch(6)
+    x, labels = clustered(seed=6)
     none = torch.zeros(0, dtype=torch.long)
     for arguments in ({"ref_emb": x[:0], "ref_labels": labels[:0]}, {"indices_tuple": (none,) * 4}):
         value, grad = value_and_gradient(loss, x, labels, **arguments)
@@ -201,7 +188,7 @@ def test_an_empty_memory_and_an_empty_miner_give_zero(name):
 @pytest.mark.parametrize("release", ["cvpr19", "tpami"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_blocks_of_anchors_add_up(release, dtype, monkeypatch):
-    x, labels = batch(7, n=50, dtype=dtype)
+    x, labels = clustered(seed=7, n=50, dtype=dtype)
     loss = RankedListLoss(release=release)
     expected = value_and_gradient(loss, x, labels)
     blocks = [(0, 7), (7, 8), (8, 50)]
@@ -223,7 +210,7 @@ def test_drops_into_the_librarys_memory():
     for loss in (RankedListLoss(), OnlineSoftMiningLoss()):
         memory = Memory(loss, embedding_size=6, memory_size=24)
         for seed in range(3):
-            x, labels = batch(seed, dtype=torch.float32)
+            x, labels = clustered(seed=seed, dtype=torch.float32)
             value, grad = value_and_gradient(memory, x, labels)
             assert torch.isfinite(value) and grad.abs().max() > 0
             if seed == 0:  # the memory holds this batch alone
@@ -233,7 +220,7 @@ def test_drops_into_the_librarys_memory():
 @every_pair_loss
 def test_wrong_inputs_are_refused(name):
     loss = PAIR_LOSSES[name]()
-    x, labels = batch(0)
+    x, labels = clustered(seed=0)
     for arguments, error, words in [
         ((x[0], labels), ValueError, r"\(N, D\), got \(6,\)"),
         ((x[..., None], labels), ValueError, r"got \(12, 6, 1\)"),
@@ -265,7 +252,7 @@ def test_wrong_settings_are_refused():
     ]:
         with pytest.raises(ValueError, match=words):
             build()
-    x, labels = batch(0)
+    x, labels = clustered(seed=0)
     with pytest.raises(ValueError, match=r"attention must have shape \(N,\).*\(3,\)"):
         OnlineSoftMiningLoss()(x, labels, attention=torch.ones(3))
     with pytest.raises(ValueError, match=r"b \(11, 6\)"):
@@ -291,7 +278,7 @@ def test_distances_are_exact_where_the_gram_form_is_not():
 
 
 def test_the_same_bits_twice():
-    x, labels = batch(8, n=60, dim=32, dtype=torch.float32)
+    x, labels = clustered(seed=8, n=60, dim=32, dtype=torch.float32)
     for build in PAIR_LOSSES.values():
         first, second = (value_and_gradient(build(), x, labels) for _ in range(2))
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
@@ -301,7 +288,7 @@ def test_the_same_bits_twice():
 @every_pair_loss
 def test_cuda_equals_cpu(name, cuda, monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what determinism asks of cuBLAS
-    x, labels = batch(9, n=60, dim=32)
+    x, labels = clustered(seed=9, n=60, dim=32)
     expected = value_and_gradient(PAIR_LOSSES[name](), x, labels)
     torch.use_deterministic_algorithms(True)
     try:

@@ -5,24 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import normalize
+from helpers.loss_batches import clustered, value_and_gradient
 
 from ports.losses import ClassAwareAttention, OnlineSoftMiningLoss, RankedListLoss
 
 
-def batch(seed: int, classes: int = 5, each: int = 3, dim: int = 8, spread: float = 0.6):
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(classes, dim, generator=generator, dtype=torch.float64)
-    labels = torch.arange(classes).repeat_interleave(each)
-    x = centres[labels] + spread * torch.randn(len(labels), dim, generator=generator, dtype=torch.float64)
-    return normalize(x), labels
-
-
-def gradient(loss, x, *args, **kwargs):
-    x = x.clone().requires_grad_()
-    value = loss(x, *args, **kwargs)
-    value.backward()
-    return value.detach(), x.grad
+def batch(seed: int, classes: int = 5, each: int = 3, dim: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    return clustered(torch.arange(classes).repeat_interleave(each), dim=dim, spread=0.6, seed=seed)
 
 
 def paper_ranked_list(x, labels, near, far, T_p, T_n, balance):
@@ -48,7 +37,7 @@ def test_paper_ranked_list(release, near, far, T_p, T_n, balance):
     loss = RankedListLoss(
         margin=far, pn_margin=far - near, T_p=T_p, T_n=T_n, release=release, variant="paper", balance=balance
     )
-    value, _ = gradient(loss, x, labels)
+    value, _ = value_and_gradient(loss, x, labels)
     expected = paper_ranked_list(x, labels, near, far, T_p, T_n, balance)
     np.testing.assert_allclose(value, expected, rtol=1e-12)  # a few hundred float64 operations
     # Differences of a value known to 1e-16 over steps of 1e-6 carry 1e-10; no pair of this batch is within 1e-6 of a hinge.
@@ -63,8 +52,8 @@ def test_library_ranked_list_equals_the_library(seed, T_p, T_n, imbalance):
     x = 3 * x  # the library normalises by itself
     peer = losses.RankedListLoss(margin=0.4, Tn=T_n, imbalance=imbalance, alpha=1.2, Tp=T_p)
     ours = RankedListLoss(1.2, 0.4, T_p, T_n, variant="library", balance=imbalance)
-    value, grad = gradient(ours, x, labels)
-    peer_value, peer_grad = gradient(peer, x, labels)
+    value, grad = value_and_gradient(ours, x, labels)
+    peer_value, peer_grad = value_and_gradient(peer, x, labels)
     # The library's distances come from |x|^2 + |y|^2 - 2xy: 1e-16 / d each, times T.
     np.testing.assert_allclose(value, peer_value, rtol=1e-11)
     np.testing.assert_allclose(grad, peer_grad, rtol=0, atol=1e-11 * float(peer_grad.abs().max()))
@@ -76,8 +65,8 @@ def test_library_is_not_the_release():
     pytest.importorskip("pytorch_metric_learning")
     for seed in range(3):
         x, labels = batch(seed, classes=10, dim=16)
-        _, released = gradient(RankedListLoss(), x, labels)
-        _, library = gradient(RankedListLoss(variant="library"), x, labels)
+        _, released = value_and_gradient(RankedListLoss(), x, labels)
+        _, library = value_and_gradient(RankedListLoss(variant="library"), x, labels)
         tangent = released - (released * x).sum(1, keepdim=True) * x  # the library's has no radial part
         cosine = (tangent * library).sum() / (tangent.norm() * library.norm())
         assert 0.5 < cosine < 0.95
@@ -88,7 +77,7 @@ def test_paper_online_soft_mining(sigma, mean):
     x, labels = batch(4)
     attention = torch.rand(len(x), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     loss = OnlineSoftMiningLoss(1.2, sigma, mean, variant="paper")
-    value, grad = gradient(loss, x, labels, attention=attention)
+    value, grad = value_and_gradient(loss, x, labels, attention=attention)
     weights, terms, forces, signs = [], [], [], []
     pairs = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x))]
     for i, j in pairs:
@@ -113,8 +102,8 @@ def test_paper_online_soft_mining(sigma, mean):
 
 def test_released_online_soft_mining_is_the_papers_divided_by_the_number_of_pairs():
     x, labels = batch(5, classes=8, each=7)
-    _, released = gradient(OnlineSoftMiningLoss(), x, labels)
-    _, paper = gradient(OnlineSoftMiningLoss(variant="paper"), x, labels)
+    _, released = value_and_gradient(OnlineSoftMiningLoss(), x, labels)
+    _, paper = value_and_gradient(OnlineSoftMiningLoss(variant="paper"), x, labels)
     # 1e-4 in the divisor of the released force: 1e-4 of 0.4 and more
     np.testing.assert_allclose(1540 * released, paper, rtol=0, atol=1e-3 * float(paper.abs().max()))
 

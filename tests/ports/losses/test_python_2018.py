@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 import pytest
 import torch
+from helpers.loss_batches import ABOVE_ONE, clustered
 
 from ports import losses
 
-
-def batch(n: int = 48, classes: int = 9, seed: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    y = torch.randint(0, classes, (n,), generator=g)
-    x = torch.randn(classes, 6, generator=g, dtype=torch.float64)[y] + torch.randn(n, 6, generator=g).double()
-    return 1.0001 * torch.nn.functional.normalize(x), y  # the self pair is dropped whatever the rounding
+batch = functools.partial(clustered, n=48, classes=9, seed=3, length=ABOVE_ONE)
 
 
 def bin_deviance(x: torch.Tensor, y: torch.Tensor, margin: float = 0.05, factor: float = 0.04) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
+from helpers.loss_batches import ABOVE_ONE, clustered
 
 from ports import losses
 from ports.losses._pair_loss import PairLoss
@@ -53,13 +56,9 @@ INDEXED = {"margin", "norm_softmax", "norm_softmax_paper", "proxy_nca", "proxy_n
 every_loss = pytest.mark.parametrize("name", ALL)
 
 
-def batch(dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows a little longer than 1, so that the self pair is dropped whatever the rounding (see ContrastiveLoss)."""
-    g = torch.Generator().manual_seed(seed)
-    labels = torch.arange(CLASSES * PER_CLASS) // PER_CLASS
-    centres = torch.randn(CLASSES, DIM, generator=g, dtype=torch.float64)
-    x = centres[labels] + 2 * torch.randn(len(labels), DIM, generator=g, dtype=torch.float64)
-    return (1.0001 * torch.nn.functional.normalize(x)).to(dtype), labels
+batch = functools.partial(
+    clustered, torch.arange(CLASSES * PER_CLASS) // PER_CLASS, dim=DIM, spread=2.0, length=ABOVE_ONE
+)
 
 
 def make(name: str, dtype: torch.dtype = torch.float64) -> torch.nn.Module:
@@ -119,7 +118,7 @@ def test_only_equality_of_labels_matters(name: str) -> None:
 
 @every_loss
 def test_computes_in_float32_under_autocast_and_for_half_inputs(name: str) -> None:
-    x, labels = batch(torch.float32)
+    x, labels = batch(dtype=torch.float32)
     loss = make(name, torch.float32)
     value, gradient = value_and_gradient(loss, x, labels)
     anchors = x.clone().requires_grad_()
@@ -153,7 +152,7 @@ def test_compiles_into_one_graph(name: str) -> None:
 
 @every_loss
 def test_repeats_bit_for_bit_under_deterministic_algorithms(name: str) -> None:
-    x, labels = batch(torch.float32)
+    x, labels = batch(dtype=torch.float32)
     loss = make(name, torch.float32)
     first = value_and_gradient(loss, x, labels)
     torch.use_deterministic_algorithms(True)
@@ -192,7 +191,7 @@ def test_edge_batches_are_finite_with_a_gradient(name: str, edge: str, scale: fl
 
 @every_loss
 def test_duplicates_are_finite(name: str) -> None:
-    x, labels = batch(torch.float32)
+    x, labels = batch(dtype=torch.float32)
     x[1], x[4] = x[0], x[0]
     value, gradient = value_and_gradient(make(name, torch.float32), x, labels)
     assert torch.isfinite(value) and torch.isfinite(gradient).all()

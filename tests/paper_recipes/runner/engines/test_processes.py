@@ -166,11 +166,6 @@ def test_global_is_one_process_for_whole_published_nets(tmp_path):
 # -- whole runs
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tmp_path_factory.mktemp("pictures")
-
-
 @pytest.fixture(scope="module", params=["caffe", "global"])
 def parallel_run(request, tmp_path_factory, data):
     tiny.make_data(data)  # once: the processes only read it

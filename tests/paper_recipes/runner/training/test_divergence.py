@@ -30,11 +30,6 @@ def strict(path: Path) -> list:
     return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tmp_path_factory.mktemp("pictures")
-
-
 def at(iteration: int, change, monkeypatch) -> None:
     """Let `change(engine)` happen before the step of `iteration`, and let it see the losses after it."""
     step = CaffeEngine.step

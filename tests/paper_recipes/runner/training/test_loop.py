@@ -25,11 +25,6 @@ SCRIPT = Path(tiny.__file__)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tmp_path_factory.mktemp("pictures")
-
-
-@pytest.fixture(scope="module")
 def reference_run(tmp_path_factory, data):
     out = tmp_path_factory.mktemp("reference")
     tiny.start(out, data)
