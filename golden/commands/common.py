@@ -19,7 +19,7 @@ class UsageError(Exception):
 def loss_arguments(parser: argparse.ArgumentParser) -> None:
     """TARGET, its keywords, --framework and --device."""
     parser.add_argument("target", help="module:Name or file.py:Name")
-    parser.add_argument("more", nargs="*", metavar="NAME=VALUE", help="arguments of the loss")
+    parser.add_argument("more", nargs="*", default=[], metavar="NAME=VALUE", help="arguments of the loss")
     parser.add_argument(
         "--kwargs", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="arguments of the loss"
     )

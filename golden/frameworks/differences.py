@@ -35,7 +35,8 @@ def by_differences(
     def at(k: int, index: tuple[int, ...], step: float) -> float:
         moved = [array.copy() for array in whole]
         moved[k][index] += step
-        return scalar(split(loss(*moved), outputs)[0])
+        with np.errstate(all="ignore"):
+            return scalar(split(loss(*moved), outputs)[0])
 
     def slope(k: int, index: tuple[int, ...], h: float) -> float:
         near, far = (at(k, index, s * h) - at(k, index, -s * h) for s in (1, 2))

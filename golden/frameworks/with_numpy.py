@@ -27,7 +27,8 @@ def run(
 ) -> None:  # fmt: skip
     """Value and gradient as returned. `device` means nothing here."""
     leaves = [a for a in arguments if a.differentiable]
-    value, gradients, more = split(loss(*arrays(arguments, dtype)), outputs)
+    with np.errstate(all="ignore"):  # what is not finite becomes a row of the report
+        value, gradients, more = split(loss(*arrays(arguments, dtype)), outputs)
     outcome.loss = scalar(value)
     outcome.outputs = {name: np.asarray(found, np.float64) for name, found in more.items()}
     if gradients is None:
