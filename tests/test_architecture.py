@@ -21,7 +21,7 @@ FLOORS = {
     "caffe_compat": [{"schema"}, {"formats"}, {"matlab", "layers"}, {"net"}, {"solver"}, {"tools"}],
     "paper_recipes": [{"nets"}, {"runner"}],
     "paper_recipes.runner": [
-        *({"data"}, {"engines"}, {"scoring", "evidence"}, {"training"}, {"reports"}, {"verification"}),
+        *({"data"}, {"engines"}, {"scoring", "evidence"}, {"training"}, {"verification"}, {"reports"}),
     ],
     "golden": [{"frameworks", "references"}, {"commands"}],
 }

@@ -18,7 +18,7 @@ from paper_recipes import lock as lock_file
 from paper_recipes.derive import SettingError
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import UnknownRecipeError
-from paper_recipes.runner.reports import curves as logs
+from paper_recipes.runner.scoring import curves as logs
 
 
 class _RecipeName(click.ParamType):

@@ -19,9 +19,9 @@ from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import trained_models
 from paper_recipes.runner.files import sha256, write_json
-from paper_recipes.runner.reports import terminal, verdict
+from paper_recipes.runner.reports import terminal
 from paper_recipes.runner.run import make_engine, make_pipeline
-from paper_recipes.runner.scoring import clustering, saved, sharded
+from paper_recipes.runner.scoring import clustering, saved, sharded, verdict
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training import provenance
 from ports import determinism

@@ -32,7 +32,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    write_atomically(path, lambda temporary: _dump(temporary, data))
+    """Strict JSON, which has no NaN and no infinity: raises ValueError with the file for data that holds one."""
+    try:
+        text = json.dumps(data, indent=1, sort_keys=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"{path}: holds a number that is not finite ({error})") from error
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
 
 
 def read_json(path: Path) -> Any:
@@ -43,10 +52,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
-
-
-def _dump(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1, sort_keys=False) + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

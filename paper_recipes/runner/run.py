@@ -25,9 +25,10 @@ from paper_recipes.runner.engines.torch_engine import TorchEngine
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.evidence.chain import chain
 from paper_recipes.runner.reports import page as reports
-from paper_recipes.runner.reports import terminal, verdict
+from paper_recipes.runner.reports import terminal
 from paper_recipes.runner.reports.banner import banner, batch
 from paper_recipes.runner.run_files import RunError
+from paper_recipes.runner.scoring import verdict
 from paper_recipes.runner.training import history, loop, record
 from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.state import Interrupted, Run

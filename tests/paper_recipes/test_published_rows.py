@@ -10,7 +10,7 @@ from helpers.golden_cli import golden
 from golden import published
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.reports import curves
+from paper_recipes.runner.scoring import curves
 from ports import datasets
 
 # beginning of a row's paper -> beginnings of the names of the recipes that may hold it

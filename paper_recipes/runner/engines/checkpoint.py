@@ -12,13 +12,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from paper_recipes.runner.files import write_atomically
+
+if TYPE_CHECKING:  # names and states of checkpoints are looked at without torch
+    import torch
 
 FORMAT = "dml-ports checkpoint 2"
 _WITHOUT_DIGEST = "dml-ports checkpoint 1"  # still read
@@ -52,6 +53,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
     try:
         save_file(tensors, str(path), metadata=metadata)
     except SafetensorError as error:  # its I/O errors (disk full) come as this, without an errno
@@ -60,6 +63,8 @@ def _save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str,
 
 def digest(tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> str:
     """sha256 over state and tensors (names, types, shapes, bytes), in the order of the names."""
+    import torch
+
     total = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
@@ -101,9 +106,9 @@ def _table(state: Any) -> dict[str, Any]:
 
 
 def state_of(path: Path) -> dict[str, Any]:
-    """The state alone, without reading the tensors or checking the digest. Raises `CheckpointError`."""
+    """The state alone, without reading the tensors, checking the digest or importing torch. Raises `CheckpointError`."""
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
         state = _table(json.loads(metadata[FORMAT] if FORMAT in metadata else metadata[_WITHOUT_DIGEST]))
     except _DAMAGE as error:

@@ -1,1 +1,1 @@
-"""What people look at: verdict, tables, curves, figures, the report."""
+"""What people look at: tables, figures, the report."""

@@ -9,6 +9,7 @@ from paper_recipes import registry
 from paper_recipes.runner import run_files
 from paper_recipes.runner.files import read_json
 from paper_recipes.runner.reports.compare import open_run
+from paper_recipes.runner.verification import marks
 
 HEADER = [
     *("recipe", "form", "data", "batch", "iterations", "embedding"),
@@ -32,13 +33,13 @@ def table(runs: list[Path]) -> tuple[list[str], list[list[str]]]:
 def _line(out: Path) -> list[str]:
     record, evaluations = open_run(out)
     recipe = registry.get(record["recipe"])
-    headline = recipe.embeddings[0]
+    headline, mark = recipe.embeddings[0], marks.of_run(out).words
     first, last = evaluations[0], evaluations[-1]
     raw, clusters = read_json(out / "raw_pixels.json"), read_json(out / "clustering.json")
     seconds = [row["seconds"] for row in run_files.read(out, "timings") if "seconds" in row]
     return [
         recipe.name,
-        record["form"],
+        f"{record['form']}, {mark}" if mark else record["form"],
         record["data"]["name"],
         str(record.get("batch", "")),
         str(last["iteration"]),

@@ -12,9 +12,10 @@ from typing import Any
 from paper_recipes import registry
 from paper_recipes.runner import run_files
 from paper_recipes.runner.evidence import weights_link
-from paper_recipes.runner.reports import curves as logs
-from paper_recipes.runner.reports.verdict import best_of
 from paper_recipes.runner.run_files import RunError
+from paper_recipes.runner.scoring import curves as logs
+from paper_recipes.runner.scoring.verdict import best_of
+from paper_recipes.runner.verification import marks
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Line:
     embedding: str
     iteration: str
     metrics: dict[str, float]
+    mark: str = ""  # what of the run does not hold, or that it cannot be verified
 
 
 def open_run(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -61,9 +63,10 @@ def lines(runs: list[Path]) -> list[Line]:
         if form == "full" and weights_link.objection(recipe, record.get("weights")):
             # Beside published values, a run from other weights must be seen to be one.
             form = f"full, weights: {weights_link.judge(recipe, record.get('weights'))[0]}"
+        mark = marks.of_run(out).words
         for embedding, metrics in chosen["metrics"].items():
             place = (recipe.name, form, record["data"]["name"], embedding, str(chosen["iteration"]))
-            rows.append(Line(*place, metrics))
+            rows.append(Line(*place, metrics, mark))
     for name in names:
         held: dict[str, dict[str, float]] = {}
         for expected in registry.get(name).expected:
@@ -79,7 +82,7 @@ def table(rows: list[Line]) -> tuple[list[str], list[list[str]]]:
     metrics.sort(key=lambda metric: (not metric.startswith("R@"), int(metric[2:]) if metric.startswith("R@") else 0))
     header = ["recipe", "form", "data", "embedding", "iteration", *metrics]
     body = [
-        [row.recipe, row.form, row.data, row.embedding, row.iteration]
+        [row.recipe, f"{row.form}, {row.mark}" if row.mark else row.form, row.data, row.embedding, row.iteration]
         + [f"{row.metrics[metric]:.2f}" if metric in row.metrics else "" for metric in metrics]
         for row in rows
     ]
@@ -130,7 +133,11 @@ def plot(rows: list[Line], path: Path) -> None:
         points = sorted((int(key[2:]), value) for key, value in row.metrics.items() if key.startswith("R@"))
         if points:
             curves.append(
-                (f"{row.recipe} {row.embedding} ({_kind(row.form, row.data)})", points, row.form == "published")
+                (
+                    f"{row.recipe} {row.embedding} ({_kind(row.form, row.data, row.mark)})",
+                    points,
+                    row.form == "published",
+                )
             )
     if not curves:
         raise RunError("no recall at any K to plot in these runs")
@@ -149,7 +156,8 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
         headline = recipe.embeddings[0]
         with run_files.fitting(out):
             points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
-        curves.append((f"{recipe.name} {headline} ({_kind(record['form'], record['data']['name'])})", points, False))
+        kind = _kind(record["form"], record["data"]["name"], marks.of_run(out).words)
+        curves.append((f"{recipe.name} {headline} ({kind})", points, False))
         if record["form"] == "full":
             theirs[_base(recipe.name)] = None
     for name in theirs:
@@ -160,5 +168,6 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
     figures.recall_over_iterations(path, curves)
 
 
-def _kind(form: str, data: str) -> str:
-    return data if form == "embedded" else f"{form}, {data}"
+def _kind(form: str, data: str, mark: str) -> str:
+    """For a legend: of what does not hold, that it does not."""
+    return ", ".join(word for word in ("" if form == "embedded" else form, data, mark.split(":")[0]) if word)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.reports.curves import Curve, compare, headline
+from paper_recipes.runner.scoring.curves import Curve, compare, headline
 
 RIGHT, WRONG, QUERY = "#2a9d4a", "#d1495b", "#30343f"
 COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")

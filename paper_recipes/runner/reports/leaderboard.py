@@ -1,14 +1,13 @@
 """`leaderboard`: what this installation has reproduced, verified anew from what runs and evaluations left on disk.
 
-A run counts if it is the frozen recipe in full on the official data: its fingerprint is the locked one, its evaluations are
-whole and agree with their own hit counts, and the verdict is computed again from them. Everything else is listed apart with
-the reason. A record is a file that its owner can edit: this finds mistakes and changed recipes, not forgery.
+A run counts if it is the frozen recipe in full on the official data: its fingerprint is the locked one, the quick part of its
+verification holds, and the verdict is computed again from its evaluations. Everything else is listed apart with the reason.
+Whoever edits a record and seals it again is found by `verify`, which embeds and trains anew, not here.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,8 @@ from paper_recipes import lock, registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import run_files
 from paper_recipes.runner.evidence import weights_link
-from paper_recipes.runner.reports.verdict import CHECK, HIGHER, Verdict, verify
-
-# 100 * hits / queries is computed in double precision: two roundings of numbers up to 100.
-_ROUNDING = 1e-9
+from paper_recipes.runner.scoring.verdict import CHECK, HIGHER, Verdict, verify
+from paper_recipes.runner.verification import marks, quick
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,11 @@ def _entry(path: Path) -> Entry:
         result = None if reason else verify(recipe, evaluations)
         best = _headline(recipe, evaluations)
     except registry.UnknownRecipeError:
-        recipe, result, best, reason = None, None, "", "no recipe of that name in this version"
+        recipe, result, best, reason = None, None, "", marks.NO_RECIPE
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         recipe, result, best, reason = None, None, "", f"its files do not fit together: {error!r}"
-    if result is not None and record.get("verdict") not in (None, said := result.word):
-        result, reason = None, f"its record says {record['verdict']!r}, its evaluations say {said!r}"
+    if how == "run" and (mark := marks.of_run(path.parent).words) and reason != marks.NO_RECIPE:
+        result, reason = None, f"{reason}; {mark}" if reason else mark
     weights = weights_link.judge(recipe, record.get("weights"))[0] if recipe is not None and how == "run" else "-"
     return Entry(name, how, form, path.parent, best, record.get("git_sha"), result, reason, weights)
 
@@ -100,18 +97,10 @@ def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[s
         yield "no evaluation"
     if how == "run" and evaluations[-1]["iteration"] != recipe.iterations:
         yield f"evaluated last at iteration {evaluations[-1]['iteration']:,} of {recipe.iterations:,}"
-    for row in evaluations:
-        yield from _miscounts(row)
+    for row in evaluations if how == "evaluate" else ():  # a run's are among the statements of its verification
+        yield from quick.miscounts(row, "scores.json")
     if not recipe.expected:
         yield "held to no published value"
-
-
-def _miscounts(row: dict[str, Any]) -> Iterator[str]:
-    for name, hits in row["hits"].items():
-        for metric, count in hits.items():
-            share = 100 * count / row["queries"]
-            if not math.isclose(share, row["metrics"][name][metric], rel_tol=0, abs_tol=_ROUNDING):
-                yield f"{name} {metric} is {row['metrics'][name][metric]}, its {count} hits of {row['queries']} are {share}"
 
 
 def _headline(recipe: Recipe, evaluations: list[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.files import read_json, write_atomically
-from paper_recipes.runner.reports import curves, figures
+from paper_recipes.runner.reports import figures
 from paper_recipes.runner.reports.banner import NOT_COMPARABLE
 from paper_recipes.runner.reports.terminal import network_rows
-from paper_recipes.runner.reports.verdict import Verdict, verify
+from paper_recipes.runner.scoring import curves
+from paper_recipes.runner.scoring.verdict import Verdict, verify
+from paper_recipes.runner.verification import marks
+from paper_recipes.runner.verification.marks import Mark
 from ports import datasets
 
 _STYLE = """
@@ -34,6 +38,10 @@ _CURVES = (
     "Every checkpoint that the authors logged, in percent. The verdict above obeys the expected values alone: while the "
     "learning rate is high, runs that end alike may part by more than the band."
 )
+_VERIFIED = (
+    "The files alone, held against each other when this page was written; `python -m paper_recipes verify` also reads the data, "
+    "embeds the test set and trains stretches again."
+)
 _NOT_THIS_RUN = (
     "**Not this run.** The authors' logged recall over the iterations of the full recipe, on the real test set; a run with "
     "`--data` and `--weights` is compared with it checkpoint by checkpoint."
@@ -42,12 +50,13 @@ _NOT_THIS_RUN = (
 
 def write(out: Path, evidence: list[dict[str, str]]) -> Path:
     """Write the report of the run in `out`; returns the path of report.html."""
+    mark = marks.of_run(out)  # of the files as they are, before new pictures stand among them
     record = run_files.record(out)
     steps, evaluations = run_files.read(out, "steps"), run_files.read(out, "evaluations")
     with run_files.fitting(out):
         recipe = registry.of_record(record)
         pictures = _draw(out, recipe, record, steps, evaluations)
-        text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures)) + "\n"
+        text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures, mark)) + "\n"
     body = MarkdownIt("commonmark").enable("table").render(text)
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(recipe.title)}</title>'
@@ -55,7 +64,8 @@ def write(out: Path, evidence: list[dict[str, str]]) -> Path:
     )
     write_atomically(out / "report.md", lambda path: _write_text(path, text))
     write_atomically(out / "report.html", lambda path: _write_text(path, page))
-    manifest.seal(out, "report.md", "report.html", *pictures)
+    if (out / manifest.FILE).is_file():  # else the report alone would be sealed, and the old run seem to lack the rest
+        manifest.seal(out, "report.md", "report.html", *pictures)
     return out / "report.html"
 
 
@@ -114,6 +124,7 @@ def _sections(
     evidence: list[dict[str, str]],
     out: Path,
     pictures: list[str],
+    mark: Mark,
 ) -> list[str]:
     parts = [f"# {recipe.title}"]
     if not record.get("comparable", True):
@@ -131,9 +142,11 @@ def _sections(
             "they are shown, are of that data and no measure of this run."
         )
     parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
+    if mark.words:
+        parts.append(f"> **{_plain(mark.words)}**")
     if "diverged" in record:
         parts.append(f"> {record['diverged']['line']}")
-    objection = weights_link.objection(recipe, record.get("weights"))
+    objection = mark.words if mark.false is not None else weights_link.objection(recipe, record.get("weights"))
     # What a run that diverged had reached before is no result of its recipe.
     judged = record["form"] == "full" and "diverged" not in record
     verdict = verify(recipe, evaluations, objection=objection) if judged else None
@@ -164,6 +177,9 @@ def _sections(
     parts += ["## Published values", _published_table(recipe)]
     parts += ["## Chain of evidence", _table(list(evidence[0]), [list(row.values()) for row in evidence])]
     parts += ["## Settings", _settings_table(recipe, record), "## Environment", _environment_table(record)]
+    if mark.statements:
+        rows = [[statement.name, statement.verdict, _plain(statement.words)] for statement in mark.statements]
+        parts += ["## Verified", _VERIFIED, _table(["statement", "verdict", "recomputed"], rows)]
     if recipe.deviations:
         parts += ["## Known deviations", "\n".join(f"- {line}" for line in recipe.deviations)]
     return parts
@@ -243,6 +259,11 @@ def _event(event: dict[str, Any]) -> str:
     """One start, stop or resume in words."""
     options = ", ".join(f"{key} {value}" for key, value in event.get("options", {}).items())
     return f"{event['event']} at iteration {event['iteration']}, {event['at']}" + (f" ({options})" if options else "")
+
+
+def _plain(text: str) -> str:
+    """Text that may hold what Markdown would read."""
+    return re.sub(r"([\\`*_\[\]<>])", r"\\\1", text)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from paper_recipes import differences
 from paper_recipes.recipe import Caffe, Recipe
-from paper_recipes.runner.reports.verdict import Verdict
+from paper_recipes.runner.scoring.verdict import Verdict
 
 
 def show(recipe: Recipe) -> None:

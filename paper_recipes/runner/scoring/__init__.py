@@ -1,1 +1,1 @@
-"""Embeddings and what they are worth: recall, re-identification, clusters, neighbours."""
+"""Embeddings and what they are worth: recall, re-identification, clusters, neighbours, the verdict."""

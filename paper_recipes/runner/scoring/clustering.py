@@ -7,6 +7,7 @@ where `evaluate --clustering` has computed it.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ports import datasets
 from ports.metrics import clustering
 
 MOST_IMAGES = 5000  # test images that an embedded run clusters
+_UNDEFINED = {"F1": "no two items of a class share a cluster", "rand_index": "there are no two items"}
 OTHERS = Clustering(1, 1000, "arithmetic", "this release has no clustering: the rules of Ranked List Loss")
 
 
@@ -44,7 +46,7 @@ def score(
 ) -> dict[str, dict[str, Any]]:
     """Embedding -> {"NMI", "F1" in percent, "purity", "rand_index", exact pair counts "tp", "fp", "fn", "tn"}.
 
-    Queries and gallery are clustered together. Rows are normalised first; the seed of k-means is the recipe's. Raises as
+    A number that the counts leave undefined is None, and "undefined" then has its name and the reason. Queries and gallery are clustered together. Rows are normalised first; the seed of k-means is the recipe's. Raises as
     `check` does.
     """
     check(recipe)
@@ -65,7 +67,14 @@ def score(
             "fn": found.fn,
             "tn": found.tn,
         }
+        results[name] = _defined(results[name])
     return results
+
+
+def _defined(numbers: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN, which F1 is (as released) where no pair of a class shares a cluster, the Rand index of a single item."""
+    undefined = {name: _UNDEFINED[name] for name, value in numbers.items() if not math.isfinite(value)}
+    return {**numbers, **dict.fromkeys(undefined), **({"undefined": undefined} if undefined else {})}
 
 
 def at_the_end(
@@ -89,7 +98,7 @@ def at_the_end(
         return
     write_json(out / "clustering.json", results)
     name = next(iter(results))
-    say(f"clusters: {name} NMI {results[name]['NMI']:.1f}  F1 {results[name]['F1']:.1f}")
+    say(f"clusters: {name} NMI {results[name]['NMI']:.1f}  F1 {_shown(results[name], 'F1', 1)}")
 
 
 def show(recipe: Recipe, results: dict[str, dict[str, Any]], *, official: bool) -> None:
@@ -97,8 +106,12 @@ def show(recipe: Recipe, results: dict[str, dict[str, Any]], *, official: bool) 
     for name, found in results.items():
         said = published_nmi(recipe, name) if official else None
         beside = f"; the paper printed NMI {said} (by another k-means)" if said is not None else ""
-        click.echo(f"{name}: NMI {found['NMI']:.2f}, F1 {found['F1']:.2f}, purity {found['purity']:.2f}{beside}")
+        click.echo(f"{name}: NMI {found['NMI']:.2f}, F1 {_shown(found, 'F1', 2)}, purity {found['purity']:.2f}{beside}")
     click.echo(f"clusters: k-means, {rules(recipe).origin}")
+
+
+def _shown(found: dict[str, Any], name: str, digits: int) -> str:
+    return f"undefined ({found['undefined'][name]})" if found[name] is None else f"{found[name]:.{digits}f}"
 
 
 def published_nmi(recipe: Recipe, embedding: str) -> float | None:

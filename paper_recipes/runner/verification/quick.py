@@ -14,7 +14,7 @@ from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import schedule
 from paper_recipes.runner.evidence import weights_link
-from paper_recipes.runner.reports import verdict as verdicts
+from paper_recipes.runner.scoring import verdict as verdicts
 from paper_recipes.runner.verification import recount
 from paper_recipes.runner.verification.facts import Facts, rows
 from paper_recipes.runner.verification.statement import Statement, Unchecked, stated
@@ -86,16 +86,17 @@ def _evaluations(facts: Facts) -> Iterator[str]:
         yield f"evaluations.jsonl: evaluations at {found}, the plan has them at {wanted}"
 
 
-def miscounts(row: dict[str, Any], where: str) -> Iterator[str]:
-    """Percentages that are not their hits of the queries."""
+def miscounts(row: dict[str, Any], where: str, *, uncounted: bool = False) -> Iterator[str]:
+    """Percentages that are not their hits of the queries. uncounted: a recall may have no count, as in old runs."""
     for name, metrics in row["metrics"].items():
+        counts = row["hits"].get(name, {}) if uncounted else row["hits"][name]
         for metric, value in metrics.items():
-            if metric not in row["hits"][name]:
-                if metric.startswith("R@"):
+            if metric not in counts:
+                if metric.startswith("R@") and not uncounted:
                     yield f"{where}: {name} {metric} is {value} without a count of hits"
                 continue
-            hits, queries = row["hits"][name][metric], row["queries"]
-            if not 0 <= hits <= queries or abs(100 * hits / queries - value) > verdicts.ROUNDING:
+            hits, queries = counts[metric], row["queries"]
+            if not 0 <= hits <= queries or not abs(100 * hits / queries - value) <= verdicts.ROUNDING:
                 yield f"{where}: {name} {metric} is {value}, its {hits} hits of {queries} queries are {100 * hits / queries:.6g}"
 
 

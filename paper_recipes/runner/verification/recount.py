@@ -14,8 +14,6 @@ from paper_recipes.runner.verification.statement import Unchecked
 
 
 def wrong(facts: Facts) -> Iterator[str]:
-    from paper_recipes.runner.scoring import scores as scoring  # torch
-
     folder = facts.out / saved.FOLDER
     if not (folder / saved.EVALUATION).is_file():
         raise Unchecked(f"the run kept none ({saved.FOLDER}/{saved.EVALUATION} is not there)")
@@ -24,6 +22,8 @@ def wrong(facts: Facts) -> Iterator[str]:
     if stated is None:
         yield f"{saved.FOLDER} is of iteration {iteration}, which evaluations.jsonl has not"
         return
+    from paper_recipes.runner.scoring import scores as scoring  # torch
+
     queries, gallery, data = saved.load_whole(folder, facts.recipe)
     counted = scoring.score(queries, gallery, data, facts.recipe.evaluation)
     yield from differences(

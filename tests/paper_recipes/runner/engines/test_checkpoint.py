@@ -6,6 +6,7 @@ import errno
 import json
 
 import pytest
+import safetensors.torch
 import torch
 
 from paper_recipes.runner import files
@@ -50,7 +51,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path, monkey
             file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match=r"cannot write .*iteration_000007.*No space left"):
         checkpoint.save(path, example())
     assert path.read_bytes() == before

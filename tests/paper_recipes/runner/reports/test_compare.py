@@ -123,7 +123,7 @@ def test_brief_is_one_line_for_each_run(small, persons, full):
     header, body = brief.table([small, persons, full])
     found = [dict(zip(header, line)) for line in body]
     assert found[0] == {
-        "recipe": "ms-cub", "form": "embedded", "data": "embedded letters", "batch": "", "iterations": "20",
+        "recipe": "ms-cub", "form": "embedded, not verifiable (no manifest)", "data": "embedded letters", "batch": "", "iterations": "20",
         "embedding": "embedding", "R@1 raw pixels": "40.2", "R@1 untrained": "30.0", "R@1": "52.0", "mAP": "",
         "NMI": "61.0", "s/iteration": "2.50",
     }  # fmt: skip

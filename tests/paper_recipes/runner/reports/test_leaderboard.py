@@ -7,48 +7,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers import full_run
+from helpers.full_run import evaluation, evaluations, weights
 
 from paper_recipes import registry
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.reports import leaderboard
 
-QUERIES = 100_000
 
-
-def evaluation(recipe, iteration: int, shift: float = 0.0) -> dict:
-    """The published values as hit counts of 100,000 queries, `shift` points off; hits are whole, so are thousandths."""
-    metrics: dict = {}
-    hits: dict = {}
-    for e in recipe.expected:
-        count = round((e.value + shift) * QUERIES / 100)
-        metrics.setdefault(e.embedding, {})[e.metric] = 100 * count / QUERIES
-        hits.setdefault(e.embedding, {})[e.metric] = count
-    return {"iteration": iteration, "metrics": metrics, "hits": hits, "queries": QUERIES}
-
-
-def weights(recipe, digest: str | None = None) -> dict:
-    """A record's entry: of the recipe's own file, or of the file with that sha256, which only its name makes the recipe's."""
-    digest = recipe.weights_sha256.ljust(64, "0") if digest is None else digest
-    images = {"recipes_images": "B,G,R", "own_images": "B,G,R"}
-    return {"file": f"/x/{recipe.weights.split()[0]}", "sha256": digest, **images}
-
-
-def write_run(folder: Path, name: str = "rll-sop", *, shift: float = 0.0, rows: list | None = None, **changes) -> Path:
-    recipe = registry.get(name)
-    record = {
-        "recipe": recipe.name,
-        "form": "full",
-        "fingerprint": recipe.fingerprint(),
-        "status": "finished",
-        "git_sha": "0123456789abcdef",
-        "data": {"name": recipe.dataset},
-        "weights": weights(recipe),
-    } | changes
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record))
-    rows = [evaluation(recipe, recipe.iterations, shift)] if rows is None else rows
-    (folder / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("DML_PORTS_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def only(root: Path) -> leaderboard.Entry:
@@ -57,20 +26,20 @@ def only(root: Path) -> leaderboard.Entry:
 
 
 def test_a_run_of_the_published_values_counts(tmp_path):
-    write_run(tmp_path / "a", verdict="reproduced")
+    full_run.write(tmp_path / "a", verdict="reproduced")
     entry = only(tmp_path)
     assert entry.verdict.passed and entry.reason == "" and entry.best == "concat R@1 79.80"
 
 
 def test_a_run_below_them_counts_as_not_reproduced(tmp_path):
-    write_run(tmp_path / "a", shift=-2.0)
+    full_run.write(tmp_path / "a", rows=evaluations(registry.get("rll-sop"), -2.0))
     entry = only(tmp_path)
     assert entry.verdict is not None and not entry.verdict.passed
 
 
 def test_a_run_above_them_has_a_word_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "240")
-    write_run(tmp_path / "a", shift=+2.0)
+    full_run.write(tmp_path / "a", rows=evaluations(registry.get("rll-sop"), +2.0))
     entry = only(tmp_path)
     assert entry.verdict.word == "higher than published" and not entry.verdict.passed
     said = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)]).output
@@ -81,13 +50,13 @@ def test_a_run_above_them_has_a_word_of_its_own(tmp_path, monkeypatch):
 
 def test_weights_count_by_their_sha256(tmp_path):
     recipe = registry.get("ms-cub")
-    rows = [evaluation(recipe, recipe.iterations)]
-    write_run(tmp_path / "a", "ms-cub", rows=rows)
-    write_run(tmp_path / "b", "ms-cub", rows=rows, weights=weights(recipe, "f" * 64))
-    write_run(tmp_path / "c", "ms-cub", rows=rows, weights=None)
+    rows = evaluations(recipe)
+    full_run.write(tmp_path / "a", "ms-cub", rows=rows)
+    full_run.write(tmp_path / "b", "ms-cub", rows=rows, weights=weights(recipe, "f" * 64))
+    full_run.write(tmp_path / "c", "ms-cub", rows=rows, weights=None)
     other = {**weights(registry.get("rll-sop")), "own_images": "R,G,B"}
-    write_run(tmp_path / "d", weights=other)
-    write_run(tmp_path / "e")
+    full_run.write(tmp_path / "d", weights=other)
+    full_run.write(tmp_path / "e")
     a, b, c, d, e = leaderboard.entries(tmp_path)
     assert a.verdict.passed and a.weights == "verified by sha256"
     assert b.verdict is None and b.reason.startswith(
@@ -100,7 +69,8 @@ def test_weights_count_by_their_sha256(tmp_path):
 
 def test_the_best_checkpoint_counts_as_in_the_run_itself(tmp_path):
     recipe = registry.get("rll-sop")
-    write_run(tmp_path / "a", rows=[evaluation(recipe, 16000), evaluation(recipe, 20000, -1.0)])
+    rows = [evaluation(recipe, i, 0.0 if i == 16000 else -1.0) for i in range(10000, 20001, 2000)]
+    full_run.write(tmp_path / "a", rows=rows)
     assert only(tmp_path).verdict.iteration == 16000
 
 
@@ -118,35 +88,64 @@ def test_the_best_checkpoint_counts_as_in_the_run_itself(tmp_path):
         ({"data": {"name": "cub"}}, "on cub, the recipe is of sop"),
         ({"status": "running"}, "not finished: running"),
         ({"rows": []}, "no evaluation"),
-        ({"verdict": "not reproduced"}, "its record says 'not reproduced', its evaluations say 'reproduced'"),
+        (
+            {"verdict": "not reproduced"},
+            "does not hold: result and verdict: run.json: its verdict is 'not reproduced', its evaluations say 'reproduced'",
+        ),
         ({"recipe": "rll-sopp"}, "no recipe of that name in this version"),
         ({"recipe": "rll-sop+marrgin=1"}, "its files do not fit together: SettingError"),
         ({"data": None}, "its files do not fit together: TypeError"),
     ],
 )
 def test_what_does_not_count_says_why(tmp_path, changes, reason):
-    write_run(tmp_path / "a", **changes)
+    full_run.write(tmp_path / "a", **changes)
     entry = only(tmp_path)
     assert entry.verdict is None and entry.reason.startswith(reason)
 
 
+def test_a_run_that_does_not_hold_is_never_counted(tmp_path, monkeypatch):
+    """Hits and recall agree with each other, and with what was published; a line was changed after the run."""
+    monkeypatch.setenv("COLUMNS", "400")
+    folder = full_run.write(tmp_path / "a", rows=evaluations(registry.get("rll-sop"), -2.0))
+    assert only(tmp_path).verdict.word == "not reproduced"
+    rows = evaluations(registry.get("rll-sop"))
+    (folder / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entry = only(tmp_path)
+    assert entry.verdict is None and entry.reason.startswith("does not hold: result and verdict: run.json: its result")
+    record = json.loads((folder / "run.json").read_text()) | {"verdict": "reproduced", "result": rows[-1]}
+    (folder / "run.json").write_text(json.dumps(record))
+    assert only(tmp_path).reason.startswith("does not hold: manifest: evaluations.jsonl: lines 1 to 6 are not as")
+    said = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)]).output
+    assert "does not hold: manifest" in said
+    assert f"0 of {len(registry.RECIPES)} recipes reproduced by training" in said
+
+
+def test_a_run_without_a_manifest_is_listed_and_not_called_wrong(tmp_path):
+    """Else deleting it would be the way to be counted."""
+    folder = full_run.write(tmp_path / "a")
+    (folder / "manifest.json").unlink()
+    entry = only(tmp_path)
+    assert entry.verdict is None and entry.reason == "not verifiable (no manifest)" and entry.best == "concat R@1 79.80"
+
+
 def test_derived_and_changed_recipes_do_not_count(tmp_path, monkeypatch):
     derived = registry.get("rll-sop+margin=1.0")
-    rows = [evaluation(registry.get("rll-sop"), 20000)]
-    write_run(tmp_path / "a", "rll-sop+margin=1.0", rows=rows, fingerprint=derived.fingerprint())
+    full_run.write(tmp_path / "a", derived.name, rows=evaluations(registry.get("rll-sop")))
     assert only(tmp_path).reason == "derived from rll-sop"
     monkeypatch.setattr(leaderboard.lock, "read", lambda: {"rll-sop": "0"})
-    write_run(tmp_path / "b")
-    assert leaderboard.entries(tmp_path)[1].reason == "the recipe is not as locked"
+    full_run.write(tmp_path / "b")
+    assert leaderboard.entries(tmp_path)[1].reason.startswith("the recipe is not as locked")
 
 
 def test_numbers_that_are_not_their_own_counts_do_not_count(tmp_path):
-    row = evaluation(registry.get("rll-sop"), 20000)
-    row["metrics"]["H"]["R@10"] += 0.5
-    write_run(tmp_path / "a", rows=[row])
-    assert only(tmp_path).reason == "H R@10 is 89.6, its 89100 hits of 100000 are 89.1"
-    write_run(tmp_path / "b", rows=[evaluation(registry.get("rll-sop"), 16000)])
-    assert leaderboard.entries(tmp_path)[1].reason == "evaluated last at iteration 16,000 of 20,000"
+    rows = evaluations(registry.get("rll-sop"))
+    rows[-1]["metrics"]["H"]["R@10"] += 0.5
+    full_run.write(tmp_path / "a", rows=rows)
+    assert only(tmp_path).reason == (
+        "does not hold: evaluations: evaluations.jsonl: line 6: H R@10 is 89.6, its 89100 hits of 100000 queries are 89.1"
+    )
+    full_run.write(tmp_path / "b", rows=evaluations(registry.get("rll-sop"))[:-2])
+    assert leaderboard.entries(tmp_path)[1].reason.startswith("evaluated last at iteration 16,000 of 20,000")
 
 
 def test_a_given_models_evaluation_counts_apart(tmp_path):
@@ -158,11 +157,17 @@ def test_a_given_models_evaluation_counts_apart(tmp_path):
         (tmp_path / name / "scores.json").write_text(json.dumps({**facts, "protocol": protocol, **row}))
     own, foreign = leaderboard.entries(tmp_path)
     assert own.how == "evaluate" and own.verdict.passed
+    scores = json.loads((tmp_path / "a" / "scores.json").read_text())
+    scores["metrics"]["concat"]["R@1"] = 79.9
+    (tmp_path / "a" / "scores.json").write_text(json.dumps(scores))
+    assert leaderboard.entries(tmp_path)[0].reason == (
+        "scores.json: concat R@1 is 79.9, its 79800 hits of 100000 queries are 79.8"
+    )
     assert foreign.reason == "by the rules of ms-sop"
 
 
 def test_a_torn_record_is_listed_and_stops_nothing(tmp_path):
-    write_run(tmp_path / "a")
+    full_run.write(tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "run.json").write_text('{"recipe": "rll')
     assert [bool(entry.verdict) for entry in leaderboard.entries(tmp_path)] == [True, False]
@@ -170,8 +175,8 @@ def test_a_torn_record_is_listed_and_stops_nothing(tmp_path):
 
 def test_the_command_line(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b", "ms-cub", form="embedded")
+    full_run.write(tmp_path / "a")
+    full_run.write(tmp_path / "b", "ms-cub", form="embedded")
     done = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)])
     assert done.exit_code == 0
     assert "reproduced: 12 of 12 values" in done.output and "embedded form" in done.output

@@ -50,6 +50,18 @@ def test_the_mean_of_entropies_is_the_releases():
     assert rll["tp"] == dm["tp"] and rll["NMI"] < dm["NMI"]
 
 
+def test_a_number_that_the_counts_leave_undefined_is_none_with_its_reason(tmp_path):
+    """Every item a class of its own: no pair shares a class or a cluster, and F1 is 0 / 0."""
+    data = run_data.Data(split([1]), split([0, 1, 2, 3]), {})
+    recipe, said = registry.get("dm-nca-cub"), []
+    clustering.at_the_end(recipe, {"embedding": blobs([0, 1, 2, 3])}, None, data, tmp_path, said.append)
+    text = (tmp_path / "clustering.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["embedding"]
+    assert found["F1"] is None and found["undefined"] == {"F1": "no two items of a class share a cluster"}
+    assert found["NMI"] == pytest.approx(100) and found["rand_index"] == 1
+    assert said == ["clusters: embedding NMI 100.0  F1 undefined (no two items of a class share a cluster)"]
+
+
 def test_persons_are_not_clustered():
     with pytest.raises(ValueError, match="osm-mars is scored by CMC and mAP"):
         clustering.score(registry.get("osm-mars"), {}, None, run_data.Data(split([1]), split([1]), {}))

@@ -11,7 +11,8 @@ from PIL import Image
 
 from paper_recipes import registry
 from paper_recipes.registry import get
-from paper_recipes.runner.reports import curves, figures, terminal, verdict
+from paper_recipes.runner.reports import figures, terminal
+from paper_recipes.runner.scoring import curves, verdict
 
 LOGGED = (
     "rll-tpami-sop", "rll-tpami-inshop", "rll-tpami-market1501", "osm-cub", "osm-cub-bbox", "osm-cars196",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper_recipes.recipe import Expected, Recipe
-from paper_recipes.runner.reports.curves import Curve
-from paper_recipes.runner.reports.curves import compare as compare_curves
+from paper_recipes.runner.scoring.curves import Curve
+from paper_recipes.runner.scoring.curves import compare as compare_curves
 
 WITHIN, BELOW, ABOVE, MISSING = "within the band", "below the band", "above the band", "missing"
 MISCOUNTED = "not what its count says"

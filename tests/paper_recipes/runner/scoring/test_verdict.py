@@ -6,7 +6,7 @@ import pytest
 
 from paper_recipes.registry import get
 from paper_recipes.runner.reports import terminal
-from paper_recipes.runner.reports.verdict import verify
+from paper_recipes.runner.scoring.verdict import verify
 
 QUERIES = 100_000
 
