@@ -23,7 +23,9 @@ COLUMNS = ("name", "ours", "peer", "ratio", "target", "unit", "note")
 
 
 def names() -> list[str]:
-    return sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_"))
+    """The modules with `run`; `benchmarks.gpu` is a program of its own."""
+    found = pkgutil.iter_modules(benchmarks.__path__)
+    return sorted(m.name for m in found if not m.ispkg and not m.name.startswith("_"))
 
 
 @click.command()
@@ -37,18 +39,22 @@ def main(chosen: tuple[str, ...], quick: bool) -> None:
         click.echo(f"== {name}")
         rows = importlib.import_module(f"benchmarks.{name}").run(quick=quick)
         for row in rows:
-            click.echo("   " + "  ".join(f"{key} {_shown(row[key])}" for key in COLUMNS if row.get(key) is not None))
+            click.echo("   " + "  ".join(f"{key} {shown(row[key])}" for key in COLUMNS if row.get(key) is not None))
         results[name] = {"date": date.today().isoformat(), "machine": determinism.environment(), "rows": rows}
     if not quick:
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        (HERE / "RESULTS.md").write_text(_markdown(results), encoding="utf-8")
+        write_results(results)
 
 
-def _shown(value: Any) -> str:
+def write_results(results: dict[str, Any]) -> None:
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (HERE / "RESULTS.md").write_text(markdown(results), encoding="utf-8")
+
+
+def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _markdown(results: dict[str, Any]) -> str:
+def markdown(results: dict[str, Any]) -> str:
     lines = ["# Measured", "", "Made by `python -m benchmarks`; ratios are ours / peer, both measured in one run.", ""]
     for name, result in sorted(results.items()):
         machine = result["machine"]
@@ -56,8 +62,10 @@ def _markdown(results: dict[str, Any]) -> str:
         lines += [f"## {name}", "", f"{result['date']}, {device}, torch {machine['torch']}", ""]
         lines += ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
         for row in result["rows"]:
-            cells = ["" if row.get(key) is None else _shown(row[key]) for key in COLUMNS]
+            cells = ["" if row.get(key) is None else shown(row[key]) for key in COLUMNS]
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        unfinished = [f"- {part}: {why}" for part, why in result.get("unfinished", {}).items()]
+        lines += ["", *unfinished] if unfinished else []
         lines.append("")
     return "\n".join(lines)
 

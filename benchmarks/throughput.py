@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._main_job import main_job, wait
-from ports import determinism
+from ports import determinism, losses
 from ports.backbones.bn_inception import BNInception
 from ports.images.rll import CAFFE_MEAN
 
@@ -30,14 +30,12 @@ class Peer:
     """Net, loss and optimiser of the common ports behind the engine's verb `step`."""
 
     def __init__(self, device: torch.device) -> None:
-        from pytorch_metric_learning.losses import RankedListLoss
-
         self.device = device
         self.net = nn.Sequential(BNInception(), nn.Linear(1024, 512)).to(device).train()
         for module in self.net.modules():
             if isinstance(module, nn.BatchNorm2d):  # ours sums accurately; users of the ports run torch's own
                 module.forward = partial(nn.BatchNorm2d.forward, module)  # type: ignore[method-assign]
-        self.loss = RankedListLoss(margin=0.4, Tn=10, imbalance=0.5, alpha=1.4, Tp=0)
+        self.loss, self.described = peer_loss()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.01, momentum=0.8, weight_decay=2e-5)
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
@@ -46,6 +44,16 @@ class Peer:
         loss.backward()
         self.optimizer.step()
         return float(loss.detach())
+
+
+def peer_loss() -> tuple[nn.Module, str]:
+    """The library's loss, or where it is not installed `ports`' port of it; and what to say of it."""
+    try:
+        from pytorch_metric_learning.losses import RankedListLoss
+    except ImportError:
+        ported = losses.RankedListLoss(1.4, 0.4, 0.0, 10.0, variant="library", balance=0.5)
+        return ported, "loss: ours of variant library (pytorch-metric-learning is not installed)"
+    return RankedListLoss(margin=0.4, Tn=10, imbalance=0.5, alpha=1.4, Tp=0), "loss: pytorch-metric-learning's"
 
 
 def peer_image(path: Path, rng: np.random.Generator) -> torch.Tensor:

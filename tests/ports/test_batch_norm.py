@@ -19,7 +19,10 @@ from ports.backbones.resnet import ResNet50Embedding, XbmResNet50
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    pytest.param(
+        "cuda",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+    ),
 ]
 # What is asked for: 84 units of rounding at 1 in float32, 450 in float64. Outputs of a blob that is 99.9 % constant reach
 # 31 standard deviations; the error is absolute all the same.

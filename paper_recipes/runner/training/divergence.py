@@ -67,7 +67,7 @@ def check_step(run: Run, iteration: int, losses: dict[str, float]) -> None:
 
 def check_weights(run: Run, iteration: int, losses: dict[str, float]) -> None:
     """Raise `Diverged` where the last update left a weight, statistic or momentum that is not finite."""
-    tensors = {name: tensor for name, tensor in run.engine.tensors().items() if tensor.is_floating_point()}
+    tensors = {name: tensor.detach() for name, tensor in run.engine.tensors().items() if tensor.is_floating_point()}
     if math.isfinite(gradients.total_norm([tensor.to(run.device) for tensor in tensors.values()])):
         return  # the fast look; isfinite of each tensor takes several times as long
     wrong = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]

@@ -1,0 +1,71 @@
+"""Recipes set up for the parts: engines alone, and whole runs on the letters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.setting import Setting, loader_workers
+from paper_recipes.recipe import Recipe
+from paper_recipes.registry import get
+from paper_recipes.runner.data import pictures, run_data
+from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.run import make_engine, make_pipeline, make_sampler
+from paper_recipes.runner.training.state import Run
+from ports import determinism
+
+RECIPES = ("rll-sop", "osm-cub", "ms-cub", "cls-cub")
+
+
+def plan_of(recipe: Recipe, setting: Setting, steps: int, stops: set[int], evaluations: set[int]) -> scales.Plan:
+    """The recipe's own batch on all letters (at toy size its smallest); few test letters, so that evaluations are short."""
+    plan = scales.embedded(recipe, steps, full_batch=not setting.toy, smoke=setting.toy)
+    test_classes = plan.test_classes if setting.toy else recipe.embedded.test_classes
+    return replace(plan, snapshots=frozenset(stops), evaluations=frozenset(evaluations), test_classes=test_classes)
+
+
+def open_run(
+    name: str, setting: Setting, out: Path, *, steps: int, stops: set[int], evaluations: set[int], processes: int = 1
+) -> Run:
+    """A run as `python -m paper_recipes run NAME --full-batch` makes it. processes: how many of them load at a time."""
+    recipe = get(name)
+    determinism.configure(recipe.seed, cudnn=recipe.cudnn)
+    device = torch.device(setting.device)
+    plan = plan_of(recipe, setting, steps, stops, evaluations)
+    data = pictures.looked_at(run_data.open_embedded(recipe, plan, recipe.seed), progress=False)
+    workers = 0 if setting.toy else loader_workers(plan.sampler.batch_size * image_bytes(recipe), processes, 8)
+    print(f"{name}: batch {plan.sampler.batch_size}, {workers} loaders", flush=True)
+    return Run(
+        recipe=recipe,
+        plan=plan,
+        data=data,
+        engine=make_engine(recipe, plan, data, device=device, seed=recipe.seed),
+        pipeline=make_pipeline(recipe),
+        sampler=make_sampler(plan, data, recipe.seed),
+        out=out,
+        seed=recipe.seed,
+        device=device,
+        workers=workers,
+    )
+
+
+def size_of(recipe: Recipe) -> int:
+    """Side of the images that the network sees."""
+    if recipe.caffe is not None:
+        return int(recipe.caffe.train_net["input_dim"][2])
+    return int(make_pipeline(recipe).crop)
+
+
+def image_bytes(recipe: Recipe) -> int:
+    return 3 * 4 * size_of(recipe) ** 2
+
+
+def random_batch(recipe: Recipe, classes: int, each: int, seed: int, dtype: torch.dtype) -> tuple[Any, torch.Tensor]:
+    """Noise, so that no two values of a pooling window tie; labels class after class."""
+    generator = torch.Generator().manual_seed(seed)
+    side = size_of(recipe)
+    images = 60 * torch.randn(classes * each, 3, side, side, generator=generator, dtype=dtype)
+    return images, torch.arange(float(classes)).repeat_interleave(each)

@@ -1,0 +1,107 @@
+"""One step of a recipe in float64 on the CPU and on the GPU: loss, gradients, weights and statistics.
+
+Float64 has 16 digits. The sums of a convolution's gradient run over 1e5 terms and the layers are 70 deep, so an error of some
+1e-12 is rounding; 1e-9 leaves three orders for other algorithms, and TF32 or float32 anywhere in between would be 1e-4.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.gpu.jobs import random_batch
+from benchmarks.gpu.setting import Setting, attempts, row
+from paper_recipes.recipe import Recipe
+from paper_recipes.registry import get
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.torch_engine import TorchEngine
+from ports import determinism
+
+TOLERANCE = 1e-9
+RECIPES = ("rll-sop", "rll-tpami-sop", "osm-cub", "osm-mars", "ms-cub", "xbm-sop", "cls-cub", "dm-lifted-cub")
+# a gradient this far below the largest one is nothing but rounding: a bias in front of a BatchNorm has none
+NOTHING = 1e-12
+
+
+def rows(setting: Setting) -> Iterator[dict[str, Any]]:
+    yield from attempts(["ms-cub"] if setting.toy else list(RECIPES), lambda name: compared(name, setting))
+
+
+def compared(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
+    started = time.monotonic()
+    recipe = get(name)
+    determinism.configure(recipe.seed, cudnn=recipe.cudnn)
+    here, there = (one_step(recipe, torch.device(device), toy=setting.toy) for device in ("cpu", setting.device))
+    worst = {kind: largest(here[kind], there[kind], floor=NOTHING if kind == "gradients" else 0.0) for kind in here}
+    where, error = max(worst.values(), key=lambda found: found[1])
+    yield row(
+        f"{name}: one step in float64, CPU against {setting.device}",
+        error,
+        target=f"<= {TOLERANCE:g}",
+        unit="relative",
+        note=f"{', '.join(f'{kind} {found[1]:.1e}' for kind, found in worst.items())}; the most in {where}; "
+        f"{time.monotonic() - started:.0f} s",
+        holds=error <= TOLERANCE,
+    )
+
+
+def engine_of(recipe: Recipe, device: torch.device) -> Any:
+    """In float64 and without dropout, whose numbers each device draws for itself."""
+    if recipe.torch is None:
+        made: Any = CaffeEngine(recipe.the_caffe(), device=device, seed=recipe.seed)
+        made.solver.net.double()
+        made.solver._follow_net()
+        for layer in made.solver.net:
+            if layer.layer_type == "Dropout":
+                layer.ratio = 0.0
+        return made
+    # The last phase trains everything; an earlier one may train the head alone.
+    last = replace(recipe.torch, phases=recipe.torch.phases[-1:])
+    made = TorchEngine(last, classes=20, device=device, seed=recipe.seed)
+    made.net.double()
+    made.loss.double()
+    for module in made.net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return made
+
+
+def one_step(recipe: Recipe, device: torch.device, *, toy: bool) -> dict[str, dict[str, torch.Tensor]]:
+    engine = engine_of(recipe, device)
+    tracklets = recipe.sampler.rule == "TrackletSampler"
+    shape = (6, 2) if tracklets else (2, 2) if toy else (4, 3)
+    images, labels = random_batch(recipe, *shape, seed=5, dtype=torch.float64)
+    if tracklets:  # each person twice: a b c a b c
+        labels = labels % 3
+    losses = engine.step(images, labels)
+    if recipe.torch is None:
+        blobs = engine.solver.net.learnable
+        gradients = {f"{b.layer}/{b.blob}": b.tensor.grad for b in blobs if b.tensor.grad is not None}
+    else:
+        gradients = {name: p.grad for name, p in engine._trained.items() if p.grad is not None}
+    return {
+        "losses": {name: torch.tensor([value], dtype=torch.float64) for name, value in losses.items()},
+        "gradients": {name: value.detach().cpu() for name, value in gradients.items()},
+        "weights": {name: value.detach().double().cpu() for name, value in engine.tensors().items()},
+    }
+
+
+def largest(here: dict[str, torch.Tensor], there: dict[str, torch.Tensor], *, floor: float) -> tuple[str, float]:
+    """The tensor that differs most, by the norm of the difference over its own norm."""
+    if here.keys() != there.keys():
+        raise ValueError(f"only one device has {sorted(here.keys() ^ there.keys())[0]}")
+    norms = {name: float(value.norm()) for name, value in here.items()}
+    least = floor * max(norms.values())
+    errors = {
+        name: float((there[name] - value).norm()) / norms[name] if norms[name] > 0 else float(there[name].norm())
+        for name, value in here.items()
+        if norms[name] >= least
+    }
+    wrong = [name for name, error in errors.items() if not error <= TOLERANCE]
+    name = max(wrong or errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))
+    return name, errors[name]
