@@ -7,6 +7,7 @@ torch is imported by the verbs that compute, not by those that only look somethi
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,7 @@ def leaderboard(runs: Path) -> None:
 
 def main() -> None:
     """Entry point: an error of the user's or of the data's is one line and exit code 2."""
+    signal.signal(signal.SIGTERM, _stop)  # whatever is being done; the loop of a run has a way of its own
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -360,4 +362,16 @@ def main() -> None:
         if debug:
             raise
         click.echo(f"error: {error}", err=True)
+    except (RuntimeError, MemoryError) as error:
+        from paper_recipes.runner.training import failures  # torch
+
+        if debug or (cause := failures.words(error)) is None:
+            raise
+        click.echo(f"error: {cause}", err=True)
+        sys.exit(failures.EXIT_CODE)
     sys.exit(2)
+
+
+def _stop(number: int, frame: Any) -> None:
+    """SIGTERM ends as Ctrl-C does: with a word, and what was half-written put away."""
+    raise KeyboardInterrupt

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from paper_recipes import registry
 from paper_recipes.recipe import Evaluation, Recipe
+from paper_recipes.runner import run_files
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import processes as process_group
@@ -64,6 +65,8 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
         clustering.check(recipe)
     scale, data = processes.from_root(_open(recipe, options) if processes.root else None)
     judged = judged and options.data is not None and not data.own
+    if (going_on := run_files.beside(options.model.absolute().parents[1])) is not None:
+        say(f"{going_on}: {options.model.name} is one of its checkpoints, not its end")
     say(f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}")
     if options.model.is_dir():
         queries, gallery, origin = _saved(options.model, trained, data, say)

@@ -6,10 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}$")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -29,6 +32,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def sweep(*folders: Path) -> None:
+    """Remove what killed processes left of files that they were writing. For folders that nobody else writes to now."""
+    for folder in folders:
+        for path in folder.glob(".*"):
+            if _TEMPORARY.search(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Any) -> None:

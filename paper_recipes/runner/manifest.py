@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_recipes.runner.files import read_json, sha256, write_json
+from ports.locks import alone
 
 FILE = "manifest.json"
 FORMAT = "dml-ports manifest 1"
@@ -26,16 +27,17 @@ def seal(out: Path, *names: str) -> None:
     """Take the files as they are now into the manifest; names are below `out`, with forward slashes. A name that is not there
     (any more) is left out.
     """
-    files = read(out)
-    for name in names:
-        path = out / name
-        if not path.is_file():
-            files.pop(name, None)
-        elif path.suffix == ".jsonl":
-            files[name] = {"parts": _parts(path, files.get(name, {}).get("parts", []))}
-        else:
-            files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_json(out / FILE, {"format": FORMAT, "files": dict(sorted(files.items()))})
+    with alone(out / f".{FILE}.lock"):  # `report` beside a running run seals, too
+        files = read(out)
+        for name in names:
+            path = out / name
+            if not path.is_file():
+                files.pop(name, None)
+            elif path.suffix == ".jsonl":
+                files[name] = {"parts": _parts(path, files.get(name, {}).get("parts", []))}
+            else:
+                files[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        write_json(out / FILE, {"format": FORMAT, "files": dict(sorted(files.items()))})
 
 
 def _parts(path: Path, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe, Sampler
-from paper_recipes.runner import run_files
+from paper_recipes.runner import run_files, run_lock
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import processes as process_group
@@ -24,12 +25,13 @@ from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.evidence.chain import chain
+from paper_recipes.runner.files import read_json
 from paper_recipes.runner.reports import page as reports
 from paper_recipes.runner.reports import terminal
 from paper_recipes.runner.reports.banner import banner, batch
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import verdict
-from paper_recipes.runner.training import history, loop, record
+from paper_recipes.runner.training import failures, history, loop, record
 from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism, images, samplers
@@ -57,7 +59,7 @@ class Options:
 
 def run(recipe: Recipe, options: Options) -> int:
     """Exit code: 0 done (full form: within the published bands), 1 below or above them or not comparable with them, 3 diverged,
-    130 stopped by the user.
+    4 begun and broken off by something outside of the program, 130 stopped by the user.
     """
     seed = recipe.seed if options.seed is None else options.seed
     cudnn = recipe.cudnn and options.cudnn
@@ -75,9 +77,40 @@ def _run(
     recipe: Recipe, options: Options, *, seed: int, device: torch.device, processes: process_group.Replicas
 ) -> int:
     scale, data = processes.from_root(_open(recipe, options, seed, processes) if processes.root else None)
-    form, what = scale.label, banner(recipe, scale, processes)
+    form = scale.label
     out = options.out or Path("runs") / f"{recipe.name}-{form.replace(', ', '-')}".replace("/", "_")
     out.mkdir(parents=True, exist_ok=True)
+    with _only_writer(out, processes):
+        return _written(recipe, options, scale, data, out, seed=seed, device=device, processes=processes)
+
+
+@contextlib.contextmanager
+def _only_writer(out: Path, processes: process_group.Replicas) -> Iterator[None]:
+    """The root holds the run's lock; a refusal is everybody's."""
+    with contextlib.ExitStack() as stack:
+        refused = None
+        try:
+            if processes.root:
+                stack.enter_context(run_lock.held(out))
+        except run_lock.LockedError as error:
+            refused = str(error)
+        if (refused := processes.from_root(refused)) is not None:
+            raise RunError(refused)
+        yield
+
+
+def _written(
+    recipe: Recipe,
+    options: Options,
+    scale: scales.Plan,
+    data: run_data.Data,
+    out: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    processes: process_group.Replicas,
+) -> int:
+    """The run in `out`, of which this is the only writer."""
     engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=options.weights, processes=processes)
     current = Run(
         recipe=recipe,
@@ -103,6 +136,7 @@ def _run(
             except Diverged:
                 return 3
         return 0
+    before = read_json(out / "run.json") if options.resume else None
     for line in history.begin(out, fields, _given(options), resume=options.resume):
         click.echo(line)
     run_files.write_record(out, fields)
@@ -124,6 +158,24 @@ def _run(
         click.echo(f"report: {reports.write(out, chain(recipe, fields))}")
         click.echo(str(stop), err=True)
         return 3
+    except (Exception, KeyboardInterrupt) as error:
+        if not current.at:  # refused before anything was begun: the run that was there stays what it was
+            run_files.write_record(out, before or {**fields, "status": f"failed before its first step: {error}"})
+            raise
+        return failures.end(error, current, fields, again(recipe, options, processes, out))
+    try:
+        return _finish(recipe, fields, out, engine.headline, banner(recipe, scale, processes))
+    except OSError as error:
+        click.echo(
+            f"the training is done, its report is not ({error}); go on with: {again(recipe, options, processes, out)}",
+            err=True,
+        )
+        return failures.EXIT_CODE
+
+
+def _finish(recipe: Recipe, fields: dict[str, Any], out: Path, headline: str, what: str) -> int:
+    """Verdict, evidence and report of a run whose training is done."""
+    form = fields["form"]
     evaluations = run_files.read(out, "evaluations")
     objection = weights_link.objection(recipe, fields["weights"])
     result = verdict.verify(recipe, evaluations, objection=objection) if form == "full" else None
@@ -135,7 +187,7 @@ def _run(
     if result is not None:
         terminal.verdict(result)
     click.echo(f"report: {reports.write(out, links)}")
-    click.echo(_summary(evaluations, engine.headline))
+    click.echo(_summary(evaluations, headline))
     click.echo(what)
     return 0 if result is None or result.passed else 1
 
@@ -205,6 +257,8 @@ def _open(
 def report(out: Path) -> Path:
     """Write the report of the run in `out` (chain of evidence included) and return the path of its HTML page."""
     fields = run_files.record(out)
+    if (going_on := run_files.beside(out)) is not None:
+        click.echo(f"{going_on}: the report shows the run as far as it has come")
     with run_files.fitting(out):
         evidence = chain(registry.of_record(fields), fields)
     return reports.write(out, evidence)

@@ -8,6 +8,7 @@ embeddings/         of the test set, as the last evaluation scored them
 pictures.sha256     the pictures of the run, as sha256sum lists them
 timings.jsonl       seconds per step and per evaluation
 manifest.json       each of these files with its sha256
+run.lock            which process writes here, as long as one does (`run_lock.py`)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paper_recipes.runner import manifest
+from paper_recipes.runner import manifest, run_lock
 from paper_recipes.runner.files import write_atomically, write_json
 
 
@@ -27,7 +28,10 @@ class RunError(ValueError):
 
 
 def record(out: Path) -> dict[str, Any]:
-    """run.json of a run. Raises RunError for a folder without one, and for a file that is no run record."""
+    """run.json of a run, its status as it is now: "running" only where a process is.
+
+    Raises RunError for a folder without one, and for a file that is no run record.
+    """
     path = out / "run.json"
     if not path.exists():
         raise RunError(f"{out} is not a run directory: there is no run.json")
@@ -40,7 +44,16 @@ def record(out: Path) -> dict[str, Any]:
     for key, kind in (("recipe", str), ("form", str), ("data", dict)):
         if not isinstance(found.get(key), kind):
             raise RunError(f"{path}: not a run record: its {key!r} is {str(found.get(key))[:60]!r}")
-    return found
+    return {**found, "status": run_lock.status(out, found)}
+
+
+def beside(out: Path) -> str | None:
+    """What another process is doing in the run directory `out`, in words; None: nobody writes there."""
+    who = run_lock.holder(out)
+    if who is None:
+        return None
+    steps = read(out, "steps")
+    return f"{out}: a run is going on there ({who}), at iteration {steps[-1]['iteration'] if steps else 0}"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from paper_recipes.runner import run_files
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import processes as process_group
@@ -52,7 +53,12 @@ class Options:
 
 
 def verify(options: Options) -> list[Statement]:
-    """The statements of the run in `options.out` and what came of each. Raises RunError where there is no run."""
+    """The statements of the run in `options.out` and what came of each.
+
+    Raises RunError where there is no run, and where one is going on: its files state something else with every step.
+    """
+    if (going_on := run_files.beside(options.out)) is not None:
+        raise run_files.RunError(f"{going_on}: verify it when it has ended")
     facts = run_facts.read(options.out)
     found = quick.statements(facts)
     if not options.quick:

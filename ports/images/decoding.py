@@ -113,7 +113,7 @@ def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> NDAr
             with Image.open(io.BytesIO(data)) as picture:
                 _check_size(picture, len(data), path)
                 return np.array(_rgb(picture, path))
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise ImageError(path, "not a picture, or a format that Pillow does not know") from error

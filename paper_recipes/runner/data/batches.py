@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ports import determinism, images
 from ports.datasets.split import Split
@@ -27,7 +27,7 @@ class Batch:
     indices: list[int]
 
 
-class _Images(Dataset[torch.Tensor]):
+class _Images(Dataset["torch.Tensor | Exception"]):
     """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use.
 
     Where the split knows its pictures' content, one that has changed since is refused by name.
@@ -38,7 +38,14 @@ class _Images(Dataset[torch.Tensor]):
         self.boxes = None if split.boxes is None else corners(split.boxes)
         self.digests = split.digests
 
-    def load(self, index: int, rng: Any = None) -> torch.Tensor:
+    def load(self, index: int, rng: Any = None) -> torch.Tensor | Exception:
+        """The picture, or what is wrong with it: torch would raise that with a worker's traceback for its text."""
+        try:
+            return self._load(index, rng)
+        except (ValueError, OSError, MemoryError) as error:
+            return error
+
+    def _load(self, index: int, rng: Any) -> torch.Tensor:
         box = None if self.boxes is None else self.boxes[index].tolist()
         sha256 = None if self.digests is None else self.digests[index].tobytes()
         return torch.from_numpy(images.load(self.files[index], self.pipeline, rng, box=box, sha256=sha256))
@@ -49,7 +56,7 @@ class _TrainImages(_Images):
         super().__init__(split, pipeline)
         self.seed = seed
 
-    def __getitem__(self, key: tuple[int, int, int]) -> torch.Tensor:
+    def __getitem__(self, key: tuple[int, int, int]) -> torch.Tensor | Exception:
         iteration, position, index = key
         rng = determinism.stream(self.seed, "augmentation", iteration, position)
         return self.load(index, rng)
@@ -59,8 +66,21 @@ class _TestImages(_Images):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __getitem__(self, index: int) -> torch.Tensor | Exception:
         return self.load(index)
+
+
+def _together(items: list[torch.Tensor | Exception]) -> torch.Tensor | Exception:
+    """The pictures of a batch, or the first error."""
+    failed = next((item for item in items if isinstance(item, Exception)), None)
+    return default_collate(items) if failed is None else failed
+
+
+def _sound(loader: DataLoader[torch.Tensor | Exception]) -> Iterator[torch.Tensor]:
+    for pixels in loader:
+        if isinstance(pixels, Exception):
+            raise pixels
+        yield pixels
 
 
 class _Plan:
@@ -91,7 +111,12 @@ def _workers(device: torch.device, workers: int | None) -> int:
 
 def _options(device: torch.device, workers: int | None) -> dict[str, Any]:
     count = _workers(device, workers)
-    return {"num_workers": count, "pin_memory": device.type == "cuda", **({"prefetch_factor": 4} if count else {})}
+    return {
+        "num_workers": count,
+        "collate_fn": _together,
+        "pin_memory": device.type == "cuda",
+        **({"prefetch_factor": 4} if count else {}),
+    }
 
 
 def train_batches(
@@ -114,7 +139,7 @@ def train_batches(
     dataset = _TrainImages(split, pipeline, seed)
     labels = torch.from_numpy(split.contiguous()).float()
     loader = DataLoader(dataset, batch_sampler=plan, **_options(device, workers))  # type: ignore[arg-type]
-    for iteration, pixels in zip(range(first, last), loader):
+    for iteration, pixels in zip(range(first, last), _sound(loader)):
         state, indices = plan.drawn.pop(iteration)
         yield Batch(pixels, labels[indices], state, indices)
 
@@ -123,4 +148,4 @@ def test_batches(
     split: Split, pipeline: Any, *, batch_size: int, device: torch.device, workers: int | None = None
 ) -> Iterator[torch.Tensor]:
     """All images of a split in order, (N, 3, H, W) float32 each."""
-    yield from DataLoader(_TestImages(split, pipeline), batch_size=batch_size, **_options(device, workers))
+    yield from _sound(DataLoader(_TestImages(split, pipeline), batch_size=batch_size, **_options(device, workers)))

@@ -121,12 +121,6 @@ def is_ours(metadata: dict[str, str]) -> bool:
     return FORMAT in metadata or _WITHOUT_DIGEST in metadata
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left of a checkpoint it was writing."""
-    for path in folder.glob(".iteration_*.safetensors.*"):
-        path.unlink(missing_ok=True)
-
-
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; temporary files of an interrupted write have other names."""
     return next(iter(newest_first(folder)), None)

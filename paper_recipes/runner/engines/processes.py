@@ -190,9 +190,15 @@ def joined(semantics: str | None, *, sync_bn: bool = False, device: torch.device
     try:
         yield Replicas(semantics, dist.get_rank(), world, sync_bn=sync_bn)
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+        if (what := lost(error)) is None:
             raise
-        line = str(error).strip().splitlines()[0]
-        raise ReplicaError(f"process {dist.get_rank()}: another process of this run is gone ({line})") from error
+        raise ReplicaError(f"process {dist.get_rank()}: {what}") from error
     finally:
         dist.destroy_process_group()
+
+
+def lost(error: RuntimeError) -> str | None:
+    """That another process does not answer any more, in words; None for any other error."""
+    if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+        return None
+    return f"another process of this run is gone ({str(error).strip().splitlines()[0]})"

@@ -15,7 +15,7 @@ from typing import Any
 
 from paper_recipes import lock, registry
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner import run_files
+from paper_recipes.runner import run_files, run_lock
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.scoring.verdict import CHECK, HIGHER, Verdict, verify
 from paper_recipes.runner.verification import marks, quick
@@ -52,6 +52,8 @@ def _entry(path: Path) -> Entry:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         name, form = str(record["recipe"]), str(record["form"])
+        if how == "run":
+            record["status"] = run_lock.status(path.parent, record)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Entry("?", how, "?", path.parent, "", reason=f"{path.name} cannot be read: {error!r}")
     try:

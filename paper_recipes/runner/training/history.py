@@ -100,7 +100,7 @@ def begin(out: Path, record: Record, options: Record, *, resume: bool) -> list[s
 
 
 def end(record: Record, event: str, iteration: int | None) -> None:
-    """Put the end into the record: "finished", "stopped" or "diverged"."""
+    """Put the end into the record: "finished", "stopped", "diverged" or "failed"; iteration None: in the midst of one."""
     record["history"].append({"event": event, "iteration": iteration, "at": _now()})
 
 

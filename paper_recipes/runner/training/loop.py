@@ -20,7 +20,9 @@ from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.data import pictures
 from paper_recipes.runner.data.batches import train_batches
 from paper_recipes.runner.engines import checkpoint as checkpoints
+from paper_recipes.runner.files import sweep
 from paper_recipes.runner.run_files import RunError
+from paper_recipes.runner.scoring import saved
 from paper_recipes.runner.training import divergence, evaluation
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism
@@ -34,6 +36,8 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
 
     Raises `Interrupted` after writing a checkpoint when the user stops it, `Diverged` at the first number that is not finite.
     """
+    if run.replicas.root:
+        sweep(run.out, run.checkpoints, run.out / saved.FOLDER)  # what a killed run was writing
     done = _resume(run, say) if resume else _start(run)
     if done:
         say(f"resuming after iteration {done} of {run.plan.iterations}")
@@ -60,6 +64,7 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
             if iteration in run.plan.snapshots or stopping:
                 divergence.check_weights(run, iteration, losses)  # every process has the same ones
                 if root:
+                    run.at = f"the checkpoint of iteration {iteration}"
                     _save(run, iteration, step.sampler_state)
             if stopping:
                 raise Interrupted(iteration)
@@ -85,11 +90,13 @@ def steps(run: Run, done: int) -> Iterator[Step]:
         seed=run.seed, first=done, last=run.plan.iterations, device=run.device, workers=run.workers,
         rank=run.replicas.rank,
     )  # fmt: skip
+    run.at = f"iteration {done + 1}"
     for iteration, batch in enumerate(batches, start=done + 1):
         torch.manual_seed(_seed(run, iteration))
         losses = run.engine.step(batch.images, batch.labels)
         divergence.check_step(run, iteration, losses)
         yield Step(iteration, losses, batch.sampler_state)
+        run.at = f"iteration {iteration + 1}"
 
 
 def _seed(run: Run, iteration: int) -> int:
@@ -115,10 +122,10 @@ def _resume(run: Run, say: Callable[[str], None]) -> int:
     """Load the latest sound checkpoint; returns its iteration (0 where there is none yet)."""
     path = None
     if run.replicas.root:
-        checkpoints.sweep(run.checkpoints)
         path = checkpoints.latest_sound(run.checkpoints, say)
     path = run.replicas.from_root(path)
     if path is None:
+        say(f"--resume: nothing to go on from; this run begins at its first iteration (no checkpoint in {run.out})")
         return _start(run)
     pictures.check_list(run.out / pictures.LIST, run.data)
     saved = checkpoints.load(path)
@@ -162,6 +169,7 @@ def _save(run: Run, iteration: int, sampler_state: dict[str, Any]) -> None:
 
 
 def _evaluate(run: Run, iteration: int, say: Callable[[str], None], losses: dict[str, float] | None = None) -> None:
+    run.at = f"the evaluation at iteration {iteration}"
     try:
         rows = evaluation.evaluate_now(run, iteration, say)
     except RowsError as error:

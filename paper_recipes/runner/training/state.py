@@ -35,6 +35,7 @@ class Run:
     device: torch.device
     workers: int | None = None
     replicas: Replicas = field(default_factory=Replicas)
+    at: str = ""  # what it is doing, in words; empty as long as nothing has begun
 
     @property
     def checkpoints(self) -> Path:

@@ -86,7 +86,7 @@ def test_the_best_checkpoint_counts_as_in_the_run_itself(tmp_path):
         ({"comparable": False, "form": "full, fast"}, "run with --fast: not comparable"),
         ({"fingerprint": "0" * 64}, "made with another version of the recipe"),
         ({"data": {"name": "cub"}}, "on cub, the recipe is of sop"),
-        ({"status": "running"}, "not finished: running"),
+        ({"status": "running"}, "not finished: ended without a word: its process was killed"),
         ({"rows": []}, "no evaluation"),
         (
             {"verdict": "not reproduced"},
