@@ -17,9 +17,9 @@ from paper_recipes import registry
 from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.engines import checkpoint
 from paper_recipes.runner.engines.networks import WeightsError, read_state
-from paper_recipes.runner.reports import compare, curves, leaderboard, page
+from paper_recipes.runner.reports import compare, leaderboard, page
 from paper_recipes.runner.run_files import RunError
-from paper_recipes.runner.scoring import saved
+from paper_recipes.runner.scoring import curves, saved
 from ports.datasets.split import Split
 from tests.fuzz.format import Format
 
