@@ -9,6 +9,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from .frameworks import framework_of
+from .frameworks.layers import SIMILARITIES, distances, normalisation, through
+
 Loss = Callable[..., Any]
 
 _SCORES = ("scores", "attention", "score", "weights")
@@ -18,9 +21,8 @@ _PARAMETERS = {"weights": ("weight", "weights", "proxies", "W"), "beta": ("beta"
 
 def normalised(loss: Loss) -> Loss:
     """For a loss that expects raw embeddings to be L2-normalised by its caller: normalise, then call."""
-    from torch.nn.functional import normalize
-
-    return lambda embeddings, *rest: loss(normalize(embeddings), *rest)
+    framework = framework_of(loss)
+    return lambda embeddings, *rest: through(framework, normalisation(framework), loss, embeddings, *rest)
 
 
 def with_scores(loss: Loss, keyword: str | None = None) -> Loss:
@@ -45,7 +47,7 @@ def with_triplets(loss: Loss) -> Loss:
     """The third argument (T, 3) as the three index tensors `(anchors, positives, negatives)` that libraries take."""
 
     def wrapped(embeddings: Any, labels: Any, triplets: Any, *rest: Any) -> Any:
-        return loss(embeddings, labels, tuple(triplets.unbind(1)), *rest)
+        return loss(embeddings, labels, tuple(triplets[:, k] for k in range(3)), *rest)
 
     return wrapped
 
@@ -94,18 +96,14 @@ def fitting(loss: Loss, signature: str) -> Loss:
 
 def pair_matrix(loss: Loss) -> Loss:
     """For loss(similarities (N, N), labels): gives it embeddings @ embeddings.T."""
-    return lambda embeddings, labels: loss(embeddings @ embeddings.T, labels)
+    framework = framework_of(loss)
+    return lambda embeddings, labels: through(framework, SIMILARITIES, loss, embeddings, labels)
 
 
 def distance_matrix(loss: Loss) -> Loss:
     """For loss(distances (N, N), labels): Euclidean, with gradient 0 (not NaN) between equal rows."""
-    import torch
-
-    def wrapped(embeddings: Any, labels: Any) -> Any:
-        squared = (embeddings[:, None] - embeddings[None]).square().sum(-1)
-        return loss(torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0), labels)
-
-    return wrapped
+    framework = framework_of(loss)
+    return lambda embeddings, labels: through(framework, distances(framework), loss, embeddings, labels)
 
 
 def labels_first(loss: Loss) -> Loss:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..sets import Argument
 
 RTOL = 1e-6
+BY_DIFFERENCES = "gradient by finite differences of the value, in float64"
 _STEP = 1e-4
 _LARGEST = 1500  # entries: four values each
 

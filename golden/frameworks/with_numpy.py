@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import Problem
-from .differences import by_differences
+from .differences import BY_DIFFERENCES, by_differences
 from .numpy_values import arrays, scalar, split
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(
     outcome.outputs = {name: np.asarray(found, np.float64) for name, found in more.items()}
     if gradients is None:
         outcome.gradients = by_differences(loss, arguments, outputs, upstream)
-        outcome.notes.append("gradient by finite differences of the value, in float64")
+        outcome.notes.append(BY_DIFFERENCES)
         outcome.by_differences = True
         return
     if len(gradients) != len(leaves):
