@@ -93,7 +93,7 @@ class _Anew:
         facts = self.facts
         found = [
             stated("data", "lists and pictures as recorded", self._pictures()),
-            stated("weights", "the file that the run started from", self._weights()),
+            stated("weights", self._weights_words(), self._weights()),
             stated(
                 "checkpoint contents", "each is what was written; samplers are where they must be", self._contents()
             ),
@@ -106,7 +106,8 @@ class _Anew:
         if (facts.out / "raw_pixels.json").exists():
             found.append(stated("raw pixels", "scored again", self._raw_pixels()))
         for first, last in self._stretches():
-            words = f"iterations {first + 1:,} to {last:,} trained again, {self.how}"
+            which = f"iterations {first + 1:,} to {last:,}" if last > first + 1 else f"iteration {last:,}"
+            words = f"{which} trained again, {self.how}"
             found.append(stated(f"stretch {first} to {last}", words, self._stretch(first, last)))
         return found
 
@@ -127,6 +128,10 @@ class _Anew:
             if part in record and record[part]["fingerprint"] != data.description[part]["fingerprint"]:
                 yield f"run.json: {part} data {record[part]['fingerprint'][:16]}, it is {data.description[part]['fingerprint'][:16]}"
         self._data = data
+
+    def _weights_words(self) -> str:
+        given = self.facts.record["weights"] is not None
+        return "the file that the run started from" if given else "none: the run started from seeded values"
 
     def _weights(self) -> Iterator[str]:
         record = self.facts.record["weights"]

@@ -56,12 +56,17 @@ def options(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(out: Path, name: str) -> list[dict[str, Any]]:
-    """The lines of `name`.jsonl. Raises ValueError naming a line that is no JSON object; a torn last one counts, too."""
+    """The lines of `name`.jsonl, but for a torn last one, as a killed process leaves it (where the run says that it finished,
+    it is missing then). Raises ValueError naming a line that is no JSON object.
+    """
     found = []
-    for number, line in enumerate((out / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(), 1):
+    lines = (out / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
+            if number == len(lines):  # torn, or the nothing after the last line
+                break
             row = None
         if not isinstance(row, dict):
             raise ValueError(f"{name}.jsonl: line {number} is not a JSON object: {line[:60]!r}")

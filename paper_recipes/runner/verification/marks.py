@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from paper_recipes import lock
 from paper_recipes.registry import UnknownRecipeError
-from paper_recipes.runner import digests, manifest, run_files
+from paper_recipes.runner import digests, manifest, run_files, run_lock
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.files import read_json, sha256, write_json
 from paper_recipes.runner.run_files import RunError
@@ -49,10 +50,13 @@ class Mark:
 def of_run(out: Path) -> Mark:
     """Never raises for what is wrong with the run's files: that is a false statement."""
     try:
+        who = run_lock.holder(out)
+        if who is not None and who.pid != os.getpid():
+            return Mark(unverifiable=f"a run is going on there: {who}")
         if not (out / manifest.FILE).is_file():
             return Mark(_of_old(out), NO_MANIFEST)
         return Mark(_remembered(run_facts.read(out)))
-    except (RunError, OSError) as error:
+    except (RunError, run_lock.LockedError, OSError) as error:
         if isinstance(error.__cause__, UnknownRecipeError):
             return Mark(unverifiable=NO_RECIPE)
         return Mark((Statement("files", FALSE, str(error)),))
@@ -73,11 +77,17 @@ def _contradictions(out: Path) -> Iterator[str]:
 
 
 def _remembered(facts: Facts) -> tuple[Statement, ...]:
-    files = sorted(path for path in facts.out.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = sorted(
+        path
+        for path in facts.out.rglob("*")
+        if path.is_file() and path.name != run_lock.FILE and not path.name.startswith(".")
+    )
     known = dict(zip(files, digests.of_files([str(path) for path in files], pictures.memory())))
     content = {str(path.relative_to(facts.out)): digest.hex() for path, digest in known.items()}
     program = [provenance.source_sha256(), sha256(lock.FILE), facts.recipe.fingerprint()]
-    key = hashlib.sha256(json.dumps([str(facts.out.resolve()), program, content]).encode()).hexdigest()
+    key = hashlib.sha256(
+        json.dumps([str(facts.out.resolve()), facts.record["status"], program, content]).encode()
+    ).hexdigest()
     memory = run_data.cache_folder() / "verified" / f"{key}.json"
     with contextlib.suppress(ValueError, TypeError, OSError):
         if found := read_json(memory):

@@ -354,5 +354,7 @@ def test_a_killed_run_holds_as_far_as_it_came(run):
     seal_again(run)
     with open(run / "steps.jsonl", "a") as file:
         file.write(json.dumps({"iteration": 5, "lr": 0.005, "losses": {"loss": 0.25}}) + "\n")
+        file.write('{"iteration": 6, "lr"')  # killed while it wrote
     statements = {statement.name: statement for statement in check(run, quick=True)}
-    assert statements["manifest"].verdict == HOLDS and statements["result and verdict"].verdict == OPEN
+    assert statements["steps"].verdict == statements["manifest"].verdict == HOLDS
+    assert statements["result and verdict"].verdict == OPEN

@@ -14,7 +14,7 @@ from helpers import full_run, tiny_run
 from helpers.paths import environment
 
 from paper_recipes import registry
-from paper_recipes.runner import manifest, run_files
+from paper_recipes.runner import manifest, run_files, run_lock
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.evidence.row import unverified
 from paper_recipes.runner.reports import compare, leaderboard, page
@@ -113,6 +113,19 @@ def test_a_recipe_that_is_not_known_here_cannot_be_verified(run):
     record = json.loads((run / "run.json").read_text()) | {"recipe": "of_tomorrow"}
     (run / "run.json").write_text(json.dumps(record))
     assert marks.of_run(run).words == "not verifiable (no recipe of that name in this version)"
+
+
+def test_a_run_that_is_going_on_is_left_alone(run):
+    """Its files state something else with every step. The lock of a process that is gone holds nothing."""
+    with run_lock.held(run):
+        assert marks.of_run(run).words == "", "its own report is written under its lock"
+        lock = json.loads((run / run_lock.FILE).read_text())
+        other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        born = run_lock._born(other.pid)
+        (run / run_lock.FILE).write_text(json.dumps({**lock, "pid": other.pid, "born": born}))
+        assert marks.of_run(run).words.startswith(f"not verifiable (a run is going on there: process {other.pid} on ")
+        other.communicate(b"\n")
+        assert marks.of_run(run).words == ""
 
 
 def test_the_second_look_counts_nothing_again(run, monkeypatch):
