@@ -19,6 +19,7 @@ from paper_recipes.runner import run_files, run_lock
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.scoring.verdict import CHECK, HIGHER, Verdict, verify
 from paper_recipes.runner.verification import marks, quick
+from paper_recipes.runner.verification.marks import Mark
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Entry:
     verdict: Verdict | None = None
     reason: str = ""
     weights: str = "-"  # what is known of the weights it started from
+    holds: bool = True  # as far as the quick part of its verification goes
 
 
 def entries(root: Path) -> list[Entry]:
@@ -66,10 +68,12 @@ def _entry(path: Path) -> Entry:
         recipe, result, best, reason = None, None, "", marks.NO_RECIPE
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         recipe, result, best, reason = None, None, "", f"its files do not fit together: {error!r}"
-    if how == "run" and (mark := marks.of_run(path.parent).words) and reason != marks.NO_RECIPE:
-        result, reason = None, f"{reason}; {mark}" if reason else mark
+    mark = marks.of_run(path.parent) if how == "run" else Mark()
+    if mark.words and reason != marks.NO_RECIPE:
+        result, reason = None, f"{reason}; {mark.words}" if reason else mark.words
+    best = "" if mark.false is not None else best  # no value of such a run stands among others
     weights = weights_link.judge(recipe, record.get("weights"))[0] if recipe is not None and how == "run" else "-"
-    return Entry(name, how, form, path.parent, best, record.get("git_sha"), result, reason, weights)
+    return Entry(name, how, form, path.parent, best, record.get("git_sha"), result, reason, weights, mark.false is None)
 
 
 def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]], how: str) -> Iterator[str]:
@@ -120,7 +124,7 @@ def show(root: Path) -> None:
 
     everything = entries(root)
     counted = [entry for entry in everything if entry.verdict is not None]
-    others = [entry for entry in everything if entry.verdict is None]
+    others = sorted((entry for entry in everything if entry.verdict is None), key=lambda entry: not entry.holds)
     console = Console()
     if counted:
         table = Table(

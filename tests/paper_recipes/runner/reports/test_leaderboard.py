@@ -114,8 +114,15 @@ def test_a_run_that_does_not_hold_is_never_counted(tmp_path, monkeypatch):
     assert entry.verdict is None and entry.reason.startswith("does not hold: result and verdict: run.json: its result")
     record = json.loads((folder / "run.json").read_text()) | {"verdict": "reproduced", "result": rows[-1]}
     (folder / "run.json").write_text(json.dumps(record))
-    assert only(tmp_path).reason.startswith("does not hold: manifest: evaluations.jsonl: lines 1 to 6 are not as")
+    entry = only(tmp_path)
+    assert (
+        entry.reason.startswith("does not hold: manifest: evaluations.jsonl: lines 1 to 6 are not as")
+        and not entry.holds
+    )
+    assert entry.best == "", "no value of it stands above another run's"
+    full_run.write(tmp_path / "c", "ms-cub", weights=None)
     said = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)]).output
+    assert said.index(f"{tmp_path}/c") < said.index(f"{tmp_path}/a"), "below those that hold"
     assert "does not hold: manifest" in said
     assert f"0 of {len(registry.RECIPES)} recipes reproduced by training" in said
 
