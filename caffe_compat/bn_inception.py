@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
 from caffe_compat.formats.caffemodel import read_caffemodel, write_caffemodel
 from caffe_compat.preprocessing import METADATA_KEY, PREPROCESSING, Preprocessing
 from ports.backbones.bn_inception import BLOCKS, BNInception, widths_of
+from ports.files import atomic_path
 
 log = logging.getLogger(__name__)
 

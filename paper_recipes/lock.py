@@ -7,11 +7,11 @@ meant, `python -m paper_recipes lock` rewrites the file; the difference is then 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from paper_recipes.recipe import Recipe
+from ports.files import atomic_path
 
 FILE = Path(__file__).with_name("fingerprints.json")
 
@@ -38,6 +38,5 @@ def changes(recipes: Mapping[str, Recipe], file: Path = FILE) -> list[str]:
 def write(recipes: Mapping[str, Recipe], file: Path = FILE) -> None:
     """Lock the recipes as they are now, in the registry's order."""
     text = json.dumps({name: recipe.fingerprint() for name, recipe in recipes.items()}, indent=1) + "\n"
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+    with atomic_path(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
 from caffe_compat.formats.blobs import fill_blob, to_array
 from caffe_compat.formats.wire import parse_message
 from caffe_compat.schema.weights import weights_class
+from ports.files import atomic_path
 
 
 def read_binaryproto(path: str | Path) -> NDArray[Any]:

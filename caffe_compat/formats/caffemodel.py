@@ -13,7 +13,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
 from caffe_compat.formats.blobs import fill_blob, to_array
 from caffe_compat.formats.hdf5 import is_hdf5, read_hdf5_weights, write_hdf5_weights
 from caffe_compat.formats.upgrade_v0 import V0_TYPES
@@ -21,6 +20,7 @@ from caffe_compat.formats.upgrades import V1_TYPES
 from caffe_compat.formats.wire import parse_message, text_value
 from caffe_compat.schema import message_class
 from caffe_compat.schema.weights import weights_class
+from ports.files import atomic_path
 
 __all__ = ["LayerWeights", "read_caffemodel", "read_layers", "read_weights_message", "write_caffemodel"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
+from ports.files import atomic_path
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_DEPTH = 8

@@ -9,11 +9,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
 from caffe_compat.formats.blobs import fill_blob, to_array
 from caffe_compat.formats.hdf5 import is_hdf5, read_hdf5_state, write_hdf5_state
 from caffe_compat.formats.wire import parse_message, text_value
 from caffe_compat.schema.weights import weights_class
+from ports.files import atomic_path
 
 
 @dataclass

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, f32
+from caffe_compat.layers.base import Layer
+from ports.float32 import f32
 
 
 class ReLU(Layer):

@@ -8,8 +8,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, Shape, canonical_axis, enum_name, f32
+from caffe_compat.layers.base import Layer, Shape, canonical_axis, enum_name
 from caffe_compat.layers.checks import Counts
+from ports.float32 import f32
 
 
 class Eltwise(Layer):

@@ -6,19 +6,14 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from caffe_compat.layers.checks import Counts, check_memory, check_size
 from caffe_compat.layers.fillers import fill
+from ports.float32 import f32
 
 Shape = tuple[int, ...]
-
-
-def f32(value: float) -> float:
-    """`value` as Caffe sees it: proto floats are float32, also in a layer that computes in double."""
-    return float(np.float32(value))
 
 
 def canonical_axis(axis: int, ndim: int) -> int:

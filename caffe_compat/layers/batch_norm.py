@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, f32
+from caffe_compat.layers.base import Layer
 from ports.batch_norm import batch_norm
+from ports.float32 import f32
 
 
 class BatchNorm(Layer):

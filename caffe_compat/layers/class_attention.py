@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, LossLayer, Shape, f32
+from caffe_compat.layers.base import Layer, LossLayer, Shape
 from caffe_compat.layers.checks import Counts
 from caffe_compat.layers.pair_losses import rows, vector
+from ports.float32 import f32
 from ports.losses.class_aware_attention import WeightedSoftmaxLoss, gaussian, probability_of_label
 
 

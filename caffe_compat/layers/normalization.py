@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, enum_name, f32
+from caffe_compat.layers.base import Layer, enum_name
+from ports.float32 import f32
 
 
 class Normalization(Layer):

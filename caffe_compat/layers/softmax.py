@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, LossLayer, Shape, canonical_axis, enum_name, f32
+from caffe_compat.layers.base import Layer, LossLayer, Shape, canonical_axis, enum_name
 from caffe_compat.layers.checks import Counts, check_class_labels
+from ports.float32 import f32
 
 # log of FLT_MIN: Caffe clamps probabilities there, in double layers too.
 LOG_FLT_MIN = log(torch.finfo(torch.float32).tiny)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
 from caffe_compat.formats.hdf5 import import_h5py, open_hdf5, read_dataset
+from ports.files import atomic_path
 
 _MAX_DEPTH = 32
 _USER_BLOCK = 512

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_compat.files import atomic_path
 from caffe_compat.matlab.mat73 import write_mat73
 from ports.datasets.split import Split
+from ports.files import atomic_path
 
 VERSIONS = ("4", "6", "7", "7.3")
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ports.float32 import f32
+
 #: Fields that a policy reads besides base_lr.
 _NEEDS = {
     "fixed": (),
@@ -45,9 +47,9 @@ class LearningRate:
                 raise ValueError(f"lr_policy {self.policy!r} needs {name}, which the solver does not give")
         if self.policy == "step" and param.stepsize <= 0:
             raise ValueError(f"lr_policy 'step' needs a positive stepsize, got {param.stepsize}")
-        self.base_lr = float(np.float32(param.base_lr))
-        self.gamma = float(np.float32(param.gamma))
-        self.power = float(np.float32(param.power))
+        self.base_lr = f32(param.base_lr)
+        self.gamma = f32(param.gamma)
+        self.power = f32(param.power)
         self.stepsize: int = param.stepsize
         self.stepvalues: list[int] = list(param.stepvalue)
         self.max_iter: int = param.max_iter

@@ -18,10 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-def _f32(value: float) -> float:
-    """A hyper-parameter as Caffe holds it: protobuf floats are float32, in a double solver too."""
-    return float(np.float32(value))
+from ports.float32 import f32
 
 
 def _scales(value: float, multipliers: Sequence[float], dtype: torch.dtype) -> list[float]:
@@ -63,9 +60,9 @@ class CaffeOptimizer(torch.optim.Optimizer):
             raise ValueError(f"unknown regularization_type {regularization_type!r}; Caffe has L1 and L2")
         if iter_size < 1:
             raise ValueError(f"iter_size must be at least 1, got {iter_size}")
-        self.weight_decay = _f32(weight_decay)
+        self.weight_decay = f32(weight_decay)
         self.regularization_type = regularization_type
-        self.clip_gradients = _f32(clip_gradients)
+        self.clip_gradients = f32(clip_gradients)
         self.iter_size = iter_size
         super().__init__(params, {"lr": lr, "lr_mult": 1.0, "decay_mult": 1.0})
 
@@ -143,7 +140,7 @@ class CaffeSGD(CaffeOptimizer):
 
     def __init__(self, params: Iterable[Any], lr: float, *, momentum: float = 0.0, **kw: Any) -> None:
         super().__init__(params, lr, **kw)
-        self.momentum = _f32(momentum)
+        self.momentum = f32(momentum)
 
     def _move(self, params: list[Tensor], diffs: list[Tensor], rates: list[float]) -> list[Tensor]:
         history = [self._history(p)[0] for p in params]
@@ -170,7 +167,7 @@ class CaffeAdaGrad(CaffeOptimizer):
         if momentum:
             raise ValueError(f"AdaGrad has no momentum, got {momentum}")
         super().__init__(params, lr, **kw)
-        self.delta = _f32(delta)
+        self.delta = f32(delta)
 
     def _update_value(self, p: Tensor, diff: Tensor, rate: float) -> Tensor:
         (history,) = self._history(p)
@@ -199,7 +196,7 @@ class CaffeRMSProp(CaffeOptimizer):
         if not 0 <= rms_decay < 1:
             raise ValueError(f"rms_decay must lie in [0, 1), got {rms_decay}")
         super().__init__(params, lr, **kw)
-        self.rms_decay, self.delta = _f32(rms_decay), _f32(delta)
+        self.rms_decay, self.delta = f32(rms_decay), f32(delta)
 
     def _update_value(self, p: Tensor, diff: Tensor, rate: float) -> Tensor:
         (history,) = self._history(p)
@@ -214,7 +211,7 @@ class CaffeAdaDelta(CaffeOptimizer):
 
     def __init__(self, params: Iterable[Any], lr: float, *, momentum: float = 0.0, delta: float = 1e-8, **kw: Any):
         super().__init__(params, lr, **kw)
-        self.momentum, self.delta = _f32(momentum), _f32(delta)
+        self.momentum, self.delta = f32(momentum), f32(delta)
 
     def _update_value(self, p: Tensor, diff: Tensor, rate: float) -> Tensor:
         gradients, updates = self._history(p)
@@ -244,7 +241,7 @@ class CaffeAdam(CaffeOptimizer):
         **kw: Any,
     ):
         super().__init__(params, lr, **kw)
-        self.momentum, self.momentum2, self.delta = _f32(momentum), _f32(momentum2), _f32(delta)
+        self.momentum, self.momentum2, self.delta = f32(momentum), f32(momentum2), f32(delta)
 
     @property
     def iteration(self) -> int:

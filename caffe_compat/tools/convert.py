@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path, read_npy, read_npz
+from caffe_compat.files import read_npy, read_npz
 from caffe_compat.formats.binaryproto import read_binaryproto, write_binaryproto
 from caffe_compat.formats.caffemodel import read_caffemodel, read_layers, write_caffemodel
 from caffe_compat.formats.prototxt import read_net, read_solver, upgrade_net, upgrade_solver, write
@@ -20,6 +20,7 @@ from caffe_compat.formats.text import layers_placed
 from caffe_compat.formats.wire import parse_message
 from caffe_compat.matlab.lists import load_split, save_split
 from caffe_compat.schema import message_class
+from ports.files import atomic_path
 
 _TORCH = {"pth", "safetensors", "pt"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from caffe_compat.errors import UnsupportedLayerError
-from caffe_compat.files import atomic_path
 from caffe_compat.formats.prototxt import filter_net, net_inputs, read_net, upgrade_net
 from caffe_compat.formats.text import layers_placed
 from caffe_compat.layers import LAYERS, Layer
 from caffe_compat.tools.draw_layout import Box, boxes_of, place
+from ports.files import atomic_path
 
 _WIDTH, _HEIGHT, _GAP = 2.7, 0.62, 0.34  # inches: box and gap, so that 7 pt text fits
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from caffe_compat.errors import CaffeFormatError
-from caffe_compat.files import atomic_path
 from caffe_compat.net import CaffeNet, load_net
 from caffe_compat.preprocessing import METADATA_KEY, PREPROCESSING, Preprocessing
+from ports.files import atomic_path
 
 #: Largest difference to onnxruntime, relative to the RMS of the output: DESIGN's bound for a whole float32 net.
 TOLERANCE = 1e-4

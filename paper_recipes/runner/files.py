@@ -1,58 +1,26 @@
-"""Files that are either whole or absent."""
+"""JSON files and digests."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import re
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{8}$")
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write(temporary path)` in the same folder, then rename to `path`. A failure leaves nothing behind.
-
-    Raises `OSError` naming `path` if the disk is full or not writable.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def sweep(*folders: Path) -> None:
-    """Remove what killed processes left of files that they were writing. For folders that nobody else writes to now."""
-    for folder in folders:
-        for path in folder.glob(".*"):
-            if _TEMPORARY.search(path.name) and path.is_file():
-                path.unlink(missing_ok=True)
+from ports.files import atomic_path
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Strict JSON, which has no NaN and no infinity: raises ValueError with the file for data that holds one."""
+    """Write strict JSON, which has no NaN and no infinity, whole or not at all, and the folder where there is none.
+
+    Raises ValueError with the file for data that holds one.
+    """
     try:
         text = json.dumps(data, indent=1, sort_keys=False, allow_nan=False) + "\n"
     except ValueError as error:
         raise ValueError(f"{path}: holds a number that is not finite ({error})") from error
-
-    def write(temporary: Path) -> None:
+    with atomic_path(path, parents=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
 
 
 def read_json(path: Path) -> Any:
@@ -63,6 +31,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """The object that a JSON file holds. Raises ValueError that says of which file it is not `what`."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not {what}: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: not {what}, but a JSON {type(found).__name__}")
+    return found
 
 
 def sha256(path: Path) -> str:

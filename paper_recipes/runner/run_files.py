@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from paper_recipes.runner import manifest, run_lock
-from paper_recipes.runner.files import write_atomically, write_json
+from paper_recipes.runner.files import read_object, write_json
+from ports.files import atomic_path
 
 
 class RunError(ValueError):
@@ -36,11 +37,9 @@ def record(out: Path) -> dict[str, Any]:
     if not path.exists():
         raise RunError(f"{out} is not a run directory: there is no run.json")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not a run record: {error}") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: not a run record, but a JSON {type(found).__name__}")
+        found = read_object(path, "a run record")
+    except ValueError as error:
+        raise RunError(str(error)) from None
     for key, kind in (("recipe", str), ("form", str), ("data", dict)):
         if not isinstance(found.get(key), kind):
             raise RunError(f"{path}: not a run record: its {key!r} is {str(found.get(key))[:60]!r}")
@@ -126,7 +125,5 @@ def truncate(path: Path, iteration: int) -> None:
     kept = [row for row in read(path.parent, path.stem) if row["iteration"] <= iteration]
     text = "".join(_line(path, row) for row in kept)
 
-    def write(temporary: Path) -> None:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)

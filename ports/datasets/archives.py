@@ -11,6 +11,7 @@ from pathlib import Path
 from ports.datasets import describe, read
 from ports.datasets.extract import extract, is_archive
 from ports.datasets.split import DatasetError, Split
+from ports.files import atomic_path
 
 MARKER = "prepared.json"
 
@@ -47,15 +48,15 @@ def prepare(
         if is_archive(file):
             extract(file, work, password=password, progress=progress)
         else:
-            _copy(file, work / file.name)
+            with atomic_path(work / file.name) as temporary:
+                shutil.copyfile(file, temporary)
     try:
         splits = read(dataset, work, check_counts=check_counts)
     except DatasetError as error:
         raise DatasetError(f"{error} [unpacked in {work}; {dataset} comes as {wanted}]") from None
     record = {"dataset": dataset, "sources": [{"name": f.name, "bytes": f.stat().st_size} for f in files]}
-    partial = work / (MARKER + ".partial")
-    partial.write_text(json.dumps({**record, "splits": summary(splits)}, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, work / MARKER)
+    with atomic_path(work / MARKER) as temporary:
+        temporary.write_text(json.dumps({**record, "splits": summary(splits)}, indent=1) + "\n", encoding="utf-8")
     if root.exists():
         root.rmdir()  # empty, looked at above
     os.replace(work, root)
@@ -89,9 +90,3 @@ def check(dataset: str, root: str | Path, *, check_counts: bool = True) -> dict[
         if known != found:
             raise DatasetError(f"{root}: {part} was {known} when prepared and is {found} now")
     return splits
-
-
-def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(source, partial)
-    os.replace(partial, target)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ports.float32 import f32
 from ports.losses._blocks import row_blocks
 from ports.losses._exact_distances import SquaredDistances, forced
-from ports.losses._inputs import PairBatch, autocast_off, check_numbers, f32, nan_where_not_finite, pair_batch
+from ports.losses._inputs import PairBatch, autocast_off, check_numbers, nan_where_not_finite, pair_batch
 
 _WEIGHT_EPSILON = 1e-12  # start value of the released sums of weights
 _FORCE_EPSILON = 1e-4  # ContrastiveLoss divides the force between negatives by d + 1e-4

@@ -11,7 +11,6 @@ import warnings
 from numbers import Real
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +18,6 @@ from ports.losses._indices import pair_indices, pair_mask
 
 # torch compares and sorts few of these; as int64, equal labels stay equal and different ones different.
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
-
-
-def f32(value: float) -> float:
-    """`value` as protobuf stores it: a Caffe layer sees 1.2f = 1.2000000476837158, also when it computes in double."""
-    return float(np.float32(value))
 
 
 class PairBatch(NamedTuple):

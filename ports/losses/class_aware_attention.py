@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ports.float32 import f32
 from ports.losses._inputs import (
     autocast_off,
     check_classes,
     check_embeddings,
     check_labels,
     check_numbers,
-    f32,
     nan_where_not_finite,
 )
 from ports.losses._once import once

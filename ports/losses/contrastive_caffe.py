@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, check_embeddings, check_numbers, f32, nan_where_not_finite
+from ports.float32 import f32
+from ports.losses._inputs import autocast_off, check_embeddings, check_numbers, nan_where_not_finite
 from ports.losses._released import released
 
 _ABNORMAL_SCORE = 0.05 + 1e-12

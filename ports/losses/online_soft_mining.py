@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ports.float32 import f32
 from ports.losses._attentive_pairs import AttentivePairLoss
-from ports.losses._inputs import check_numbers, f32
+from ports.losses._inputs import check_numbers
 
 
 class OnlineSoftMiningLoss(AttentivePairLoss):

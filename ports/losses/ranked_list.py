@@ -11,9 +11,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ports.float32 import f32
 from ports.losses._blocks import row_blocks, sum_of_rows
 from ports.losses._exact_distances import SquaredDistances, exact_root, exact_squared_distances, forced
-from ports.losses._inputs import PairBatch, autocast_off, check_numbers, f32, nan_where_not_finite, pair_batch
+from ports.losses._inputs import PairBatch, autocast_off, check_numbers, nan_where_not_finite, pair_batch
 
 _EPSILON = 1e-8  # start value of every sum of weights in the released layers
 _UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ports.losses._inputs import autocast_off, check_numbers, f32, nan_where_not_finite
+from ports.float32 import f32
+from ports.losses._inputs import autocast_off, check_numbers, nan_where_not_finite
 from ports.losses.contrastive_caffe import abnormal, check_rows
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from paper_recipes.runner.data.letters import with_boxes
-from paper_recipes.runner.files import write_atomically
 from ports import datasets
 from ports.datasets import cub, glyphs
 from ports.datasets.description import Files
 from ports.datasets.split import DatasetError, Split
+from ports.files import atomic_path
 
 MARKER = "embedded_letters.json"
 CLASSES = {"train": cub.TRAIN_CLASSES, "test": 40}  # CUB's first hundred classes train, whatever comes after them
@@ -62,10 +62,12 @@ def make(dataset: str, folder: Path, letters: Path) -> list[Path]:
     marker = json.dumps({"what": "letters drawn from fonts, not the data set", "splits": counts}, indent=1)
     files = {f"{_top(files)}{MARKER}": marker.encode(), **files}
     written = [folder / name]
-    write_atomically(written[0], lambda path: (_tar if name.endswith(".tgz") else _zip)(path, files))
+    with atomic_path(written[0], parents=True) as temporary:
+        (_tar if name.endswith(".tgz") else _zip)(temporary, files)
     for other, content in loose.items():
         written.append(folder / other)
-        write_atomically(written[-1], lambda path, c=content: path.write_bytes(c))  # type: ignore[misc]
+        with atomic_path(written[-1]) as temporary:
+            temporary.write_bytes(content)
     return written
 
 

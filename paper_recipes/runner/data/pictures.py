@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from paper_recipes.runner import digests
 from paper_recipes.runner.data.run_data import Data, DataError, cache_folder
-from paper_recipes.runner.files import write_atomically
 from ports.datasets.split import Split
+from ports.files import atomic_path
 
 LIST = "pictures.sha256"
 _PLAIN = {"\\": "\\", "n": "\n", "r": "\r"}
@@ -96,7 +96,8 @@ def _below(root: Any, file: str) -> str:
 
 def write_list(path: Path, data: Data) -> None:
     text = "".join(_line(name, sha256) for name, sha256 in listed(data).items())
-    write_atomically(path, lambda temporary: _write(temporary, text))
+    with atomic_path(path, parents=True) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def read_list(path: Path) -> dict[str, str]:
@@ -125,10 +126,6 @@ def check_list(path: Path, data: Data) -> None:
     """Raise DataError where the pictures are not those that the run in `path`'s folder began with."""
     if path.exists() and (what := difference(read_list(path), listed(data))) is not None:
         raise DataError(f"{path}: the run began with other pictures: {what}")
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def _line(name: str, sha256: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from paper_recipes.runner.files import write_atomically
+from ports.files import atomic_path
 
 if TYPE_CHECKING:  # names and states of checkpoints are looked at without torch
     import torch
@@ -49,7 +49,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     # One key: safetensors writes several in an order that differs from process to process.
     facts = {**checkpoint.state, _DIGEST: digest(tensors, checkpoint.state)}
     metadata = {FORMAT: json.dumps(facts, sort_keys=True)}
-    write_atomically(path, lambda temporary: _save_file(tensors, temporary, metadata))
+    with atomic_path(path, parents=True) as temporary:
+        _save_file(tensors, temporary, metadata)
 
 
 def _save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:

@@ -7,7 +7,6 @@ Whoever edits a record and seals it again is found by `verify`, which embeds and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from paper_recipes import lock, registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import run_files, run_lock
 from paper_recipes.runner.evidence import weights_link
+from paper_recipes.runner.files import read_object
 from paper_recipes.runner.scoring.verdict import CHECK, HIGHER, Verdict, verify
 from paper_recipes.runner.verification import marks, quick
 from paper_recipes.runner.verification.marks import Mark
@@ -52,11 +52,11 @@ def entries(root: Path) -> list[Entry]:
 def _entry(path: Path) -> Entry:
     how = "run" if path.name == "run.json" else "evaluate"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_object(path, "a record")
         name, form = str(record["recipe"]), str(record["form"])
         if how == "run":
             record["status"] = run_lock.status(path.parent, record)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError) as error:
         return Entry("?", how, "?", path.parent, "", reason=f"{path.name} cannot be read: {error!r}")
     try:
         evaluations = run_files.read(path.parent, "evaluations") if how == "run" else [{"iteration": 0, **record}]

@@ -15,7 +15,7 @@ from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.evidence import weights_link
-from paper_recipes.runner.files import read_json, write_atomically
+from paper_recipes.runner.files import read_json
 from paper_recipes.runner.reports import figures
 from paper_recipes.runner.reports.banner import NOT_COMPARABLE
 from paper_recipes.runner.reports.terminal import network_rows
@@ -24,6 +24,7 @@ from paper_recipes.runner.scoring.verdict import Verdict, verify
 from paper_recipes.runner.verification import marks
 from paper_recipes.runner.verification.marks import Mark
 from ports import datasets
+from ports.files import atomic_path
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -62,15 +63,12 @@ def write(out: Path, evidence: list[dict[str, str]]) -> Path:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(recipe.title)}</title>'
         f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
     )
-    write_atomically(out / "report.md", lambda path: _write_text(path, text))
-    write_atomically(out / "report.html", lambda path: _write_text(path, page))
+    for name, content in (("report.md", text), ("report.html", page)):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
     if (out / manifest.FILE).is_file():  # else the report alone would be sealed, and the old run seem to lack the rest
         manifest.seal(out, "report.md", "report.html", *pictures)
     return out / "report.html"
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def published_rows(recipe: Recipe) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ scores.json                           recipe, fingerprint, model, scores
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data.run_data import Data
-from paper_recipes.runner.files import write_atomically, write_json
+from paper_recipes.runner.files import read_object, write_json
 from ports import bounded
 from ports.datasets.split import Split
+from ports.files import atomic_path
 
 Embeddings = dict[str, NDArray[Any]]
 FOLDER = "embeddings"  # of a run directory: what its last evaluation scored
@@ -37,7 +37,9 @@ def save(out: Path, queries: Embeddings, gallery: Embeddings | None, data: Data)
     for side, embeddings, split in sides:
         known = {name: getattr(split, name) for name in _SIDES}
         for name, values in {**embeddings, **{key: value for key, value in known.items() if value is not None}}.items():
-            write_atomically(out / f"{side}_{name}.npy", lambda path, v=values: _dump(path, v))  # type: ignore[misc]
+            # np.save on a name would add .npy
+            with atomic_path(out / f"{side}_{name}.npy", parents=True) as temporary, open(temporary, "wb") as file:
+                np.save(file, values, allow_pickle=False)
 
 
 def save_evaluation(
@@ -73,11 +75,6 @@ def _items(folder: Path, side: str) -> Split | None:
     return Split([str(row) for row in range(len(found["labels"]))], name=f"{folder}/{side}", **found)
 
 
-def _dump(path: Path, values: NDArray[Any]) -> None:
-    with open(path, "wb") as file:  # np.save on a name would add .npy
-        np.save(file, values, allow_pickle=False)
-
-
 def load(folder: Path, recipe: Recipe, data: Data) -> tuple[Embeddings, Embeddings | None, dict[str, Any]]:
     """Queries, gallery (where the rules have one) and the facts of scores.json.
 
@@ -87,11 +84,9 @@ def load(folder: Path, recipe: Recipe, data: Data) -> tuple[Embeddings, Embeddin
     if not facts_file.is_file():
         raise SavedError(f"--model {folder}: no scores.json; a folder must be one that `evaluate` wrote")
     try:
-        facts = json.loads(facts_file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SavedError(f"{facts_file}: not JSON ({error})") from None
-    if not isinstance(facts, dict):
-        raise SavedError(f"{facts_file}: a {type(facts).__name__}, not the facts that `evaluate` wrote")
+        facts = read_object(facts_file, "the facts that `evaluate` wrote")
+    except ValueError as error:
+        raise SavedError(str(error)) from None
     if facts.get("fingerprint") != recipe.fingerprint():
         raise SavedError(f"{folder}: embeddings of {facts.get('recipe')}, not of {recipe.name} as it is now")
     pooled = () if data.multi_query is None else recipe.multi_query_names

@@ -20,12 +20,12 @@ from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.data import pictures
 from paper_recipes.runner.data.batches import train_batches
 from paper_recipes.runner.engines import checkpoint as checkpoints
-from paper_recipes.runner.files import sweep
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import saved
 from paper_recipes.runner.training import divergence, evaluation
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism
+from ports.files import sweep
 from ports.metrics.finite import RowsError
 
 _LINES = ("steps.jsonl", "evaluations.jsonl", "timings.jsonl")

@@ -10,7 +10,7 @@ from typing import Any
 
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner import run_files, run_lock
+from paper_recipes.runner import run_files
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.run_files import RunError
 
@@ -27,11 +27,8 @@ class Facts:
 def read(out: Path) -> Facts:
     """Raises RunError where `out` holds no run of a recipe that is known here."""
     path = out / "run.json"
-    if not path.is_file():
-        raise RunError(f"{out} is not a run directory: there is no run.json")
+    record = run_files.record(out)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["status"] = run_lock.status(out, record)
         recipe = registry.of_record(record)
         plan = scales.of_json(record["plan"])
         done = _done(out, plan, str(record["status"]))
