@@ -11,9 +11,9 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
 from paper_recipes.runner.data import run_data
 from paper_recipes.runner.data import scale as scales
-from paper_recipes.runner.data.batches import Batch, train_batches
+from paper_recipes.runner.data.batches import Batch, make_pipeline, train_batches
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
-from paper_recipes.runner.run import make_engine, make_pipeline, make_sampler
+from paper_recipes.runner.run import make_engine, make_sampler
 from ports import determinism
 
 

@@ -12,9 +12,8 @@ import torch
 
 from benchmarks._main_job import main_job, wait
 from paper_recipes.runner.data import run_data
-from paper_recipes.runner.data.batches import test_batches
+from paper_recipes.runner.data.batches import make_pipeline, test_batches
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
-from paper_recipes.runner.run import make_pipeline
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:

@@ -17,11 +17,13 @@ from paper_recipes.recipe import Evaluation, Recipe
 from paper_recipes.runner import run_files
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import trained_models
+from paper_recipes.runner.engines.engine import Model
 from paper_recipes.runner.files import sha256, write_json
 from paper_recipes.runner.reports import terminal
-from paper_recipes.runner.run import make_engine, make_pipeline
+from paper_recipes.runner.run import make_engine
 from paper_recipes.runner.scoring import clustering, saved, sharded, verdict
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training import provenance
@@ -147,11 +149,12 @@ def _computed(
     processes: process_group.Replicas,
 ) -> Found:
     """Embeddings of the test images by the model file."""
+    engine: Model
     if options.model.suffix == ".onnx":
         engine, line = trained_models.onnx_engine(recipe, options.model, device)
     else:
-        engine = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
-        line = trained_models.load(engine, trained, options.model)
+        trainable = make_engine(recipe, scale, data, device=device, seed=recipe.seed)
+        engine, line = trainable, trained_models.load(trainable, trained, options.model)
     if processes.root:
         click.echo(line)
     engine.begin_embedding()

@@ -19,9 +19,11 @@ from paper_recipes.recipe import Recipe, Sampler
 from paper_recipes.runner import run_files, run_lock
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
+from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import starting_weights as weights_file
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.engine import Engine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.evidence.chain import chain
@@ -34,7 +36,7 @@ from paper_recipes.runner.scoring import verdict
 from paper_recipes.runner.training import failures, history, loop, record
 from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.state import Interrupted, Run
-from ports import determinism, images, samplers
+from ports import determinism, samplers
 
 
 @dataclass
@@ -308,7 +310,7 @@ def make_engine(
     seed: int,
     weights: Path | None = None,
     processes: process_group.Replicas | None = None,
-) -> Any:
+) -> Engine:
     """`CaffeEngine` or `TorchEngine`, whichever the recipe describes."""
     if recipe.torch is None:
         return CaffeEngine(
@@ -325,14 +327,9 @@ def make_engine(
     )
 
 
-def make_pipeline(recipe: Recipe) -> Any:
-    fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
-    return getattr(images, recipe.images["pipeline"])(**fields)
-
-
 def make_sampler(
     scale: scales.Plan, data: run_data.Data, seed: int, processes: process_group.Replicas | None = None
-) -> Any:
+) -> samplers.Sampler:
     """The recipe's sampler, or this process's shard of it."""
     if processes is None or processes.world == 1:
         return _whole_sampler(scale.sampler, data, seed)
@@ -351,7 +348,7 @@ def make_sampler(
         raise RunError(f"--replicas {processes.semantics} with {processes.world} processes: {error}") from error
 
 
-def _whole_sampler(facts: Sampler, data: run_data.Data, seed: int) -> Any:
+def _whole_sampler(facts: Sampler, data: run_data.Data, seed: int) -> samplers.BatchSampler:
     """The originals' constructors take their batch in three forms."""
     labels = data.train.labels
     rule = getattr(samplers, facts.rule)
@@ -367,7 +364,7 @@ def _whole_sampler(facts: Sampler, data: run_data.Data, seed: int) -> Any:
     return rule(labels, ids=facts.classes_per_batch, images=facts.images_per_class, **options)
 
 
-def _weights(recipe: Recipe, options: Options, engine: Any) -> dict[str, Any] | None:
+def _weights(recipe: Recipe, options: Options, engine: Engine) -> dict[str, Any] | None:
     """Record of the weights that the run starts from, after saying what was done with them."""
     if options.weights is None:
         return None

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from paper_recipes.runner import run_files
 from paper_recipes.runner.data import pictures, run_data
+from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.files import read_json, sha256
-from paper_recipes.runner.run import make_engine, make_pipeline, make_sampler
+from paper_recipes.runner.run import make_engine, make_sampler
 from paper_recipes.runner.scoring import saved
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.scoring.verdict import best_of

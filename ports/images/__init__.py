@@ -9,7 +9,7 @@ independent of how many workers load them.
 
 from ports.images.decoding import ImageError, decode
 from ports.images.draws import Rng
-from ports.images.loading import load
+from ports.images.loading import Pipeline, load
 from ports.images.osm import OsmResize, OsmTracklet
 from ports.images.rll import RllSop, RllV03, RllV04
 from ports.images.torchvision_like import Classification, DeepMetric, MultiSimilarity, Xbm
@@ -21,6 +21,7 @@ __all__ = [
     "MultiSimilarity",
     "OsmResize",
     "OsmTracklet",
+    "Pipeline",
     "RllSop",
     "RllV03",
     "RllV04",

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from ports.images.decoding import ImageError, decode
 from ports.images.draws import Rng
 
-__all__ = ["load"]
+__all__ = ["Pipeline", "load"]
+
+
+class Pipeline(Protocol):
+    """From a picture, uint8 RGB (H, W, 3), to a network's input, float32 (3, height, width).
+
+    Pipelines that cut a box out first (OsmResize) take it as `box`.
+    """
+
+    def train(self, image: NDArray[Any], rng: Rng) -> NDArray[Any]:
+        """As in training; all randomness comes from `rng`."""
+
+    def test(self, image: NDArray[Any]) -> NDArray[Any]:
+        """As in tests, where nothing is random."""
 
 
 def load(
     path: str | os.PathLike[str],
-    pipeline: Any,
+    pipeline: Pipeline,
     rng: Rng | None = None,
     *,
     box: Sequence[float] | None = None,
@@ -32,7 +45,7 @@ def load(
         ImageError: also where the picture is readable but the pipeline refuses it (blank, box outside).
     """
     image = decode(path, sha256=sha256)
-    options = {} if box is None else {"box": box}
+    options: dict[str, Any] = {} if box is None else {"box": box}
     try:
         return pipeline.test(image, **options) if rng is None else pipeline.train(image, rng, **options)
     except ValueError as error:

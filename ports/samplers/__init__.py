@@ -11,7 +11,7 @@ The originals draw from MATLAB's, Python's or NumPy's global generators, so thei
 NumPy generator of the sampler's own decides, and nothing else that draws can shift it.
 """
 
-from ports.samplers.base import BatchSampler, Shard
+from ports.samplers.base import BatchSampler, Sampler, Shard
 from ports.samplers.osm import RandomIdentitySampler, TrackletSampler
 from ports.samplers.python_originals import ClassBalanced, FastRandomIdentity, MsRandomIdentity
 from ports.samplers.rll import ClassEpochSampler
@@ -23,6 +23,7 @@ __all__ = [
     "FastRandomIdentity",
     "MsRandomIdentity",
     "RandomIdentitySampler",
+    "Sampler",
     "Shard",
     "TrackletSampler",
 ]

@@ -6,12 +6,21 @@ import operator
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchSampler", "Shard", "check_product", "check_whole", "group_by_label", "matlab_choice", "numbered"]
+__all__ = [
+    "BatchSampler",
+    "Sampler",
+    "Shard",
+    "check_product",
+    "check_whole",
+    "group_by_label",
+    "matlab_choice",
+    "numbered",
+]
 
 
 def group_by_label(labels: Sequence[int] | NDArray[Any]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
@@ -71,6 +80,23 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
+
+
+class Sampler(Protocol):
+    """What a training takes its batches from: a `BatchSampler`, or one process's `Shard` of it."""
+
+    batch_size: int
+
+    def next_batch(self) -> list[int]:
+        """The next batch, without an end."""
+
+    def __iter__(self) -> Iterator[list[int]]: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able, after the last batch that was given."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly there. Raises ValueError for the state of another sampler."""
 
 
 class BatchSampler(ABC):

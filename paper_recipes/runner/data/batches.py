@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from paper_recipes.recipe import Recipe
 from ports import determinism, images
 from ports.datasets.split import Split
 from ports.images.osm import corners
+from ports.samplers import Sampler
 
 
 @dataclass
@@ -27,32 +29,37 @@ class Batch:
     indices: list[int]
 
 
+def make_pipeline(recipe: Recipe) -> images.Pipeline:
+    fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
+    return getattr(images, recipe.images["pipeline"])(**fields)
+
+
 class _Images(Dataset["torch.Tensor | Exception"]):
     """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use.
 
     Where the split knows its pictures' content, one that has changed since is refused by name.
     """
 
-    def __init__(self, split: Split, pipeline: Any) -> None:
+    def __init__(self, split: Split, pipeline: images.Pipeline) -> None:
         self.files, self.pipeline = split.files(), pipeline
         self.boxes = None if split.boxes is None else corners(split.boxes)
         self.digests = split.digests
 
-    def load(self, index: int, rng: Any = None) -> torch.Tensor | Exception:
+    def load(self, index: int, rng: images.Rng | None = None) -> torch.Tensor | Exception:
         """The picture, or what is wrong with it: torch would raise that with a worker's traceback for its text."""
         try:
             return self._load(index, rng)
         except (ValueError, OSError, MemoryError) as error:
             return error
 
-    def _load(self, index: int, rng: Any) -> torch.Tensor:
+    def _load(self, index: int, rng: images.Rng | None) -> torch.Tensor:
         box = None if self.boxes is None else self.boxes[index].tolist()
         sha256 = None if self.digests is None else self.digests[index].tobytes()
         return torch.from_numpy(images.load(self.files[index], self.pipeline, rng, box=box, sha256=sha256))
 
 
 class _TrainImages(_Images):
-    def __init__(self, split: Split, pipeline: Any, seed: int) -> None:
+    def __init__(self, split: Split, pipeline: images.Pipeline, seed: int) -> None:
         super().__init__(split, pipeline)
         self.seed = seed
 
@@ -89,7 +96,7 @@ class _Plan:
     rank: whose part of the batch the sampler gives; positions are those in the whole batch.
     """
 
-    def __init__(self, sampler: Any, first: int, last: int, rank: int) -> None:
+    def __init__(self, sampler: Sampler, first: int, last: int, rank: int) -> None:
         self.sampler, self.first, self.last, self.rank = sampler, first, last, rank
         self.drawn: dict[int, tuple[dict[str, Any], list[int]]] = {}
 
@@ -121,8 +128,8 @@ def _options(device: torch.device, workers: int | None) -> dict[str, Any]:
 
 def train_batches(
     split: Split,
-    sampler: Any,
-    pipeline: Any,
+    sampler: Sampler,
+    pipeline: images.Pipeline,
     *,
     seed: int,
     first: int,
@@ -145,7 +152,7 @@ def train_batches(
 
 
 def test_batches(
-    split: Split, pipeline: Any, *, batch_size: int, device: torch.device, workers: int | None = None
+    split: Split, pipeline: images.Pipeline, *, batch_size: int, device: torch.device, workers: int | None = None
 ) -> Iterator[torch.Tensor]:
     """All images of a split in order, (N, 3, H, W) float32 each."""
     yield from _sound(DataLoader(_TestImages(split, pipeline), batch_size=batch_size, **_options(device, workers)))

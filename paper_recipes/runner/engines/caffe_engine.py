@@ -1,7 +1,7 @@
-"""The network, its loss and its solver behind three verbs: step, embed, state.
+"""`CaffeEngine` runs a Caffe release behind the six verbs of `engine.Engine`: step; begin_embedding and embed; tensors,
+load_tensors and load_weights.
 
-`CaffeEngine` runs a Caffe release: the training net under Caffe's solver, and the test nets with the training net's
-weights, matched by layer name as the authors' scripts do through a .caffemodel.
+The training net stands under Caffe's solver; the test nets take its weights, matched by layer name as the authors' scripts do through a .caffemodel.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class OnnxError(ValueError):
 
 
 class OnnxEngine:
-    """An ONNX file with one image input (N, 3, H, W) float32, behind `begin_embedding` and `embed`.
+    """An ONNX file with one image input (N, 3, H, W) float32, to be scored (`engine.Model`).
 
     Parameters
     ----------

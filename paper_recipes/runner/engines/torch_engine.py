@@ -1,4 +1,4 @@
-"""`TorchEngine` runs a PyTorch release behind the same verbs as `CaffeEngine`: step, embed, state."""
+"""`TorchEngine` runs a PyTorch release behind the same verbs as `CaffeEngine`, those of `engine.Engine`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,6 +12,7 @@ from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.engines import checkpoint, networks
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.engine import Engine
 from paper_recipes.runner.engines.onnx_engine import OnnxEngine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
 
@@ -51,7 +51,7 @@ def onnx_engine(recipe: Recipe, path: Path, device: torch.device) -> tuple[OnnxE
     return engine, engine.describe()
 
 
-def load(engine: Any, recipe: Recipe, path: Path) -> str:
+def load(engine: Engine, recipe: Recipe, path: Path) -> str:
     """Put the model into the engine of the recipe; says what was loaded.
 
     Raises ModelError, WeightsError, CheckpointError or CaffeFormatError.
@@ -71,6 +71,7 @@ def load(engine: Any, recipe: Recipe, path: Path) -> str:
         line = networks.load_model(engine.net, path)
         engine.load_weights({f"net/{name}": value for name, value in engine.net.state_dict().items()})
         return line
+    assert isinstance(engine, CaffeEngine)
     return _load_caffemodel(engine, recipe, path)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import golden
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.data.letters import with_boxes
 from paper_recipes.runner.data.run_data import cache_folder
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
@@ -121,7 +122,7 @@ class Pictures:
 
     def __init__(self, recipe: Recipe, manifest: dict[str, Any]) -> None:
         self.steps, self.seed = manifest["steps"], manifest["seed"]
-        self.pipeline = pipeline(recipe)
+        self.pipeline = make_pipeline(recipe)
         split = glyphs.build(cache_folder() / "glyphs")["train"]
         place = {path: i for i, path in enumerate(split.paths)}
         self.batches = [
@@ -147,11 +148,6 @@ class Pictures:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for step, facts in enumerate(self.steps):
             yield self.batch(step), torch.tensor(facts["labels"], dtype=torch.float32)
-
-
-def pipeline(recipe: Recipe) -> Any:
-    fields = {key: value for key, value in recipe.images.items() if key != "pipeline"}
-    return getattr(images, recipe.images["pipeline"])(**fields)
 
 
 def _sha256(values: torch.Tensor) -> str:

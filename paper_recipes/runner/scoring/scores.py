@@ -14,7 +14,9 @@ from tqdm import tqdm
 from paper_recipes.recipe import Evaluation, binary_name, multi_query_name
 from paper_recipes.runner.data.batches import test_batches
 from paper_recipes.runner.data.run_data import Data
+from paper_recipes.runner.engines.engine import Embedder
 from ports.datasets.split import Split
+from ports.images import Pipeline
 from ports.metrics import originals, reid
 from ports.metrics.binary import hamming_recall_at_k
 from ports.metrics.retrieval import recall_at_k
@@ -33,9 +35,9 @@ class Scores:
 
 
 def embed(
-    engine: Any,
+    engine: Embedder,
     split: Split,
-    pipeline: Any,
+    pipeline: Pipeline,
     *,
     batch_size: int,
     device: torch.device,
@@ -55,9 +57,9 @@ def embed(
 
 
 def embed_data(
-    engine: Any,
+    engine: Embedder,
     data: Data,
-    pipeline: Any,
+    pipeline: Pipeline,
     evaluation: Evaluation,
     *,
     device: torch.device,
@@ -180,7 +182,7 @@ class WithRawPixels:
 
     NAME = "raw pixels"
 
-    def __init__(self, engine: Any, side: int = 32) -> None:
+    def __init__(self, engine: Embedder, side: int = 32) -> None:
         self.engine, self.side = engine, side
 
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -16,9 +16,11 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from paper_recipes.runner.engines.engine import Embedder
 from paper_recipes.runner.engines.processes import Replicas
 from paper_recipes.runner.scoring import scores
 from ports.datasets.split import Split
+from ports.images import Pipeline
 from ports.metrics.retrieval import RecallResult, recall_at_k
 
 
@@ -28,7 +30,7 @@ def embed(replicas: Replicas) -> Any:
 
 
 def _embed(
-    replicas: Replicas, engine: Any, split: Split, pipeline: Any, *, batch_size: int, **options: Any
+    replicas: Replicas, engine: Embedder, split: Split, pipeline: Pipeline, *, batch_size: int, **options: Any
 ) -> dict[str, NDArray[Any]]:
     batches = -(-len(split) // batch_size)
     # Rounded up, so that the root, which knows the widths for everybody, always has a batch.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from paper_recipes.runner import manifest
 from paper_recipes.runner.data.batches import test_batches
+from paper_recipes.runner.engines.engine import Embedder
 from paper_recipes.runner.files import write_json
 from paper_recipes.runner.scoring import clustering, neighbours, saved, sharded
 from paper_recipes.runner.scoring import scores as scoring
@@ -51,7 +52,7 @@ def untrained(run: Run) -> None:
     run.engine.begin_embedding(_calibration(run))
 
 
-def embeddings(run: Run, engine: Any) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]] | None]:
+def embeddings(run: Run, engine: Embedder) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]] | None]:
     """Queries and, where the protocol has one, gallery. Of several processes each takes its share."""
     return scoring.embed_data(
         engine, run.data, run.pipeline, run.recipe.evaluation,

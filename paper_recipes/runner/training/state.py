@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.data.scale import Plan
+from paper_recipes.runner.engines.engine import Engine
 from paper_recipes.runner.engines.processes import Replicas
+from ports.images import Pipeline
+from ports.samplers import Sampler
 
 
 class Interrupted(Exception):
@@ -27,9 +29,9 @@ class Run:
     recipe: Recipe
     plan: Plan
     data: Data
-    engine: Any
-    pipeline: Any
-    sampler: Any
+    engine: Engine
+    pipeline: Pipeline
+    sampler: Sampler
     out: Path
     seed: int
     device: torch.device

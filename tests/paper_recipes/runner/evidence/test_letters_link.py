@@ -116,7 +116,7 @@ def test_initial_features_give_the_authors_hit_counts():
     engine = letters_link.seeded_engine(recipe, manifest)
     place = {path: i for i, path in enumerate(data.train.paths)}
     calibration = data.train.subset([place[path] for path in manifest["calibration"]])
-    pipeline = letters_link.pipeline(recipe)
+    pipeline = batches.make_pipeline(recipe)
     device = torch.device("cpu")
     passes = batches.test_batches(calibration, pipeline, batch_size=18, device=device)
     engine.begin_embedding((images, torch.zeros(len(images))) for images in passes)
