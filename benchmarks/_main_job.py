@@ -34,7 +34,7 @@ class MainJob:
 
 
 def main_job(quick: bool) -> MainJob:
-    """On a CPU at embedded scale, on CUDA at the recipe's own batch; `quick` is the smallest scale."""
+    """On a CPU at the scale of the letters form, on CUDA at the recipe's own batch; `quick` is the smallest scale."""
     recipe = get("rll-sop")
     determinism.configure(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

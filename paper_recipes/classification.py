@@ -1,7 +1,7 @@
 """Classification is a Strong Baseline for Deep Metric Learning (Zhai and Wu, BMVC 2019, arXiv 1811.12649).
 
 Source    azgo14/classification_metric_learning at 6c90cecf8be01eda6efb7f6aa4049d8449ca33f1 (Python 2)
-Command   tox -e reproduce-cls-cub                                     embedded form: minutes on two cores, no download
+Command   tox -e reproduce-cls-cub                                     letters form: minutes on two cores, no download
           tox -e reproduce-cls-cub -- --data CUB_200_2011 --weights resnet50-19c8e357.pth
 Cost      31 epochs of batches of 75: 2,418 updates on CUB, 24,614 on SOP, 0.1 to 1.4 hours on one V100
           (estimated, not measured).

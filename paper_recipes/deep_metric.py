@@ -1,7 +1,7 @@
 """Losses of the Deep_Metric repository on one common recipe.
 
 Source    bnu-wangxun/Deep_Metric at 04ca51093db13135a04e3c94401bc898c6af0c40, run_train_00.sh (HEAD) and older copies
-Command   tox -e reproduce-dm-contrastive-cub                          embedded form: minutes on two cores, no download
+Command   tox -e reproduce-dm-contrastive-cub                          letters form: minutes on two cores, no download
           tox -e reproduce-dm-contrastive-cub -- --data CUB_200_2011 --weights bn_inception-52deb4733.pth
 Cost      600 epochs: 3,600 updates of 80 images on CUB and on CARS196, 0.2 hours on one V100 (estimated,
           not measured).

@@ -2,7 +2,7 @@
 
 Source    bnu-wangxun/Deep_Metric of August to October 2018 (b9576db, 6eb80a9, f92851a), read in its mirror
           fengshi-cherish/Deep_metric; its script and README ask for PyTorch 0.2.0.3 and bn_inception-239d2248.pth
-Command   tox -e reproduce-dm18-binomial-cub                           embedded form: minutes on two cores, no download
+Command   tox -e reproduce-dm18-binomial-cub                           letters form: minutes on two cores, no download
           tox -e reproduce-dm18-binomial-cub -- --data CUB_200_2011 --weights bn_inception-239d2248.pth
 Cost      400 epochs: 2,400 updates of 80 images on CUB and on CARS196, 0.1 hours on one V100; 99,600 on In-shop, 4.4 hours;
           282,800 on SOP, 12.6 hours (all estimated, not measured).

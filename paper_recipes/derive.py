@@ -143,7 +143,7 @@ def keys(recipe: Recipe) -> dict[str, Any]:
 
 
 def not_embedded(recipe: Recipe) -> list[str]:
-    """Settings that a derived recipe changed and that its embedded form replaces by its own scale."""
+    """Settings that a derived recipe changed and that its letters form replaces by its own scale."""
     changed = recipe.name.split("+")[1:] if recipe.derived_from else []
     scale = ("iterations", "snapshot_every", "evaluation.iterations", "classes_per_batch", "images_per_class")
     names = [part.split("=")[0] for part in changed]

@@ -2,7 +2,7 @@
 
 Source    XinshaoAmosWang/OSM_CAA_WeightedContrastiveLoss at d9f516ce432b38dfb5755d40926c49bedf22483d (Caffe/MATLAB,
           withdrawn)
-Command   tox -e reproduce-osm-cub                                     embedded form: minutes on two cores, no download
+Command   tox -e reproduce-osm-cub                                     letters form: minutes on two cores, no download
           tox -e reproduce-osm-cub -- --data CUB_200_2011 --weights googlenet_bn.caffemodel
           the same for osm-cub-bbox, osm-cars196, osm-cars196-bbox, osm-mars, osm-lpw
 Cost      CUB 3,000 steps of 56 images, CARS196 10,000 (raw) and 8,000 (boxes) of 56, MARS 75,000 and LPW 65,000 of 54:

@@ -1,7 +1,7 @@
 """Ranked List Loss for Deep Metric Learning (Wang et al., CVPR 2019, arXiv 1903.03238).
 
 Source    XinshaoAmosWang/Ranked-List-Loss-for-DML at ff2a4de4c9f72cad58d2fe9cf01e460633d9cc80 (Caffe/MATLAB, withdrawn)
-Command   tox -e reproduce-rll-sop                                     embedded form: minutes on two cores, no download
+Command   tox -e reproduce-rll-sop                                     letters form: minutes on two cores, no download
           tox -e reproduce-rll-sop -- --data Stanford_Online_Products --weights googlenet_bn.caffemodel
           tox -e reproduce-rll-cub -- --data CUB_200_2011 --weights googlenet_bn.caffemodel
           tox -e reproduce-rll-cars196 -- --data CARS196 --weights googlenet_bn.caffemodel

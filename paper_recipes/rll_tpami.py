@@ -1,7 +1,7 @@
 """Ranked List Loss, journal extension (Wang et al., TPAMI 2021, IEEE 9385896): SOP, In-shop Clothes, Market-1501.
 
 Source    XinshaoAmosWang/Ranked-List-Loss-for-DML at 8600e0e30908953e78bd49b85ce3ececcfefb7fb (Caffe/MATLAB, withdrawn)
-Command   tox -e reproduce-rll-tpami-sop                               embedded form: minutes on two cores, no download
+Command   tox -e reproduce-rll-tpami-sop                               letters form: minutes on two cores, no download
           tox -e reproduce-rll-tpami-sop -- --data Stanford_Online_Products --weights googlenet_bn.caffemodel
           tox -e reproduce-rll-tpami-inshop -- --data In-shop --weights googlenet_bn.caffemodel
           tox -e reproduce-rll-tpami-market1501 -- --data Market-1501-v15.09.15 --weights googlenet_bn.caffemodel

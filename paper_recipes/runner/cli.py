@@ -55,7 +55,7 @@ def cli() -> None:
     \b
     python -m paper_recipes list                    what there is
     python -m paper_recipes show rll-sop            every setting of one recipe
-    python -m paper_recipes run rll-sop             the recipe on the embedded letters: minutes, no download
+    python -m paper_recipes run rll-sop             the recipe on the letters: minutes, no download
     python -m paper_recipes run rll-sop --data Stanford_Online_Products --weights googlenet_bn.caffemodel
 
     Errors are one line, with exit code 2; --debug anywhere shows the traceback.
@@ -147,12 +147,12 @@ def _net_text(recipe: Recipe, name: str) -> str:
 @click.option("--weights", type=click.Path(path_type=Path), help="ImageNet weights the recipe starts from.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [default: runs/NAME-FORM]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its latest checkpoint.")
-@click.option("--require-data", is_flag=True, help="Fail without --data instead of running the embedded form.")
+@click.option("--require-data", is_flag=True, help="Fail without --data instead of running the letters form.")
 @click.option("--device", default=None, help="cpu, cuda, cuda:1, ... [default: cuda if there is one]")
 @click.option("--seed", type=int, default=None, help="[default: the recipe's]")
-@click.option("--iterations", type=click.IntRange(min=1), help="Shorten or lengthen the embedded form.")
-@click.option("--full-batch", is_flag=True, help="Embedded letters at the recipe's own batch, all of them (for a GPU).")
-@click.option("--smoke", is_flag=True, help="Embedded form at its smallest: does every step of the path run?")
+@click.option("--iterations", type=click.IntRange(min=1), help="Shorten or lengthen the letters form.")
+@click.option("--full-batch", is_flag=True, help="Letters at the recipe's own batch, all of them (for a GPU).")
+@click.option("--smoke", is_flag=True, help="Letters form at its smallest: does every step of the path run?")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
 @click.option(
@@ -176,7 +176,7 @@ def _net_text(recipe: Recipe, name: str) -> str:
 def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) -> None:
     """Run a recipe: train, evaluate, write checkpoints and a report.
 
-    Without --data it runs its embedded form: the same code at small scale on letters drawn from fonts, no download.
+    Without --data it runs its letters form: the same code at small scale on letters drawn from fonts, no download.
     With --data and --weights it runs the frozen recipe; the exit code is 1 if a value is below or above its published
     band. A loss, gradient or embedding that is not finite ends the run at that step with exit code 3.
     Ctrl-C stops after the current step with a usable checkpoint; --resume goes on from it.
@@ -194,14 +194,14 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
     required=True,
     help="Trained model: .caffemodel, checkpoint, .pth, .safetensors, .onnx; or a folder that `evaluate` wrote.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set. [default: the embedded letters]")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set. [default: the letters]")
 @click.option("--protocol", metavar="RULES", help="Another recipe's rules by its name, or self, query-gallery, reid.")
 @click.option(
     "--clustering", is_flag=True, help="Also NMI and F1 by k-means (scikit-learn; hours on SOP's 11,316 classes)."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for embeddings and scores.")
 @click.option("--device", default=None, help="cpu, cuda, cuda:1, ... [default: cuda if there is one]")
-@click.option("--smoke", is_flag=True, help="A handful of embedded letters: does every step of the path run?")
+@click.option("--smoke", is_flag=True, help="A handful of letters: does every step of the path run?")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
 @SET
@@ -255,7 +255,7 @@ def verify(run_directory: Path, as_json: bool, **options: Any) -> None:
     """Recompute everything that a finished run states; exit code 1 where a statement is false.
 
     From the files (manifest, schedule, percentages from counts, counts from the stored embeddings) to the data (lists and
-    pictures), the checkpoints, the evaluations (the test set embedded again) and, with --segments, the training itself: to the
+    pictures), the checkpoints, the evaluations (the test images embedded again) and, with --segments, the training itself: to the
     bit on the same kind of machine, elsewhere within tolerances.
     """
     from paper_recipes.runner import verify as verb  # torch

@@ -291,7 +291,7 @@ def _check_full(recipe: Recipe, options: Options, data: run_data.Data) -> None:
     """What only holds for --data: the frozen recipe needs its weights and has one scale."""
     if options.full_batch or options.smoke or (options.iterations and not data.own):
         raise RunError(
-            "--iterations, --full-batch and --smoke scale the embedded form; with --data the recipe is frozen"
+            "--iterations, --full-batch and --smoke scale the letters form; with --data the recipe is frozen"
         )
     if options.weights is None and not data.own:
         raise RunError(_wants_weights(recipe))

@@ -1,4 +1,4 @@
-"""Data sets of deep metric learning: official layouts, a user's own pictures, and the embedded set (`glyphs`).
+"""Data sets of deep metric learning: official layouts, a user's own pictures, and the letters (`glyphs`).
 
     splits = read("sop", "/data/Stanford_Online_Products")     # {"train": Split, "test": Split}
     describe("sop").counts                     # what its publishers say is in it

@@ -1,4 +1,4 @@
-"""Which letters and faces make up the embedded set, and the rule they were chosen by.
+"""Which code points and faces make up the letters, and the rule they were chosen by.
 
 The list itself (`letters.txt`, one code point a line) is kept as data, so that another Unicode table or font version
 cannot silently change the classes; `select_letters` is the rule, and a test shows that it still gives the list.
@@ -38,7 +38,7 @@ def face_file(face: str) -> Path:
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
     if not path.is_file():
-        raise DatasetError(f"{path}: matplotlib {matplotlib.__version__} lacks this face; the embedded set needs it")
+        raise DatasetError(f"{path}: matplotlib {matplotlib.__version__} lacks this face; the letters need it")
     return path
 
 

@@ -1,4 +1,4 @@
-"""The embedded set: glyph retrieval, real images that need no download.
+"""The letters: glyph retrieval, real images that need no download.
 
 A class is a letter (a Unicode code point), an image is that letter in one of 16 text faces which matplotlib ships: dark,
 at a seeded size, on a sheet of paper that is lit from one side and lies at a seeded place on a white page. The page gives
@@ -96,7 +96,7 @@ def render(code_point: int, face: str, fonts: dict[Any, Any] | None = None):
             fonts[face, size] = ImageFont.truetype(str(face_file(face)), size, layout_engine=ImageFont.Layout.BASIC)
         ink = tight(fonts[face, size], code_point)
         if ink is None:
-            raise DatasetError(f"{face_file(face)}: no glyph for U+{code_point:04X}; the embedded set needs it")
+            raise DatasetError(f"{face_file(face)}: no glyph for U+{code_point:04X}; the letters need it")
         if max(ink.size) <= LONGEST:
             break
         size -= 1 + size // 8
@@ -194,7 +194,7 @@ def _made(root: Path) -> dict[str, Split] | None:
         except DatasetError:
             return None
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise DatasetError(f"{root}: holds something else than the embedded set; name an empty or a new folder")
+        raise DatasetError(f"{root}: holds something else than the letters; name an empty or a new folder")
     return None
 
 
@@ -235,7 +235,7 @@ def read(root: str | Path) -> dict[str, Split]:
     """The splits of a built set. Raises DatasetError where it is absent, damaged (images missing) or another format."""
     root = Path(root).expanduser().absolute()
     if not (root / MARKER).is_file():
-        raise DatasetError(f"{root}: no complete embedded set here ({MARKER} is missing); build it first")
+        raise DatasetError(f"{root}: no complete set of letters here ({MARKER} is missing); build it first")
     try:
         record = json.loads((root / MARKER).read_text(encoding="ascii"))
     except ValueError as error:
@@ -247,14 +247,14 @@ def read(root: str | Path) -> dict[str, Split]:
     for part in ("train", "test"):
         splits[part] = sop.read_list(root / f"Ebay_{part}.txt", name=f"glyphs/{part}")  # the reader of the real set
         if splits[part].fingerprint() != named[part].fingerprint():
-            raise DatasetError(f"{root / f'Ebay_{part}.txt'}: not the list of the embedded set")
+            raise DatasetError(f"{root / f'Ebay_{part}.txt'}: not the list of the letters")
         splits[part].check_files()
     if record.get("bytes") not in (None, found := _bytes(root)):  # None: drawn before they were counted
         raise DatasetError(f"{root}: damaged: its pictures have {found:,} bytes, {record['bytes']:,} were written")
     if record.get("content_sha256") != CONTENT_SHA256:
         made = ", ".join(f"{k} {record.get(k)}" for k in ("pillow", "freetype", "matplotlib"))
         warnings.warn(
-            f"{root}: the embedded set was drawn with {made}, whose pixels are not those of the pinned versions; "
+            f"{root}: the letters were drawn with {made}, whose pixels are not those of the pinned versions; "
             "results may differ slightly from the recorded ones",
             GlyphVersionWarning,
             stacklevel=2,

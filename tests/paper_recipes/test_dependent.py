@@ -39,7 +39,7 @@ def test_a_recipes_epoch_is_what_its_own_lengths_were_made_of():
     ],
 )
 def test_lengths_follow(name, expected):
-    if name == "cls-cub+classes_per_batch=2":  # two keys end so: the embedded form has one of its own
+    if name == "cls-cub+classes_per_batch=2":  # two keys end so: the letters form has one of its own
         with pytest.raises(SettingError, match="several such settings"):
             registry.get(name)
         return

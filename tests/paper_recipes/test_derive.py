@@ -152,7 +152,7 @@ def test_a_derived_run_is_its_own_from_banner_to_report(tmp_path, capsys, monkey
     assert said[0].startswith(
         "ms-cub+sampler.images_per_class=4+alpha=3.0: derived from ms-cub: sampler.images_per_class 5 -> 4"
     )
-    assert "The embedded form has its own scale: set embedded.* instead of sampler.images_per_class." in said[0]
+    assert "The letters form has its own scale: set embedded.* instead of sampler.images_per_class." in said[0]
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["recipe"] == recipe.name and facts["derived_from"] == "ms-cub" and facts["verdict"] is None
     assert "derived from ms-cub" in (tmp_path / "report.md").read_text()

@@ -1,4 +1,4 @@
-"""The embedded letters: drawn with matplotlib's fonts on first use, and looked at once so that no run does it again."""
+"""The letters: drawn with matplotlib's fonts on first use, and looked at once so that no run does it again."""
 
 from __future__ import annotations
 

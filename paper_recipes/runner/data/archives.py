@@ -27,7 +27,7 @@ def prepare(
 ) -> None:
     """Unpack and verify, or with `check` (or without archives) read `root` again; `mat` adds the authors' list form.
 
-    `embedded`: write the embedded letters into `root` as archives in the data set's layout instead.
+    `embedded`: write the letters into `root` as archives in the data set's layout instead.
     """
     if embedded:
         if archive_files or check or mat or password:
@@ -42,7 +42,7 @@ def prepare(
         letters = letter_archives.marker_of(root) is not None
     if letters:
         letter_archives.check_counts(dataset, root, splits)
-    _show(dataset, root, splits, "embedded letters, not the data set" if letters else "as published")
+    _show(dataset, root, splits, "letters, not the data set" if letters else "as published")
     if mat:
         for part, split in splits.items():
             path = root / f"{part}.mat"

@@ -1,4 +1,4 @@
-"""Embedded letters packed as the hosts pack their data sets: the way from archive to report, to be tried without a download.
+"""Letters packed as the hosts pack their data sets: the way from archive to report, to be tried without a download.
 
 A hundred letters to train on and forty to test on, in the official files and layout of a data set that says
 how it is packed. A marker file travels inside. What is prepared from such an archive is checked against the marker's counts
@@ -41,18 +41,18 @@ def check_counts(dataset: str, root: Path, splits: dict[str, Split]) -> None:
         raise DatasetError(f"{marker}: not written by prepare --embedded ({error!r})") from None
     found = {part: [len(split), split.num_classes] for part, split in splits.items()}
     if found != known:
-        raise DatasetError(f"{root}: {dataset} of embedded letters with images and classes {found} instead of {known}")
+        raise DatasetError(f"{root}: {dataset} of letters with images and classes {found} instead of {known}")
 
 
 def make(dataset: str, folder: Path, letters: Path) -> list[Path]:
-    """Write the archive (and loose list) of `dataset` into `folder`; `letters` is where the embedded set is kept.
+    """Write the archive (and loose list) of `dataset` into `folder`; `letters` is where the drawn letters are kept.
 
     Raises DatasetError for a data set without such a form.
     """
     about = datasets.describe(dataset)
     if about.pack is None:
         known = [name for name in datasets.names() if datasets.describe(name).pack is not None]
-        raise DatasetError(f"{dataset}: embedded letters come in the layouts of {', '.join(known)}")
+        raise DatasetError(f"{dataset}: letters come in the layouts of {', '.join(known)}")
     splits = glyphs.build(letters)
     chosen = {part: _some_classes(split, CLASSES[part]) for part, split in splits.items()}
     if about.boxes:  # the rectangle of ink

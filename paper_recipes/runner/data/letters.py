@@ -1,4 +1,4 @@
-"""The embedded letters in the roles that the papers' protocols need: queries and gallery, cameras, tracklets, boxes.
+"""The letters in the roles that the papers' protocols need: queries and gallery, cameras, tracklets, boxes.
 
 The 16 type faces of a letter play six cameras, in the order of `ports.datasets.glyph_letters.FACES`: three faces each,
 the last camera one. The faces of one letter under one camera, in that order, are a tracklet.

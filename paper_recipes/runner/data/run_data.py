@@ -1,6 +1,6 @@
-"""The data of a run: the embedded set, an official data set, or a user's folder with one folder per class.
+"""The data of a run: the letters, an official data set, or a user's folder with one folder per class.
 
-The embedded set takes the way of the authors' lists: it is written as `.mat` splits and read by `caffe_compat.load_split`.
+The letters take the way of the authors' lists: they are written as `.mat` splits and read by `caffe_compat.load_split`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DataError(ValueError):
 
 
 def cache_folder() -> Path:
-    """Where the embedded set is kept: $DML_PORTS_CACHE, else the user's cache folder."""
+    """Where the letters are kept: $DML_PORTS_CACHE, else the user's cache folder."""
     if "DML_PORTS_CACHE" in os.environ:
         return Path(os.environ["DML_PORTS_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dml-ports"
@@ -65,7 +65,7 @@ def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
         train, test = with_boxes(train), with_boxes(test)
     test, gallery = query_and_gallery(test, recipe.evaluation)
     multi_query = test if recipe.evaluation.multi_query else None  # what one camera saw of a letter are queries already
-    description = _describe("embedded letters", root, train, test, gallery)
+    description = _describe("letters", root, train, test, gallery)
     named = splits["test"]
     if named.class_names:  # a .mat in the authors' form has no names
         names = dict(zip(np.unique(named.labels).tolist(), named.class_names))
@@ -112,7 +112,7 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
             f"--data {root}: no images for multiple queries, which {recipe.name} scores too{where}; `--set multi_query=` "
             "leaves these scores out"
         )
-    name = f"embedded letters as {recipe.dataset}" if letters else recipe.dataset
+    name = f"letters as {recipe.dataset}" if letters else recipe.dataset
     return Data(
         train, test, _describe(name, root, train, test, gallery, multi_query), gallery, multi_query, own=letters
     )
@@ -168,7 +168,7 @@ def _without_unused_boxes(recipe: Recipe, split: Any) -> Any:
 
 
 def _through_mat(split: Split) -> Split:
-    """Write the split as the authors' .mat and read it back: the embedded form takes the real one's path.
+    """Write the split as the authors' .mat and read it back: the letters form takes the real one's path.
 
     Not into the cache, which other processes use and which may be read-only.
     """

@@ -1,4 +1,4 @@
-"""The two scales of a recipe: frozen in full, or embedded (same formulas and code path, small, no download)."""
+"""The two scales of a recipe: frozen in full, or on letters (same formulas and code path, small, no download)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ports.datasets.split import Split
 class Plan:
     """What the training loop needs to know besides the recipe's networks and images."""
 
-    form: str  # "embedded" | "full" | "own"
+    form: str  # "embedded" (on letters) | "full" | "own"
     sampler: Sampler
     iterations: int
     snapshots: frozenset[int]
@@ -26,6 +26,11 @@ class Plan:
     def label(self) -> str:
         """The form as records and checkpoints name it; nothing takes "full, fast" for a full run."""
         return f"{self.form}, fast" if self.fast else self.form
+
+
+def in_words(form: str) -> str:
+    """A form as people are shown it: records and checkpoints call the letters form "embedded"."""
+    return form.replace("embedded", "letters", 1)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

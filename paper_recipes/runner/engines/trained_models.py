@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from caffe_compat.formats.caffemodel import read_caffemodel
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data.scale import in_words
 from paper_recipes.runner.engines import checkpoint, networks
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.engine import Engine
@@ -66,7 +67,7 @@ def load(engine: Engine, recipe: Recipe, path: Path) -> str:
             )
             raise ModelError(f"{path}: a checkpoint of {whose}, not of {recipe.name} as it is now")
         engine.load_weights(saved.tensors)
-        return f"checkpoint of iteration {saved.state['iteration']:,} ({saved.state['form']} form)"
+        return f"checkpoint of iteration {saved.state['iteration']:,} ({in_words(saved.state['form'])} form)"
     if isinstance(engine, TorchEngine):
         line = networks.load_model(engine.net, path)
         engine.load_weights({f"net/{name}": value for name, value in engine.net.state_dict().items()})

@@ -32,9 +32,9 @@ def _form(recipe: Recipe, form: str) -> str:
     derived = f" {recipe.deviations[0]}." if recipe.derived_from else ""
     unused = derive.not_embedded(recipe)
     if unused:
-        derived += f" The embedded form has its own scale: set embedded.* instead of {', '.join(unused)}."
+        derived += f" The letters form has its own scale: set embedded.* instead of {', '.join(unused)}."
     return (
-        f"{recipe.name}:{derived} EMBEDDED form, small scale on letters from fonts; not a reproduction of the paper's number. "
+        f"{recipe.name}:{derived} LETTERS form, small scale on letters from fonts; not a reproduction of the paper's number. "
         f"The full recipe needs --data (official {recipe.dataset.upper()} folder) and --weights ({recipe.weights})."
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paper_recipes import registry
 from paper_recipes.runner import run_files
+from paper_recipes.runner.data.scale import in_words
 from paper_recipes.runner.files import read_json
 from paper_recipes.runner.reports.compare import open_run
 from paper_recipes.runner.verification import marks
@@ -20,7 +21,7 @@ HEADER = [
 def table(runs: list[Path]) -> tuple[list[str], list[list[str]]]:
     """Header and cells. R@1, mAP and NMI in percent, of the last evaluation's headline embedding; seconds: the median.
 
-    A cell is empty where the run has no such number: raw pixels and NMI are of embedded runs, "untrained" is an evaluation
+    A cell is empty where the run has no such number: raw pixels and NMI are of runs on letters, "untrained" is an evaluation
     before the first step. Raises RunError for a folder that holds no run or no evaluation.
     """
     lines = []
@@ -39,7 +40,7 @@ def _line(out: Path) -> list[str]:
     seconds = [row["seconds"] for row in run_files.read(out, "timings") if "seconds" in row]
     return [
         recipe.name,
-        f"{record['form']}, {mark}" if mark else record["form"],
+        ", ".join(filter(None, (in_words(record["form"]), mark))),
         record["data"]["name"],
         str(record.get("batch", "")),
         str(last["iteration"]),

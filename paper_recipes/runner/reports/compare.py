@@ -11,6 +11,7 @@ from typing import Any
 
 from paper_recipes import registry
 from paper_recipes.runner import run_files
+from paper_recipes.runner.data.scale import in_words
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import curves as logs
@@ -23,7 +24,7 @@ class Line:
     """One row of the comparison: where it is from, and percent by metric."""
 
     recipe: str
-    form: str  # embedded | full | own | published; of a full run also what is wrong with its weights
+    form: str  # letters | full | own | published; of a full run also what is wrong with its weights
     data: str  # what was scored: rows of different data do not compare
     embedding: str
     iteration: str
@@ -46,7 +47,7 @@ def _base(name: str) -> str:
 
 
 def lines(runs: list[Path]) -> list[Line]:
-    """The last evaluation of embedded and own runs, the best (by the headline) of full ones, then what recipes are held to.
+    """The last evaluation of runs on letters and on own pictures, the best (by the headline) of full ones, then what recipes are held to.
 
     Raises RunError for a folder that holds no run or no evaluation.
     """
@@ -59,7 +60,7 @@ def lines(runs: list[Path]) -> list[Line]:
             full = record["form"] == "full" and recipe.expected
             chosen = best_of(recipe, evaluations) if full else evaluations[-1]
         names[_base(recipe.name)] = None
-        form = record["form"]
+        form = in_words(record["form"])
         if form == "full" and weights_link.objection(recipe, record.get("weights")):
             # Beside published values, a run from other weights must be seen to be one.
             form = f"full, weights: {weights_link.judge(recipe, record.get('weights'))[0]}"
@@ -156,7 +157,7 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
         headline = recipe.embeddings[0]
         with run_files.fitting(out):
             points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
-        kind = _kind(record["form"], record["data"]["name"], marks.of_run(out).words)
+        kind = _kind(in_words(record["form"]), record["data"]["name"], marks.of_run(out).words)
         curves.append((f"{recipe.name} {headline} ({kind})", points, False))
         if record["form"] == "full":
             theirs[_base(recipe.name)] = None
@@ -170,4 +171,4 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
 
 def _kind(form: str, data: str, mark: str) -> str:
     """For a legend: of what does not hold, that it does not."""
-    return ", ".join(word for word in ("" if form == "embedded" else form, data, mark.split(":")[0]) if word)
+    return ", ".join(word for word in ("" if form == "letters" else form, data, mark.split(":")[0]) if word)

@@ -59,7 +59,7 @@ def recall_curve(
     for label, value in published:
         axes.axhline(value, color="#000000", linestyle=":", linewidth=1)
         axes.annotate(label, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
-    where = "unseen letters (embedded form)" if form.startswith("embedded") else "the test set"
+    where = "unseen letters" if form.startswith("embedded") else "the test set"
     axes.set(xlabel="iteration", ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     _save(fig, path)

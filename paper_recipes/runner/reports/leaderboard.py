@@ -15,6 +15,7 @@ from typing import Any
 from paper_recipes import lock, registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import run_files, run_lock
+from paper_recipes.runner.data.scale import in_words
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.files import read_object
 from paper_recipes.runner.scoring.verdict import CHECK, HIGHER, Verdict, verify
@@ -83,7 +84,7 @@ def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[s
     if not record.get("comparable", True):
         yield "run with --fast: not comparable"
     if record["form"] != "full":
-        yield {"embedded": "embedded form", "own": "own pictures"}.get(record["form"], f"form {record['form']}")
+        yield "own pictures" if record["form"] == "own" else f"{in_words(record['form'])} form"
     if (shared := record.get("replicas")) is not None:
         yield f"trained by {shared['processes']} processes (--replicas {shared['semantics']}), the recipe by one"
     frozen = registry.get(recipe.derived_from) if recipe.derived_from else recipe
@@ -143,7 +144,9 @@ def show(root: Path) -> None:
     if others:
         table = Table("recipe", "form", "best", "why it does not count", "folder", title="Not counted")
         for entry in others:
-            table.add_row(entry.recipe, entry.form, entry.best, escape(entry.reason), escape(str(entry.folder)))
+            table.add_row(
+                entry.recipe, in_words(entry.form), entry.best, escape(entry.reason), escape(str(entry.folder))
+            )
         console.print(table)
     passed = [entry for entry in counted if entry.verdict and entry.verdict.passed and entry.recipe in registry.RECIPES]
     trained = {entry.recipe for entry in passed if entry.how == "run"}

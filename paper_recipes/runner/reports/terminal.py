@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -36,7 +37,7 @@ def show(recipe: Recipe) -> None:
         "embeddings": ", ".join(recipe.embeddings),
         **({} if recipe.cudnn else {"cuDNN": "off on a GPU, as the release was trained"}),
         "cost": recipe.cost,
-        "embedded form": str(recipe.embedded),
+        "letters form": _listed(asdict(recipe.embedded)),
     }
     for key, value in rows.items():
         facts.add_row(f"[bold]{key}[/bold]", value)

@@ -24,7 +24,7 @@ from paper_recipes.runner.files import write_json
 from ports import datasets
 from ports.metrics import clustering
 
-MOST_IMAGES = 5000  # test images that an embedded run clusters
+MOST_IMAGES = 5000  # test images that a run on letters clusters
 _UNDEFINED = {"F1": "no two items of a class share a cluster", "rand_index": "there are no two items"}
 OTHERS = Clustering(1, 1000, "arithmetic", "this release has no clustering: the rules of Ranked List Loss")
 
@@ -85,7 +85,7 @@ def at_the_end(
     out: Path,
     say: Callable[[str], None],
 ) -> None:
-    """clustering.json of an embedded run whose release clusters; the authors' own runs cluster in a script apart."""
+    """clustering.json of a run on letters whose release clusters; the authors' own runs cluster in a script apart."""
     if recipe.records.clustering is None or recipe.evaluation.protocol == "reid":
         return
     if len(data.test) > MOST_IMAGES:  # k-means of thousands of classes takes longer than the training

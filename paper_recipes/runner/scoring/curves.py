@@ -15,6 +15,7 @@ from typing import Any
 from golden import published
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner import run_files
+from paper_recipes.runner.data.scale import in_words
 
 # Four of SOP's files begin with a line that stands before the series and is of another checkpoint or run.
 _OUT_OF_ORDER = "out-of-order"
@@ -138,7 +139,9 @@ def of_run(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
     if record["recipe"] != recipe.name:
         raise ValueError(f"{folder} is a run of {record['recipe']}, not of {recipe.name}")
     if record["form"] != "full":
-        raise ValueError(f"{folder}: only a full run is compared with the authors' log, this one is {record['form']}")
+        raise ValueError(
+            f"{folder}: only a full run is compared with the authors' log, this one is of the {in_words(record['form'])} form"
+        )
     evaluations = run_files.read(folder, "evaluations")
     if not evaluations:
         raise ValueError(f"{folder}: the run has no evaluation yet")

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from paper_recipes.runner.data.scale import in_words
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.files import read_json
 from paper_recipes.runner.run_files import RunError
@@ -36,7 +37,7 @@ def _weights(record: Record) -> str | None:
 # what a result depends on -> its value in a record, and why another value would be another run
 _DECIDES: dict[str, tuple[Callable[[Record], Any], str]] = {
     "recipe": (lambda record: record["recipe"], "another recipe is another run"),
-    "form": (lambda record: record["form"], "another form has other data and another scale"),
+    "form": (lambda record: in_words(record["form"]), "another form has other data and another scale"),
     "seed": (lambda record: record["seed"], "the steps left would draw other batches and crops"),
     "iterations": (
         lambda record: record.get("iterations"),

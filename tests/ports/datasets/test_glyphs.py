@@ -1,4 +1,4 @@
-"""The embedded set: counts, disjointness, pinned pixels, and that it is hard enough to be worth learning."""
+"""The letters: counts, disjointness, pinned pixels, and that they are hard enough to be worth learning."""
 
 import subprocess
 import sys
@@ -132,7 +132,7 @@ def test_wrong_places_are_refused(tmp_path):
     (tmp_path / "something" / "else.txt").write_text("x")
     with pytest.raises(DatasetError, match="holds something else"):
         glyphs.build(tmp_path / "something", progress=False)
-    with pytest.raises(DatasetError, match="no complete embedded set"):
+    with pytest.raises(DatasetError, match="no complete set of letters"):
         glyphs.read(tmp_path / "nowhere")
     assert (tmp_path / "something" / "else.txt").read_text() == "x"
 

@@ -205,12 +205,12 @@ def test_killed_and_called_again(tmp_path):
         assert path.name not in whole or path.stat().st_mtime_ns == whole[path.name]
 
 
-# Embedded letters as archives
+# Letters as archives
 
 
 @pytest.fixture(scope="module")
 def letters(tmp_path_factory):
-    """A stand-in for the embedded set, quickly drawn: 110 training and 45 test classes of three small pictures each."""
+    """A stand-in for the letters, quickly drawn: 110 training and 45 test classes of three small pictures each."""
     root = tmp_path_factory.mktemp("letters")
     splits, first = {}, 1
     for part, classes in (("train", 110), ("test", 45)):
@@ -248,7 +248,7 @@ def test_letters_are_packed_and_prepared(dataset, packed, tmp_path):
     assert command[:5] == ["python", "-m", "paper_recipes", "prepare", dataset]
     root = tmp_path / "out"
     code, text = call(dataset, *command[5:-1], root)  # the command that was printed, with a root of ours
-    assert code == 0 and "embedded letters, not the data set" in text and "as published" not in text
+    assert code == 0 and "letters, not the data set" in text and "as published" not in text
     splits = read(dataset, root, check_counts=False)
     assert (len(splits["train"]), splits["train"].num_classes) == (300, 100)
     tests = [split for part, split in splits.items() if part != "train"]
@@ -288,7 +288,7 @@ def test_letters_are_never_the_data_set(packed, tmp_path):
     assert call("sop", *command[5:-1], tmp_path / "SOP")[0] == 0
     assert run_data.may_be_own(tmp_path / "SOP")
     data = run_data.open_folder(registry.get("rll-sop"), tmp_path / "SOP")
-    assert data.own and data.description["name"] == "embedded letters as sop"
+    assert data.own and data.description["name"] == "letters as sop"
 
 
 def test_wrong_calls_of_embedded(packed, tmp_path):

@@ -160,7 +160,7 @@ def test_an_own_run_from_start_to_report(name, mine, tmp_path, monkeypatch, caps
     assert record["form"] == "own" and record["status"] == "finished" and record["verdict"] is None
     assert record["data"]["name"] == "own folder my_folder" and record["data"]["train"]["classes"] == 3
     report = (out / "report.md").read_text()
-    assert "own folder my_folder" in report and "Embedded form" not in report
+    assert "own folder my_folder" in report and "Letters form" not in report
     printed = capsys.readouterr().out
     assert "OWN pictures" in printed and "reproduced" not in printed
     for picture in ("losses.png", "recall.png", "retrieval.png"):

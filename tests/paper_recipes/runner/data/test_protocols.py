@@ -110,7 +110,7 @@ def test_multiple_queries_are_pooled_by_person_and_camera():
 
 
 def test_queries_can_be_each_others_multiple_queries():
-    """As on the embedded letters: no image is embedded twice, and queries of one person and camera become one."""
+    """As on the letters: no image is embedded twice, and queries of one person and camera become one."""
     test = split([7, 7, 8], "q", cameras=np.array([1, 1, 1]))
     of = run_data.Data(split([1, 2]), test, {}, split([7], "g", cameras=np.array([2])), test)
     seen = []

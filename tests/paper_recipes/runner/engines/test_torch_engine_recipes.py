@@ -1,4 +1,4 @@
-"""Recipes take their whole path for two steps on a handful of embedded letters (the chain of evidence left out).
+"""Recipes take their whole path for two steps on a handful of letters (the chain of evidence left out).
 
 One recipe of each path by default; DML_PORTS_ALL_RECIPES=1 takes all of them (half a minute each).
 """

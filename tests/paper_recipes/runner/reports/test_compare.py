@@ -45,13 +45,13 @@ def full(tmp_path):
 @pytest.fixture
 def small(tmp_path):
     rows = [(0, {"embedding": {"R@1": 30.0, "R@2": 40.0}}), (20, {"embedding": {"R@1": 52.0, "R@2": 61.5}})]
-    return write_run(tmp_path / "small", "ms-cub", "embedded", [*rows], data="embedded letters")
+    return write_run(tmp_path / "small", "ms-cub", "embedded", [*rows], data="letters")
 
 
 @pytest.fixture
 def persons(tmp_path):
     rows = [(60, {"M": {"R@1": 88.0, "R@5": 95.0, "mAP": 70.125}})]
-    return write_run(tmp_path / "persons", "osm-mars", "embedded", rows, data="embedded letters")
+    return write_run(tmp_path / "persons", "osm-mars", "embedded", rows, data="letters")
 
 
 def test_other_weights_are_seen_beside_published_values(tmp_path):
@@ -73,7 +73,7 @@ def test_which_evaluation_and_which_published_rows(full, small):
     assert held["rll-tpami-sop", "concat"] == {"R@1": 78.7, "R@10": 90.5, "R@100": 95.9}
     assert held["ms-cub", "embedding"]["R@32"] == 97.3
     assert {row.data for row in rows if row.form == "published"} == {"sop", "cub"}
-    assert {row.data for row in mine} == {"sop", "embedded letters"}
+    assert {row.data for row in mine} == {"sop", "letters"}
 
 
 def test_the_same_recipe_twice_has_its_published_rows_once(full):
@@ -123,7 +123,7 @@ def test_brief_is_one_line_for_each_run(small, persons, full):
     header, body = brief.table([small, persons, full])
     found = [dict(zip(header, line)) for line in body]
     assert found[0] == {
-        "recipe": "ms-cub", "form": "embedded, not verifiable (no manifest)", "data": "embedded letters", "batch": "", "iterations": "20",
+        "recipe": "ms-cub", "form": "letters, not verifiable (no manifest)", "data": "letters", "batch": "", "iterations": "20",
         "embedding": "embedding", "R@1 raw pixels": "40.2", "R@1 untrained": "30.0", "R@1": "52.0", "mAP": "",
         "NMI": "61.0", "s/iteration": "2.50",
     }  # fmt: skip

@@ -77,7 +77,7 @@ def test_the_best_checkpoint_counts_as_in_the_run_itself(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"form": "embedded"}, "embedded form"),
+        ({"form": "embedded"}, "letters form"),
         ({"form": "own"}, "own pictures"),
         (
             {"replicas": {"semantics": "caffe", "processes": 4, "sync_bn": False}},
@@ -186,7 +186,7 @@ def test_the_command_line(tmp_path, monkeypatch):
     full_run.write(tmp_path / "b", "ms-cub", form="embedded")
     done = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)])
     assert done.exit_code == 0
-    assert "reproduced: 12 of 12 values" in done.output and "embedded form" in done.output
+    assert "reproduced: 12 of 12 values" in done.output and "letters form" in done.output
     assert (
         f"1 of {len(registry.RECIPES)} recipes reproduced by training, 0 by a given model's evaluation; not counted: 1."
         in done.output

@@ -173,7 +173,12 @@ def test_the_command_line(tmp_path):
     ("name", "form", "recipe", "words"),
     [
         ("rll-sop", None, None, "no log of the authors is known for rll-sop; there is one for rll-tpami-sop, "),
-        ("osm-cub", "embedded", "osm-cub", "only a full run is compared with the authors' log, this one is embedded"),
+        (
+            "osm-cub",
+            "embedded",
+            "osm-cub",
+            "only a full run is compared with the authors' log, this one is of the letters form",
+        ),
         ("osm-cub", "full", "osm-cars196", "is a run of osm-cars196, not of osm-cub"),
         ("osm-cub", "full", "osm-cub", "the run has no evaluation yet"),
     ],

@@ -79,7 +79,7 @@ def test_starts_stops_and_resumes_with_their_options(start):
         ({"seed": 7}, "begun with seed 123, this is 7"),
         ({"threads": 2}, "begun with threads 1, this is 2: sums are divided among threads"),
         ({"smoke": True}, "begun with batch 18 = 6 classes x 3 images, this is 6 = 3 classes x 2 images"),
-        ({"strict": False}, "begun with form embedded, this is embedded, fast"),
+        ({"strict": False}, "begun with form letters, this is letters, fast"),
     ],
 )
 def test_a_resume_that_would_change_the_result_is_refused(start, options, words):
