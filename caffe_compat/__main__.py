@@ -1,3 +1,5 @@
+"""`python -m caffe_compat`."""
+
 import sys
 
 from caffe_compat.tools.cli import main

@@ -40,10 +40,9 @@ def configure(seed: int, *, strict: bool = True, threads: int | None = None, cud
     `strict=False` keeps the seeds but lets TF32, cuDNN's autotuning and nondeterministic kernels in: such a run is not
     comparable and says so in its record. `cudnn=False` leaves cuDNN out: PyTorch's own CUDA kernels compute then.
 
-    Raises
-    ------
-    RuntimeError
-        if CUDA has started without CUBLAS_WORKSPACE_CONFIG: cuBLAS reads it once, so it cannot be mended any more.
+    Raises:
+        RuntimeError: CUDA has started without CUBLAS_WORKSPACE_CONFIG: cuBLAS reads it once, so it cannot be mended
+            any more.
     """
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -233,3 +234,16 @@ def test_a_function_imports_only_what_is_heavy_and_says_so(package):
 def test_looking_something_up_does_not_import_torch(statement):
     code = f"import sys; {statement}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_have_one_style(package):
+    """A sentence first; `Args:`, `Raises:` and the like with indented entries, no underlined headings and no :param:."""
+    wrong = []
+    for file in sources(package):
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                if re.search(r"^(Parameters|Returns|Raises|Yields|Attributes|Notes|Examples) *\n-+$|^:\w+", text, re.M):
+                    wrong.append(f"{file.relative_to(REPO)}: {text.splitlines()[0]}")
+    assert not wrong

@@ -41,13 +41,12 @@ def geometry(kernel: Sequence[int], stride: Sequence[int], group: int = 1) -> st
 class Layer(nn.Module):
     """One layer of a net.
 
-    Parameters
-    ----------
-    message : the LayerParameter (any object with its fields; a protobuf message in practice).
-    bottom_shapes : shapes of the bottoms as declared; parameters take their shapes from them. `forward` accepts any
-        batch size (and any height and width where the layer's parameters allow it).
-    dialect : `bvlc`, `rll_cvpr19`, `rll_tpami` or `osm_aaai19`; decides where the forks compute different things.
-    phase : `TRAIN` or `TEST`. It is a fact of the prototxt, not `nn.Module.training`.
+    Args:
+        message: the LayerParameter (any object with its fields; a protobuf message in practice).
+        bottom_shapes: shapes of the bottoms as declared; parameters take their shapes from them. `forward` accepts any
+            batch size (and any height and width where the layer's parameters allow it).
+        dialect: `bvlc`, `rll_cvpr19`, `rll_tpami` or `osm_aaai19`; decides where the forks compute different things.
+        phase: `TRAIN` or `TEST`. It is a fact of the prototxt, not `nn.Module.training`.
 
     A subclass sets up its parameters in `setup` (with `add_blob`), says its tops' shapes in `top_shapes` and computes
     them in `forward(*bottoms) -> tuple of tops`. Autograd through `forward` gives what Caffe's Backward gives.

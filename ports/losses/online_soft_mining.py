@@ -16,15 +16,15 @@ class OnlineSoftMiningLoss(AttentivePairLoss):
     Weight of a positive: Gaussian density of its distance (near positives count most); of a negative: max(0, margin - d);
     each times the lesser `attention` of its two samples, normalised to 1/2 over the positives and 1/2 over the negatives.
 
-    Parameters
-    ----------
-    margin : alpha, beyond which negatives are trivial.
-    sigma, mean : of the Gaussian. 0.8 and 0 for CUB and CARS196; sigma is 1.0 for MARS, 0.6 for LPW.
-    variant : `as_released`: the layer reports the *unweighted* contrastive loss, and its gradient is the weighted one divided
-        once more by the number of pairs P = N(N-1)/2 (1540 for the published batch of 56), because it multiplies the gradient
-        of a contrastive layer that had divided already. Beside three softmax losses little is left of it.
-        `paper`: sum of weight * d^2/2 over positives plus weight * max(0, margin - d)^2/2 over negatives, weights constant, no
-        1/P and no 1e-4 in the force: gradients are P times larger.
+    Args:
+        margin: alpha, beyond which negatives are trivial.
+        sigma, mean: of the Gaussian. 0.8 and 0 for CUB and CARS196; sigma is 1.0 for MARS, 0.6 for LPW.
+        variant: `as_released`: the layer reports the *unweighted* contrastive loss, and its gradient is the weighted
+            one divided once more by the number of pairs P = N(N-1)/2 (1540 for the published batch of 56), because it
+            multiplies the gradient of a contrastive layer that had divided already. Beside three softmax losses
+            little is left of it.
+            `paper`: sum of weight * d^2/2 over positives plus weight * max(0, margin - d)^2/2 over negatives, weights
+            constant, no 1/P and no 1e-4 in the force: gradients are P times larger.
 
     Shape: embeddings (N, D), L2-normalised by the recipe; labels (N,); attention (N,), usually
     `ClassAwareAttention(...)(logits, labels).attention`. Without positives (negatives) their half is missing; no pairs: 0.

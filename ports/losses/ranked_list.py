@@ -31,28 +31,28 @@ def _start(shift: Tensor) -> Tensor:
 class RankedListLoss(nn.Module):
     """Ranked List Loss; the defaults are the CVPR 2019 release with its setting for SOP.
 
-    Parameters
-    ----------
-    margin : alpha, the distance beyond which a negative is trivial. Release `tpami` does not know it.
-    pn_margin : m, the gap between the boundary of positives and that of negatives.
-        `cvpr19`: positives count beyond alpha - m, negatives below alpha. `tpami`: 1 - m/2 and 1 + m/2.
-    T_p, T_n : temperatures of the pair weights base^(T * hinge).
-    base : base of the weights. The release stores 2.71828 (not e) in a float32. `base_n`: another one for negatives.
-    legacy_version : the released layers' switch: the reported hinge of negatives is max(0, margin - d^2) and, in `cvpr19`,
-        a negative also needs margin - d^2 > 0 to get a force.
-    negative_threshold : `tpami` only: boundary of negatives in the reported value, which the gradient ignores.
-        Default 1.2, that layer's own.
-    release : `cvpr19` or `tpami`, which of the two layers.
-    variant : `as_released`: value and gradient of the released layer, all hyper-parameters rounded to float32 as protobuf
-        stores them. The gradient is not the derivative of the value (mean of the squared hinges over all pairs): weights,
-        normalisers and the partner of a pair are constants, an anchor's positives and negatives share 1/2 and 1/2 of its
-        part, its part of the batch is that of its summed weights, and a force is x_i - x_j (`cvpr19`) or the unit vector
-        (`tpami`), not scaled by the hinge.
-        `paper`: the formula of the authors' slides, mean over anchors of L_P + balance * L_N with weighted means of the hinges
-        as L_P and L_N, differentiated as it stands. Base e.
-        `library`: what pytorch-metric-learning's RankedListLoss computes, (1 - balance) * L_P + balance * L_N on
-        L2-normalised embeddings, 1e-5 added to every weight of a normaliser. Base e.
-    balance : lambda of `paper` (default 1) or the imbalance of `library` (default 0.5).
+    Args:
+        margin: alpha, the distance beyond which a negative is trivial. Release `tpami` does not know it.
+        pn_margin: m, the gap between the boundary of positives and that of negatives.
+            `cvpr19`: positives count beyond alpha - m, negatives below alpha. `tpami`: 1 - m/2 and 1 + m/2.
+        T_p, T_n: temperatures of the pair weights base^(T * hinge).
+        base: base of the weights. The release stores 2.71828 (not e) in a float32. `base_n`: another one for
+            negatives.
+        legacy_version: the released layers' switch: the reported hinge of negatives is max(0, margin - d^2) and, in
+            `cvpr19`, a negative also needs margin - d^2 > 0 to get a force.
+        negative_threshold: `tpami` only: boundary of negatives in the reported value, which the gradient ignores.
+            Default 1.2, that layer's own.
+        release: `cvpr19` or `tpami`, which of the two layers.
+        variant: `as_released`: value and gradient of the released layer, all hyper-parameters rounded to float32 as
+            protobuf stores them. The gradient is not the derivative of the value (mean of the squared hinges over all
+            pairs): weights, normalisers and the partner of a pair are constants, an anchor's positives and negatives
+            share 1/2 and 1/2 of its part, its part of the batch is that of its summed weights, and a force is x_i -
+            x_j (`cvpr19`) or the unit vector (`tpami`), not scaled by the hinge.
+            `paper`: the formula of the authors' slides, mean over anchors of L_P + balance * L_N with weighted means
+            of the hinges as L_P and L_N, differentiated as it stands. Base e.
+            `library`: what pytorch-metric-learning's RankedListLoss computes, (1 - balance) * L_P + balance * L_N on
+            L2-normalised embeddings, 1e-5 added to every weight of a normaliser. Base e.
+        balance: lambda of `paper` (default 1) or the imbalance of `library` (default 0.5).
 
     Shape: embeddings (N, D), used as they are (the recipes L2-normalise before), labels (N,) integer or float; scalar out.
     `ref_emb` (M, D) and `ref_labels` (M,) take the batch's place as partners; in `as_released` they get no gradient, as

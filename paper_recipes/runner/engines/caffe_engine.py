@@ -1,7 +1,8 @@
 """`CaffeEngine` runs a Caffe release behind the six verbs of `engine.Engine`: step; begin_embedding and embed; tensors,
 load_tensors and load_weights.
 
-The training net stands under Caffe's solver; the test nets take its weights, matched by layer name as the authors' scripts do through a .caffemodel.
+The training net stands under Caffe's solver; the test nets take its weights, matched by layer name as the authors' scripts
+do through a .caffemodel.
 """
 
 from __future__ import annotations
@@ -26,13 +27,12 @@ from ports import determinism
 class CaffeEngine:
     """One Caffe recipe on one device.
 
-    Parameters
-    ----------
-    caffe: nets and solver
-    seed: of the fillers, used where `weights` lacks a layer or is None
-    weights: path of a .caffemodel (or a converted .pth, .safetensors) to start from
-    replicas: the processes that train together
-    fast: compile the training net; its numbers are then not comparable
+    Args:
+        caffe: nets and solver
+        seed: of the fillers, used where `weights` lacks a layer or is None
+        weights: path of a .caffemodel (or a converted .pth, .safetensors) to start from
+        replicas: the processes that train together
+        fast: compile the training net; its numbers are then not comparable
     """
 
     def __init__(

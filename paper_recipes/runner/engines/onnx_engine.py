@@ -26,10 +26,9 @@ class OnnxError(ValueError):
 class OnnxEngine:
     """An ONNX file with one image input (N, 3, H, W) float32, to be scored (`engine.Model`).
 
-    Parameters
-    ----------
-    recipe: says how its embeddings are called, and which columns of the headline net's are whose
-    path: the file. Of several outputs the one with the recipe's blob name is taken
+    Args:
+        recipe: says how its embeddings are called, and which columns of the headline net's are whose
+        path: the file. Of several outputs the one with the recipe's blob name is taken
     """
 
     def __init__(self, recipe: Recipe, path: Path, *, device: torch.device) -> None:

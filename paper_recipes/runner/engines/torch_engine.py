@@ -22,13 +22,12 @@ from ports.memory import CrossBatchMemory
 class TorchEngine:
     """One PyTorch recipe on one device.
 
-    Parameters
-    ----------
-    recipe: network, loss, optimiser and phases, at the scale of the run
-    classes: number of training classes, for losses with a weight per class
-    seed: of the initial values; `weights` replaces those of the backbone
-    replicas: the processes that train together
-    fast: channels-last memory and a compiled network; the numbers are then not comparable
+    Args:
+        recipe: network, loss, optimiser and phases, at the scale of the run
+        classes: number of training classes, for losses with a weight per class
+        seed: of the initial values; `weights` replaces those of the backbone
+        replicas: the processes that train together
+        fast: channels-last memory and a compiled network; the numbers are then not comparable
 
     Raises ReplicaError for "caffe" replicas of a recipe with a memory: each would have another one.
     """
