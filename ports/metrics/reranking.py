@@ -17,7 +17,6 @@ from scipy import sparse
 
 from ports.metrics.finite import check_rows, refuse
 from ports.metrics.map_at_r import nearest
-from ports.metrics.reid import distance_blocks
 
 
 def k_reciprocal_distance(
@@ -84,26 +83,4 @@ def k_reciprocal_distance(
             overlap[by_column.indices[a:b]] += np.minimum(by_column.data[a:b], value)
         distance = (1 - x[n_queries:] @ x[i]) / largest[i]
         out[i] = (1 - lam) * (1 - overlap / (2 - overlap)) + lam * distance
-    return out
-
-
-def expand_queries(queries: Any, gallery: Any, *, count: int = 1, rows: int = 256) -> NDArray[Any]:
-    """(Q, D) queries expanded by their `count` nearest gallery rows: the mean of the unit rows, brought to unit norm.
-
-    Average query expansion (Chum et al., 2007), for "re-ranking by 1 expanded query" in the TPAMI release's Market-1501
-    script. No output of that script is recorded: whether it left junk out before expanding is not known, here it is not.
-    Evaluate the result with `reid.distance_blocks(expanded, gallery)`. Raises ValueError unless 1 <= count <= G,
-    and for rows that are not finite or zero.
-    """
-    x, y = (np.asarray(z.detach().cpu() if hasattr(z, "detach") else z) for z in (queries, gallery))
-    if not 1 <= count <= len(y):
-        raise ValueError(f"count={count}: expected 1 to {len(y)}, the rows of the gallery")
-    for z, name in ((x, "queries"), (y, "gallery")):
-        check_rows(z, name, directions=True)
-    unit, gallery_unit = (z / np.sqrt((z * z).sum(1, keepdims=True)) for z in (x, y))
-    out = np.empty_like(unit)
-    for start, distance in distance_blocks(x, y, rows=rows):
-        order = np.argsort(distance, axis=1, kind="stable")[:, :count]
-        total = unit[start : start + len(distance)] + gallery_unit[order].sum(1)
-        out[start : start + len(distance)] = total / np.sqrt((total * total).sum(1, keepdims=True))
     return out

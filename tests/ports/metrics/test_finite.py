@@ -15,7 +15,7 @@ from ports.metrics.binary import hamming_recall_at_k, signs
 from ports.metrics.clustering import clustering_metrics, kmeans
 from ports.metrics.map_at_r import map_at_r
 from ports.metrics.originals import deep_metric_recall, ret_metric_recall
-from ports.metrics.reranking import expand_queries, k_reciprocal_distance
+from ports.metrics.reranking import k_reciprocal_distance
 from ports.metrics.retrieval import negatives_ahead, recall_at_k
 
 LABELS = np.arange(20) % 5
@@ -43,9 +43,8 @@ WITH_GALLERY = {
     "reid": lambda x, g: reid.evaluate(reid.distance_blocks(x, g), LABELS, LABELS),
     "reid_euclidean": lambda x, g: reid.evaluate(reid.distance_blocks(x, g, metric="euclidean"), LABELS, LABELS),
     "k_reciprocal": lambda x, g: k_reciprocal_distance(x, g, k1=4, k2=2),
-    "expand_queries": expand_queries,
 }
-GALLERY_NAMES = {"reid": "queries", "reid_euclidean": "queries", "k_reciprocal": "queries", "expand_queries": "queries"}
+GALLERY_NAMES = {"reid": "queries", "reid_euclidean": "queries", "k_reciprocal": "queries"}
 
 
 def features(seed: int = 0) -> np.ndarray:
@@ -124,7 +123,7 @@ def test_zero_rows_where_a_direction_is_needed() -> None:
     """Their cosine is NaN. `recall_at_k` has a rule for it, which the record of a zero row holds."""
     x = features()
     x[6] = 0
-    for name in ("reid", "k_reciprocal", "expand_queries", "deep_metric"):
+    for name in ("reid", "k_reciprocal", "deep_metric"):
         for arguments in ((x, features()), (features(), x)):
             with pytest.raises(ValueError, match="1 of 20 rows are zero and have no direction, the first is row 6"):
                 WITH_GALLERY[name](*arguments)

@@ -7,7 +7,7 @@ import pytest
 from helpers.paths import DATA
 
 from ports.metrics.reid import distance_blocks, evaluate, evaluate_cameras, pool_queries, trapezoid_ap
-from ports.metrics.reranking import expand_queries, k_reciprocal_distance
+from ports.metrics.reranking import k_reciprocal_distance
 
 RECORDED = DATA / "metrics"
 
@@ -121,19 +121,3 @@ def test_bad_input_is_named():
         evaluate_cameras(np.zeros((1, 2)), [1], [1, 2], [1], [0, 2])
     with pytest.raises(ValueError, match="k1=9"):
         k_reciprocal_distance(np.ones((1, 2)), np.ones((2, 2)), k1=9)
-
-
-def test_expanded_queries_by_hand():
-    gallery = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
-    queries = np.array([[2.0, 0.1], [0.1, 1.0]])
-    unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    expected = unit + np.array([[1.0, 0.0], [0.0, 1.0]])
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    for rows in (1, 256):
-        np.testing.assert_allclose(expand_queries(queries, gallery, rows=rows), expected, rtol=1e-15)
-    # All of a gallery that adds up to (0, 1): the mean no longer depends on the order.
-    every = unit + np.array([0.0, 1.0])
-    every /= np.linalg.norm(every, axis=1, keepdims=True)
-    np.testing.assert_allclose(expand_queries(queries, gallery, count=3), every, rtol=1e-14)
-    with pytest.raises(ValueError, match="count=4: expected 1 to 3"):
-        expand_queries(queries, gallery, count=4)
