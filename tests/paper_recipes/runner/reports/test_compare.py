@@ -68,7 +68,7 @@ def test_which_evaluation_and_which_published_rows(full, small):
     rows = compare.lines([full, small])
     mine = [row for row in rows if row.form != "published"]
     assert {row.iteration for row in mine if row.form == "full"} == {"26000"}  # the best
-    assert [row.iteration for row in mine if row.form == "embedded"] == ["20"]  # the last
+    assert [row.iteration for row in mine if row.form == "letters"] == ["20"]  # the last
     held = {(row.recipe, row.embedding): row.metrics for row in rows if row.form == "published"}
     assert held["rll-tpami-sop", "concat"] == {"R@1": 78.7, "R@10": 90.5, "R@100": 95.9}
     assert held["ms-cub", "embedding"]["R@32"] == 97.3
