@@ -16,6 +16,8 @@ import click
 from caffe_compat.preprocessing import PREPROCESSING
 from caffe_compat.schema.tables import DIALECTS
 
+PROGRAM = "python -m caffe_compat"
+
 
 def _pairs(context: Any, parameter: Any, values: tuple[str, ...]) -> dict[str, str | None]:
     rename: dict[str, str | None] = {}
@@ -149,16 +151,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments  # wherever it stands
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments:  # click's own answer to that changed between 8.1 and 8.2
+        click.echo(cli.get_help(click.Context(cli, info_name=PROGRAM)), err=True)
+        return 2
     command: Callable[..., Any] = cli.main
     try:
-        command([a for a in arguments if a != "--debug"], prog_name="python -m caffe_compat", standalone_mode=False)
+        command(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except SystemExit as stop:
         return int(stop.code or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
     except click.ClickException as error:
         click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
         return 2

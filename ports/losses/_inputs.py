@@ -95,7 +95,7 @@ def nan_where_not_finite(loss: object, value: Tensor, **rows: Tensor | None) -> 
             continue
         low, high = torch.aminmax(tensor.detach())  # both are NaN where one entry is; many times faster than isfinite
         if torch.compiler.is_compiling() or value.device.type != "cpu":
-            value = value * (1 + (low - low) + (high - high))
+            value = value * (1 + (low - low) + (high - high)).to(value.dtype)
         elif not (math.isfinite(low) and math.isfinite(high)):
             bad = ~torch.isfinite(tensor.detach()).reshape(len(tensor), -1).all(1)
             warnings.warn(

@@ -16,6 +16,7 @@ import torch
 from helpers.loss_batches import clustered
 
 from ports import losses
+from ports.losses._inputs import nan_where_not_finite
 from ports.losses.valid_pair import KINDS
 
 CLASSES, DIM = 4, 16
@@ -463,3 +464,10 @@ def test_second_derivatives_of_losses_of_logits_and_lists() -> None:
             second(loss, *arguments)
     assert second(losses.CaffeTripletLoss(), a, p, n).any()  # plain torch
     assert torch.autograd.gradgradcheck(losses.CaffeTripletLoss(), (a.requires_grad_(), p, n))
+
+
+def test_the_look_at_rows_keeps_the_losss_type() -> None:
+    """Where no value can be looked at (a GPU, a compiled loss; here `meta`), float64 weights made a float32 loss float64."""
+    value = torch.zeros((), device="meta")
+    rows = torch.zeros(3, dtype=torch.float64, device="meta")
+    assert nan_where_not_finite(losses.NCALoss(), value, weights=rows).dtype == torch.float32
