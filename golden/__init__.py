@@ -19,7 +19,7 @@ DATA = Path(__file__).with_name("data")
 _MODULES = {
     "check": "checker",
     "sweep": "checker",
-    "identify": "checker",
+    "identify": "identify",
     "diagnose": "diagnosis",
     "record": "records",
     "load_set": "sets",
@@ -32,9 +32,9 @@ __all__ = ["DATA", "adapters", *_MODULES]
 if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers
     from . import adapters as adapters
     from .checker import check as check
-    from .checker import identify as identify
     from .checker import sweep as sweep
     from .diagnosis import diagnose as diagnose
+    from .identify import identify as identify
     from .records import record as record
     from .report import Report as Report
     from .sets import load_set as load_set

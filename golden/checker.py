@@ -17,9 +17,11 @@ from .frameworks import framework_of
 from .frameworks.differences import BY_DIFFERENCES
 from .properties import properties as find_properties
 from .records import load_record
+from .relation import KINDS, Trial, relate
 from .report import Report
 from .sets import Case, GoldenSet, describe, load_set, set_names
 from .sharpness import sentences, sharpness
+from .suggest import suggest
 
 
 def resolve(against: str | os.PathLike[str] | GoldenSet) -> GoldenSet:
@@ -61,12 +63,28 @@ def check_case(
     framework: str | None = None,
 ) -> Row:
     """One row: the loss on one case."""
+    return _trial(loss, case, dtype, chosen_tolerance(dtype, tolerance), device=device, framework=framework).row
+
+
+def _trial(loss: Callable[..., Any], case: Case, dtype: str, tolerance: Tolerance, **options: Any) -> Trial:
     expected = case.expected[dtype]
     outcome = evaluate(
-        loss, case.arguments, dtype=dtype, device=device, upstream=expected.upstream, framework=framework,
-        outputs=tuple(expected.outputs),
-    )  # fmt: skip
-    return compare(case, dtype, outcome, chosen_tolerance(dtype, tolerance))
+        loss, case.arguments, dtype=dtype, upstream=expected.upstream, outputs=tuple(expected.outputs), **options
+    )
+    return Trial(case, dtype, outcome, compare(case, dtype, outcome, tolerance))
+
+
+def compared(
+    loss: Callable[..., Any], golden_set: GoldenSet, runs: Sequence[tuple[Case, str]], tolerances: dict[str, Tolerance],
+    called: str, **options: Any,
+) -> tuple[Report, list[Trial]]:  # fmt: skip
+    """A report of the rows and of how loss and set are related, without anything that takes long; and what it was made from."""
+    trials = [_trial(loss, case, d, tolerances[d], **options) for case, d in runs]
+    limits = ", ".join(f"{d}: {t.rtol:g} relative + {t.atol:g}" for d, t in tolerances.items())
+    rows = [trial.row for trial in trials]
+    report = Report(golden_set.name, golden_set.what, golden_set.program, golden_set.kind, called, limits, rows)
+    report.relation = relate(loss, golden_set, trials, tolerances, **options)
+    return report, trials
 
 
 def check(
@@ -79,6 +97,7 @@ def check(
     adapter: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
     cases: Sequence[str] | None = None,
     framework: str | None = None,
+    accept: Sequence[str] = (),
     properties: bool = True,
     diagnosis: bool = True,
 ) -> Report:
@@ -93,11 +112,14 @@ def check(
     adapter : one of `golden.adapters`, or a function from loss to loss.
     cases : names or patterns (`dup_*`) of the cases to run; all by default.
     framework : "torch", "jax", "tensorflow" or "numpy"; by default what the loss is written in (see `golden.frameworks`).
+    accept : relations that pass too, of `golden.relation.KINDS`: "behind-l2", "factor", ...
     diagnosis : when a case fails, look for the deviation that explains it (a few seconds).
 
     Raises TypeError for a class in place of an instance, KeyError for an unknown set, ValueError where no case is left.
     What the loss itself does wrong never raises: it is a row of the report.
     """
+    if unknown := set(accept) - set(KINDS):
+        raise ValueError(f"accept knows no {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     if isinstance(loss, type):
         raise TypeError(f"{loss.__name__} is a class: pass an instance, such as {loss.__name__}()")
     if not callable(loss):
@@ -105,6 +127,7 @@ def check(
     golden_set = resolve(against)
     called = name_of(loss)
     framework = framework or framework_of(loss)
+    plain = loss
     loss = adapter(loss) if adapter is not None else adapters.fitting(loss, golden_set.signature)
     dtypes = golden_set.dtypes if dtype == "both" else (dtype_name(dtype),)
     picked = [c for c in golden_set.cases if cases is None or any(fnmatch.fnmatch(c.name, p) for p in cases)]
@@ -114,17 +137,19 @@ def check(
             f"{golden_set.name} has no case for dtype {dtype} and cases {cases}; it has {golden_set.dtypes}"
         )
     options: dict[str, Any] = {"device": device, "framework": framework}
-    rows = [check_case(loss, case, d, tolerance=tolerance, **options) for case, d in runs]
     tolerances = {d: chosen_tolerance(d, tolerance) for d in dtypes}
-    limits = ", ".join(f"{d}: {t.rtol:g} relative + {t.atol:g}" for d, t in tolerances.items())
-    report = Report(golden_set.name, golden_set.what, golden_set.program, golden_set.kind, called, limits, rows)
+    report, _ = compared(loss, golden_set, runs, tolerances, called, **options)
+    report.accept = tuple(accept)
     report.sharpness = sentences(sharpness(golden_set, runs, tolerances, first=True))
     if properties:
         report.properties = find_properties(loss, picked[0].arguments, **options)
-    if diagnosis and not report.passed:
+    if diagnosis and any(row.verdict != "pass" for row in report.rows):
         # Finite differences cost four calls an entry: they are not made again on batches that were not asked for.
-        slow = any(BY_DIFFERENCES in row.why for row in rows)
+        slow = any(BY_DIFFERENCES in row.why for row in report.rows)
         report.diagnosis = diagnose(loss, replace(golden_set, cases=tuple(picked)) if slow else golden_set, **options)
+        if adapter is None and report.relation is not None and report.relation.kind in ("differs", "error", "value"):
+            told = report.relation.kind != "error"
+            report.hint = suggest(plain, picked, dtypes[0], tolerances[dtypes[0]], only_equal=told, **options)
     return report
 
 
@@ -137,17 +162,3 @@ def sweep(factory: Callable[..., Any], against: str = "rll-cvpr19*", **options: 
     if not names:
         raise KeyError(f"no golden set matches {against!r}")
     return {name: check(factory(**describe(name)["params"]), name, **options) for name in names}
-
-
-def identify(loss: Callable[..., Any], *, device: Any = "cpu", framework: str | None = None) -> list[Report]:
-    """Check a loss of (embeddings, labels) against every bundled set of that signature, in float64; best first.
-
-    Says which recorded program it equals, if any; each report is short (no properties, no diagnosis).
-    """
-    names = [name for name in set_names() if describe(name)["signature"] == "embeddings*, labels"]
-    reports = [
-        check(loss, name, device=device, framework=framework, properties=False, diagnosis=False) for name in names
-    ]
-    # A set in which nothing is active (all gradients zero) is equal to any loss that finds nothing either.
-    reports = [report for report in reports if any(row.expected_norm > 0 for row in report.rows)]
-    return sorted(reports, key=lambda r: (-sum(row.verdict == "pass" for row in r.rows) / len(r.rows), r.against))

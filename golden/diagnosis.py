@@ -127,7 +127,7 @@ def _explain(
                 found.lines.append("no combination of the known deviations reproduces this gradient")
                 if best and result.error < 0.5:
                     found.lines.append(f"nearest ({result.error:.1%} left): {_sentence(reference, best)}")
-                found.lines += _cosines(targets)
+                found.lines += _nearest(reference, golden_set.params, targets)
             return
     value_deviations = _value(reference, golden_set.params, targets, best)
     if same_gradient and value_deviations:
@@ -263,7 +263,42 @@ def _sentence(reference: Reference, deviations: frozenset[str]) -> str:
 
 def _cosines(targets: list[Target]) -> list[str]:
     cosines = [t.cosine for t in targets if np.isfinite(t.cosine)]
-    return [f"cosine to the recorded gradient: {min(cosines):.3f} to {max(cosines):.3f}"] if cosines else []
+    if not cosines:
+        return []
+    return [
+        f"cosine to the recorded gradient: {np.median(cosines):.3f} (median; {min(cosines):.3f} to {max(cosines):.3f})"
+    ]
+
+
+def nearest_form(reference: Reference, params: dict[str, Any], targets: list[Target]) -> tuple[float, float, str]:
+    """(cosine, that of the set's own formula, words) of the known form whose gradient points most nearly where the loss's does.
+
+    By the median over the batches; a form is the formula, one of its presets, or the formula with one deviation.
+    """
+
+    def cosine(deviations: frozenset[str]) -> float:
+        found = []
+        for t in targets:
+            theirs, ours = flat(t.gradients), _run(reference, params, t.case, deviations)[1]
+            size = np.linalg.norm(theirs) * np.linalg.norm(ours)
+            found.append(float(theirs @ ours / size) if np.isfinite(size) and size > 0 else 0.0)
+        return float(np.median(found))
+
+    forms = {"the formula itself": frozenset[str](), **reference.presets}
+    forms |= {f"the formula, but {d.words}": frozenset({d.key}) for d in reference.deviations if d.changes != "loss"}
+    cosines = {words: cosine(deviations) for words, deviations in forms.items()}
+    best = max(cosines, key=lambda words: cosines[words])
+    return cosines[best], cosines["the formula itself"], best
+
+
+def _nearest(reference: Reference, params: dict[str, Any], targets: list[Target]) -> list[str]:
+    cosine, own, words = nearest_form(reference, params, targets)
+    told = (
+        f"nearest known form, cosine {cosine:.3f}: {words}"
+        if cosine > own
+        else "no known form is nearer than the set's own"
+    )
+    return [told, *_cosines(targets)]
 
 
 def _factor(targets: list[Target]) -> list[str]:
@@ -293,12 +328,9 @@ def _factor(targets: list[Target]) -> list[str]:
             if np.ptp(ratio) <= MATCH * abs(ratio).max():
                 number = f"{ratio[0]:.6g}"
                 text = number if not words else words if abs(ratio[0] - 1) < MATCH else f"{number} times {words}"
-                if not words and len(set(sizes)) == 1:
-                    text += f" (the batches have {sizes[0]} rows)"
-                return [
-                    f"the gradient has the right direction, but {text} times the length"
-                    + (" (sign!)" if ratio[0] < 0 else "")
-                ]
+                told = f" (all batches have {sizes[0]} rows)" if not words and len(set(sizes)) == 1 else ""
+                sign = " (sign!)" if ratio[0] < 0 else ""
+                return [f"the gradient has the right direction, but {text} times the length{sign}{told}"]
         return ["the gradient has the right direction in every batch, but another length in each"]
     if radial:
         return ["gradients differ only along the embeddings themselves: one of the two L2-normalises inside the loss"]

@@ -14,6 +14,7 @@ from .diagnosis import Diagnosis
 from .files import write_atomically
 from .plot import picture
 from .properties import Property
+from .relation import Relation
 from .tables import coloured, table, wrapped
 
 _COLUMNS = ("case", "dtype", "loss expected", "got", "loss err", "grad err", "cosine", "norm ratio", "verdict")
@@ -27,7 +28,10 @@ def _number(value: float, form: str) -> str:
 
 @dataclass
 class Report:
-    """What `golden.check` found. `passed`: every case agrees within its tolerance."""
+    """What `golden.check` found. `passed`: every case agrees within its tolerance, or the relation is one of `accept`.
+
+    `hint` names an adapter that fits. `nearness`, `form`: of `golden.identify`, the cosine with the nearest known form.
+    """
 
     against: str
     what: str
@@ -39,10 +43,16 @@ class Report:
     properties: list[Property] = field(default_factory=list)
     diagnosis: Diagnosis | None = None
     sharpness: list[str] = field(default_factory=list)
+    relation: Relation | None = None
+    hint: str = ""
+    nearness: float = float("nan")
+    form: str = ""
+    accept: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return bool(self.rows) and all(row.verdict == "pass" for row in self.rows)
+        accepted = self.relation is not None and self.relation.kind in self.accept
+        return bool(self.rows) and (accepted or all(row.verdict == "pass" for row in self.rows))
 
     @property
     def exit_code(self) -> int:
@@ -52,8 +62,20 @@ class Report:
     def headline(self) -> str:
         """One line: equal or not, and in how many cases."""
         good = sum(row.verdict == "pass" for row in self.rows)
-        verdict = "equals" if self.passed else "DIFFERS from"
-        return f"{self.loss} {verdict} {self.against} ({good} of {len(self.rows)} cases pass)"
+        count = f"({good} of {len(self.rows)} cases pass)"
+        if good == len(self.rows):
+            return f"{self.loss} equals {self.against} {count}"
+        if self.relation is None or self.relation.kind in ("differs", "error"):
+            return f"{self.loss} DIFFERS from {self.against} {count}"
+        if self.relation.words.startswith("equals"):
+            return f"{self.loss} {self.relation.words} {count[:-1]} as they stand)"
+        return f"{self.loss} DIFFERS from {self.against} {count}: it {self.relation.words}"
+
+    @property
+    def cosine(self) -> float:
+        """Of the gradients, the median over the cases; NaN where no case gives one."""
+        found = [row.cosine for row in self.rows if np.isfinite(row.cosine)]
+        return float(np.median(found)) if found else float("nan")
 
     def reasons(self) -> dict[str, list[str]]:
         """Words -> cases they hold for; without what the numbers of the table say by themselves."""
@@ -96,9 +118,12 @@ class Report:
                 wrapped(line.lstrip(), width, "  " + " " * (len(line) - len(line.lstrip())))
                 for line in self.diagnosis.lines
             ]
+        if self.hint:
+            lines += ["", wrapped(self.hint, width)]
         if self.sharpness:
             lines += ["", *(wrapped(line, width) for line in self.sharpness)]
-        lines += ["", coloured(self.headline, "green" if self.passed else "red", colours)]
+        told = wrapped(self.headline, width).splitlines()
+        lines += ["", *(coloured(line, "green" if self.passed else "red", colours) for line in told)]
         return "\n".join(lines) + "\n"
 
     def __str__(self) -> str:
@@ -112,6 +137,9 @@ class Report:
             "properties": [vars(prop) for prop in self.properties],
             "diagnosis": self.diagnosis.as_dict() if self.diagnosis else None,
             "sharpness": self.sharpness,
+            "relation": vars(self.relation) if self.relation else None,
+            "hint": self.hint or None,
+            "accepted": list(self.accept),
         }  # fmt: skip
 
     def json(self) -> str:
@@ -128,6 +156,8 @@ class Report:
             lines += [f"| {p.name} | {p.verdict} | {p.words} |" for p in self.properties]
         if self.diagnosis:
             lines += ["", "## Diagnosis", "", *(f"- {line}" for line in self.diagnosis.lines)]
+        if self.hint:
+            lines += ["", self.hint]
         if self.sharpness:
             lines += ["", "## Sharp to", "", *(f"- {line}" for line in self.sharpness)]
         return "\n".join(lines) + "\n"

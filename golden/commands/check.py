@@ -8,6 +8,7 @@ import sys
 
 from ..adapters import ADAPTERS
 from ..checker import check, resolve
+from ..relation import KINDS
 from .common import UsageError, load, loss_arguments, width
 
 
@@ -20,6 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float64", "float32", "both"), default="float64")
     parser.add_argument("--tolerance", type=float, help="relative; standard: 1e-10 in float64, 1e-5 in float32")
     parser.add_argument("--case", action="append", help="only these cases (patterns)")
+    parser.add_argument(
+        "--accept", action="append", default=[], metavar="RELATION", help=f"passes too: {', '.join(KINDS[1:-1])}"
+    )
     parser.add_argument("--report", action="append", default=[], metavar="FILE", help="write .md, .json or .txt")
     parser.add_argument("--plot", metavar="FILE", help="write a .png (needs matplotlib)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -43,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         golden_set = resolve(options.against)  # before the loss: a mistyped name is told without waiting for torch
         report = check(
             load(options), golden_set, dtype=options.dtype, device=options.device, tolerance=options.tolerance,
-            cases=options.case, adapter=ADAPTERS[options.adapter] if options.adapter else None, framework=options.framework,
+            cases=options.case, adapter=ADAPTERS[options.adapter] if options.adapter else None, framework=options.framework, accept=options.accept,
         )  # fmt: skip
     except (KeyError, FileNotFoundError, TypeError, ValueError) as error:
         raise UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error

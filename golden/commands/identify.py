@@ -1,27 +1,52 @@
-"""Which recorded program does TARGET equal? Tries every set of (embeddings, labels)."""
+"""Which recorded program does TARGET equal, or come nearest to? Tries every set whose arguments it takes; nearest first."""
 
 from __future__ import annotations
 
 import argparse
 
-from ..checker import identify
-from .common import UsageError, load, loss_arguments
+import numpy as np
+
+from ..identify import identify, separates
+from ..report import Report
+from ..tables import table, wrapped
+from .common import UsageError, load, loss_arguments, width
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     loss_arguments(parser)
+    parser.add_argument("--all", action="store_true", help="show every set, not the nearest twelve")
+
+
+def _row(report: Report) -> tuple[str, ...]:
+    good = sum(row.verdict == "pass" for row in report.rows)
+    kind = report.relation.kind if report.relation else ""
+    verdict = "equals" if kind == "equal" else kind
+    cosines = [f"{c:.4f}" if np.isfinite(c) else "-" for c in (report.cosine, report.nearness)]
+    return verdict, report.against, f"{good} of {len(report.rows)}", *cosines, report.what
 
 
 def run(options: argparse.Namespace) -> int:
+    loss = load(options)
     try:
-        reports = identify(load(options), device=options.device, framework=options.framework)
+        reports = identify(loss, device=options.device, framework=options.framework)
     except TypeError as error:
         raise UsageError(str(error)) from error
-    for report in reports:
-        good = sum(row.verdict == "pass" for row in report.rows)
-        verdict = "equals" if report.passed else ""
-        print(f"{verdict:6}  {report.against:24} {good:3} of {len(report.rows):2} cases  {report.what}")
-    if any(report.passed for report in reports):
+    first = reports[0]
+    if all(row.verdict == "error" for row in first.rows):
+        print(f"{options.target} gives no numbers on any set:")
+        for why in dict.fromkeys(row.why for report in reports for row in report.rows):
+            print(f"  {why}")
+        return 1
+    shown = reports if options.all else reports[:12]
+    lines = table(
+        [("verdict", "set", "cases", "cosine", "nearest form's", "what"), *map(_row, shown)],
+        width(140),
+        right=(2, 3, 4),
+    )
+    print("\n".join(lines) + ("" if len(shown) == len(reports) else f"\n... {len(reports) - len(shown)} more (--all)"))
+    if first.relation and first.relation.kind == "equal":
         return 0
-    print(f"{options.target} equals none of them; for the reason: check {options.target} --against SET")
+    print(f"\n{options.target} equals none of them; nearest is {first.against}. What separates them:")
+    for line in separates(loss, first, device=options.device, framework=options.framework):
+        print(wrapped(line, width(140), "  "))
     return 1

@@ -139,10 +139,13 @@ def test_a_mistyped_set_is_told_before_torch_is_loaded(sample_file, tmp_path):
 
 def test_identify(run, sample_file):
     result = run("identify", f"{sample_file}:Right")
-    assert result.exit_code == 0 and "equals  contrastive-deep-metric" in result.output
+    assert result.exit_code == 0 and "equals   contrastive-deep-metric" in result.output
     assert sum(line.startswith("equals") for line in result.output.splitlines()) == 1
     result = run("identify", f"{sample_file}:Means")
-    assert result.exit_code == 1 and "equals none of them" in result.output
+    assert result.exit_code == 1 and "equals none of them; nearest is contrastive-deep-metric" in result.output
+    assert "averaged, not summed" in " ".join(result.output.split())
+    result = run("identify", f"{sample_file}:raises")
+    assert result.exit_code == 1 and "gives no numbers on any set:\n  RuntimeError: not today" in result.output
 
 
 def test_list_and_published(run):

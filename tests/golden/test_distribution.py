@@ -143,7 +143,7 @@ def test_commands_work_without_torch(alone):
     code, output = alone(*check, "losses.py:means")
     assert code == 1 and "averaged, not summed" in " ".join(output.split())
     code, output = alone("-m", "dml_golden", "identify", "losses.py:contrastive")
-    assert code == 0 and "equals  contrastive-deep-metric" in output
+    assert code == 0 and "equals   contrastive-deep-metric" in output
     code, output = alone("-m", "dml_golden", "record", "losses.py:contrastive", "--name", "mine", "--out", "records")
     assert code == 0, output
     assert alone("-m", "dml_golden", "check", "losses.py:contrastive", "--against", "records")[0] == 0
