@@ -33,6 +33,7 @@ def atomic_path(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes its files for the owner alone
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
@@ -42,6 +43,12 @@ def atomic_path(path: str | Path, *, parents: bool = False) -> Iterator[Path]:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # it cannot be read without being set
+    os.umask(mask)
+    return mask
 
 
 def sweep(*folders: Path) -> None:

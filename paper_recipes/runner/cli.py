@@ -361,7 +361,8 @@ def main() -> None:
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
-        click.echo(f"error: {error}", err=True)
+        numberless = str(error).removeprefix(f"[Errno {error.errno}] ") if isinstance(error, OSError) else error
+        click.echo(f"error: {numberless}", err=True)
     except (RuntimeError, MemoryError) as error:
         from paper_recipes.runner.training import failures  # torch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -387,7 +388,7 @@ def _quiet(line: str) -> None:
 
 
 def _say(line: str) -> None:
-    """Print above the progress bar."""
+    """Print above the progress bar; a terminal's line is not wrapped, as the bar would lose its place."""
     from tqdm import tqdm
 
-    tqdm.write(line[: shutil.get_terminal_size((200, 24)).columns])
+    tqdm.write(line[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else line)

@@ -20,9 +20,14 @@ _WORKER = re.compile(
 )
 
 
+def plain(error: BaseException) -> str:
+    """The text of an error as one line, without the number that systems count their errors by."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", " ".join(str(error).split()))
+
+
 def words(error: BaseException) -> str | None:
     """The cause in one line; None: a mistake in the program, whose traceback is wanted."""
-    text = " ".join(str(error).split())
+    text = plain(error)
     if isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in text:
         asked = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
         return (
@@ -62,7 +67,7 @@ def end(error: BaseException, run: Run, record: dict[str, Any], command: str) ->
 
 def line(error: BaseException, run: Run) -> str:
     """The cause, where in the run, and what is left of it. A mistake in the program is named by its kind."""
-    cause = words(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    cause = words(error) or f"{type(error).__name__}: {plain(error)[:300]}"
     batch = f" (batches of {run.plan.sampler.batch_size})" if isinstance(error, (MemoryError, RuntimeError)) else ""
     return f"failed in {run.at}{batch}: {cause}; {_left(run)}"
 
