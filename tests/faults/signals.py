@@ -118,7 +118,7 @@ FAULTS = [
         "SIGKILL of the processes that load pictures",
         _a_worker,
         4,
-        r"^failed in .*: a process that loads pictures \(pid N\).*killed.*memory.*last good checkpoint: ",
+        r"^failed in .*: a process that loads pictures \(pid N\) (is killed|exited).*memory.*last good checkpoint: ",
         r"^failed in ",
     ),
     Fault("SIGTERM to the run and its loaders at once", _the_group, 130, "^stopped", "^stopped by the user"),

@@ -128,7 +128,7 @@ class Stage:
         """Without what is another one every time: this stage's folders, the command that goes on, process and moment."""
         text = re.sub("go on with: .*", "go on with: COMMAND", text)
         text = re.sub(r"process \d+ on \S+ since [^)]*", "process N on HOST since THEN", text)
-        text = re.sub(r"pid \d+", "pid N", text)
+        text = re.sub(r"pid \d+(, \d+)*", "pid N", text)
         text = re.sub(rf"{re.escape(str(self.folder))}/\w+/run", "RUN", text)
         return text.replace(str(self.data), "DATA").replace(str(self.folder), "FOLDER")
 
