@@ -1,6 +1,6 @@
-"""`python -m golden list | check | identify | record | published | mutants | verify`."""
+"""`python -m golden COMMAND ...`; without a command, the list of them."""
 
-from .cli import main
+from .supervised import main
 
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ import numpy as np
 
 from .faults import where
 from .frameworks import Problem, framework_of, runner
+from .limits import Fatal, watched
 from .sets import Argument
 
 
@@ -23,6 +24,7 @@ class Outcome:
     problem: str = ""
     notes: list[str] = field(default_factory=list)
     by_differences: bool = False
+    fatal: bool = False  # the loss must not be called again
 
 
 def dtype_name(dtype: Any) -> str:
@@ -50,10 +52,13 @@ def evaluate(
     outcome = Outcome()
     try:
         run = runner(framework or framework_of(loss))
-        run(loss, arguments, dtype_name(dtype), device, upstream, tuple(outputs), outcome)
+        with watched():
+            run(loss, arguments, dtype_name(dtype), device, upstream, tuple(outputs), outcome)
         _finite(outcome)
     except Problem as problem:
         outcome.problem = str(problem)
+    except Fatal as fatal:
+        outcome.problem, outcome.fatal = str(fatal), True
     except (Exception, SystemExit) as error:
         outcome.problem = where(error)
     if outcome.problem:

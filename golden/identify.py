@@ -35,16 +35,22 @@ def identify(loss: Callable[..., Any], *, device: Any = "cpu", framework: str | 
     options = {"device": device, "framework": framework or framework_of(loss)}
     tolerance = {"float64": chosen_tolerance("float64", None)}
     reports: dict[str, list[Report]] = {}
+    fatal = False
     for name in set_names():
         golden_set = load_set(name)
         runs = [(case, "float64") for case in golden_set.cases if "float64" in case.expected]
         known = reports.setdefault(golden_set.signature, [])
         if known and all(row.verdict == "error" for row in known[0].rows):
             continue  # it cannot be called with these arguments
+        if fatal:
+            break
         fitted = fitting(loss, golden_set.signature)
         report, trials = compared(fitted, golden_set, runs, tolerance, name_of(loss), **options)
         report.nearness, report.form = _nearness(golden_set, report, trials)
         known.append(report)
+        fatal = any(trial.outcome.fatal for trial in trials)
+    if fatal:  # the row of the last call says why; nothing is ranked
+        return [report]
     found = [r for group in reports.values() for r in group if _says_something(r)]
     return sorted(found or reports["embeddings*, labels"], key=_rank)
 

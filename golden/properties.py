@@ -11,6 +11,7 @@ import numpy as np
 from .compare import flat
 from .evaluate import Outcome, evaluate
 from .frameworks import framework_of, unpack
+from .limits import Fatal, watched
 from .sets import Argument
 
 _CLOSE = 1e-9  # relative: other summation orders of a few dozen float64 terms differ by 1e-14
@@ -183,10 +184,11 @@ def _detached(loss: Callable[..., Any], arguments: list[Argument], told: int, de
     values, leaves = tensors([*asked, *arguments[told:]], "float64", device)
     names = [a.name for a in asked if a.differentiable]
     try:
-        found = torch.autograd.grad(
-            unpack(loss(*values), (), is_tensor, [])[0], leaves[: len(names)], allow_unused=True
-        )
-    except Exception as error:
+        with watched():
+            found = torch.autograd.grad(
+                unpack(loss(*values), (), is_tensor, [])[0], leaves[: len(names)], allow_unused=True
+            )
+    except (Exception, Fatal) as error:
         return Property("inputs with a gradient", "no", f"{type(error).__name__}: {error}"[:120])
     words = [f"{n}: {'detached' if g is None else 'zero' if not g.any() else 'yes'}" for n, g in zip(names, found)]
     parameters = [n for n, p in loss.named_parameters() if p.requires_grad] if isinstance(loss, torch.nn.Module) else []

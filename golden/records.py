@@ -124,12 +124,16 @@ def record(
             arguments = [Argument("embeddings", rows, True), Argument("labels", labels)]
             arrays[f"{case}:embeddings"], arrays[f"{case}:labels"] = rows, labels
             for dtype in ("float64", "float32"):
-                first, second = (
-                    evaluate(loss, arguments, dtype=dtype, device=device, framework=framework) for _ in range(2)
-                )
+                options: dict[str, Any] = {"dtype": dtype, "device": device, "framework": framework}
+                first = evaluate(loss, arguments, **options)
                 if first.problem:
                     raise RecordError(f"{case}, {dtype}: {first.problem}")
-                if first.loss != second.loss or not np.array_equal(first.gradients[0], second.gradients[0]):
+                second = evaluate(loss, arguments, **options)
+                if (
+                    second.problem
+                    or first.loss != second.loss
+                    or not np.array_equal(first.gradients[0], second.gradients[0])
+                ):
                     raise RecordError(
                         f"{case}, {dtype}: two runs differ; a loss that draws random numbers must seed them itself"
                     )

@@ -56,7 +56,7 @@ def relate(
     verdicts = {t.row.verdict for t in trials}
     if verdicts == {"pass"}:
         return Relation("equal", f"equals {golden_set.name}")
-    if verdicts == {"error"}:
+    if verdicts == {"error"} or any(t.outcome.fatal for t in trials):
         return Relation("error", "gives no numbers to compare")
     agreeing = agree_behind_l2(loss, golden_set, trials, tolerance, **options)
     behind = f"equals {golden_set.name} behind an L2 layer ({_LAYER})"

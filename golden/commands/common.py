@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..frameworks import NAMES, framework_of
+from ..limits import SECONDS, set_limit
 from ..loading import LoadError, load_loss, parse_keywords
 
 
@@ -24,14 +25,18 @@ def loss_arguments(parser: argparse.ArgumentParser) -> None:
         "--kwargs", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="arguments of the loss"
     )
     parser.add_argument("--framework", choices=NAMES, help="what the loss is written in (default: found out)")
+    parser.add_argument(
+        "--limit", type=float, default=SECONDS, metavar="S", help="seconds that one call may take (default: 60)"
+    )
     parser.add_argument("--device", default="cpu", help="of a torch loss (default: cpu)")
 
 
 def load(options: argparse.Namespace) -> Callable[..., Any]:
     """The loss of these options, on its device. UsageError if it cannot be loaded."""
     try:
+        set_limit(options.limit)
         loss = load_loss(options.target, parse_keywords([*options.kwargs, *options.more]))
-    except LoadError as error:
+    except (LoadError, ValueError) as error:
         raise UsageError(str(error)) from error
     to_device(loss, options.device, options.framework)
     return loss

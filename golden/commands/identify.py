@@ -32,9 +32,9 @@ def run(options: argparse.Namespace) -> int:
     except TypeError as error:
         raise UsageError(str(error)) from error
     first = reports[0]
-    if all(row.verdict == "error" for row in first.rows):
+    if first.relation is None or first.relation.kind == "error":
         print(f"{options.target} gives no numbers on any set:")
-        for why in dict.fromkeys(row.why for report in reports for row in report.rows):
+        for why in dict.fromkeys(row.why for report in reports for row in report.rows if row.verdict == "error"):
             print(f"  {why}")
         return 1
     shown = reports if options.all else reports[:12]

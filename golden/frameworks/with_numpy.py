@@ -28,7 +28,14 @@ def run(
     """Value and gradient as returned. `device` means nothing here."""
     leaves = [a for a in arguments if a.differentiable]
     with np.errstate(all="ignore"):  # what is not finite becomes a row of the report
-        value, gradients, more = split(loss(*arrays(arguments, dtype)), outputs)
+        given = arrays(arguments, dtype)
+        result = loss(*given)
+    changed = [
+        a.name for a, old, new in zip(arguments, arrays(arguments, dtype), given) if not np.array_equal(old, new)
+    ]
+    if changed:
+        raise Problem(f"writes into its input: {', '.join(changed)}")
+    value, gradients, more = split(result, outputs)
     outcome.loss = scalar(value)
     outcome.outputs = {name: np.asarray(found, np.float64) for name, found in more.items()}
     if gradients is None:

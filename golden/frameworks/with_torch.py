@@ -37,7 +37,15 @@ def run(
 ) -> None:  # fmt: skip
     """Value by a call, gradient by autograd."""
     values, leaves = tensors(arguments, dtype, device)
-    value, more = unpack(loss(*values), outputs, is_tensor, outcome.notes)
+    result = loss(*values)
+    changed = [
+        a.name
+        for a, v in zip(arguments, values)
+        if not torch.equal(v.detach().cpu(), torch.tensor(a.array).to(v.dtype))
+    ]
+    if changed:
+        raise Problem(f"writes into its input: {', '.join(changed)}")
+    value, more = unpack(result, outputs, is_tensor, outcome.notes)
     if not isinstance(value, torch.Tensor):
         raise Problem(f"returned {type(value).__name__} {str(value)[:40]!r}, not a tensor")
     if value.numel() != 1:

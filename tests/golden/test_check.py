@@ -264,5 +264,5 @@ def test_memory_of_the_batch_is_not_changed(samples):
             labels.zero_()
         return value
 
-    quick(rude)
+    assert {row.why.split(",")[0] for row in quick(rude).rows} == {"writes into its input: embeddings"}
     assert quick(samples.Right()).passed
