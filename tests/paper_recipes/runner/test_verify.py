@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from helpers import tiny_run
 from PIL import Image
@@ -15,6 +18,7 @@ from PIL import Image
 from paper_recipes.runner import manifest, run_files, verify
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.engines import checkpoint as checkpoints
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.verification.statement import FALSE, HOLDS, OPEN, first_false
 
@@ -333,6 +337,48 @@ def test_command_line(run, honest):
     found = json.loads(as_json.output)
     assert as_json.exit_code == 1 and found["first_false"]["statement"] == "steps" and not found["holds"]
     assert [row["verdict"] for row in found["statements"]].count(FALSE) >= 2
+
+
+# -- runs that did not go through in one piece
+
+
+def at(iteration: int, change, monkeypatch) -> None:
+    """Let `change(engine)` happen before the step of `iteration`, once."""
+    step, done = CaffeEngine.step, []
+
+    def changed(self, images, labels):
+        if self.solver.iter + 1 == iteration and not done:
+            done.append(change(self))
+        return step(self, images, labels)
+
+    monkeypatch.setattr(CaffeEngine, "step", changed)
+
+
+def test_a_run_that_was_stopped_and_resumed_holds(honest, tmp_path, monkeypatch):
+    at(4, lambda engine: os.kill(os.getpid(), signal.SIGINT), monkeypatch)
+    out = tmp_path / "run"
+    assert tiny_run.run(out, honest / "data") == 130
+    assert named(out) is None, "as far as it came"
+    assert {s.name: s.verdict for s in check(out, quick=True)}["result and verdict"] == OPEN
+    assert tiny_run.run(out, honest / "data", resume=True) == 0
+    statements = check(out, segments=100)
+    assert {statement.verdict for statement in statements} == {HOLDS}, [s for s in statements if s.verdict != HOLDS]
+    record = json.loads((out / "run.json").read_text())
+    assert [event["event"] for event in record["history"]] == ["start", "stopped", "resume", "finished"]
+
+
+def test_a_run_that_diverged_holds_as_far_as_it_came(honest, tmp_path, monkeypatch):
+    def spoil(engine):
+        with torch.no_grad():
+            engine.solver.net.params["fc"][0][0] = torch.nan
+
+    at(4, spoil, monkeypatch)
+    out = tmp_path / "run"
+    assert tiny_run.run(out, honest / "data") == 3
+    assert json.loads((out / "run.json").read_text())["status"] == "diverged at iteration 4"
+    assert named(out, segments=3) is None
+    edit(out / "steps.jsonl", 2, lambda row: None)
+    assert named(out, quick=True).startswith("steps: steps.jsonl: line 2 is of iteration 3")
 
 
 def test_no_run_is_an_error(tmp_path):
