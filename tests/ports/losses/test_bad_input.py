@@ -13,6 +13,7 @@ import warnings
 
 import pytest
 import torch
+from helpers import pair_losses
 from helpers.loss_batches import clustered
 
 from ports import losses
@@ -64,6 +65,7 @@ PAIRS = {
     "weight-mined": lambda: losses.WeightLoss(hard_mining=True),
     "xbm-triplet": lambda: losses.XbmTripletLoss(floor=0.1),
 }
+PAIRS |= pair_losses.not_among(make() for make in PAIRS.values())
 OTHERS = {
     "margin": lambda: losses.MarginLoss(),
     "margin-classes": lambda: losses.MarginLoss(num_classes=CLASSES),

@@ -6,11 +6,11 @@ import functools
 
 import pytest
 import torch
+from helpers import pair_losses
 from helpers.loss_batches import ABOVE_ONE, clustered
 
 from ports import losses
 from ports.losses import _blocks
-from ports.losses._pair_loss import PairLoss
 
 BLOCKED = {
     "ms": losses.MultiSimilarityLoss(),
@@ -38,10 +38,7 @@ BLOCKED = {
     "rll_paper": losses.RankedListLoss(variant="paper"),
     "rll_library": losses.RankedListLoss(variant="library"),
 }
-# Every other pair loss as it is by default: a new one is taken up without a line here.
-_PAIR_LOSSES = [getattr(losses, name) for name in losses.__all__]
-_PAIR_LOSSES = [kind for kind in _PAIR_LOSSES if isinstance(kind, type) and issubclass(kind, PairLoss)]
-BLOCKED |= {kind.__name__: kind() for kind in _PAIR_LOSSES if kind not in {type(loss) for loss in BLOCKED.values()}}
+BLOCKED |= {name: make() for name, make in pair_losses.not_among(BLOCKED.values()).items()}
 
 
 batch = functools.partial(clustered, n=150, classes=20, dim=8, length=ABOVE_ONE)

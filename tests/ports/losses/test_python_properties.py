@@ -6,6 +6,7 @@ import functools
 
 import pytest
 import torch
+from helpers import pair_losses
 from helpers.loss_batches import ABOVE_ONE, clustered
 
 from ports import losses
@@ -51,6 +52,7 @@ OTHERS = {
     "proxy_nca": lambda: losses.ProxyNCALoss(CLASSES, DIM),
     "proxy_nca_library": lambda: losses.ProxyNCALoss(CLASSES, DIM, variant="library"),
 }
+OTHERS |= pair_losses.not_among(make() for make in (RELEASED | OTHERS).values())
 ALL = RELEASED | OTHERS
 INDEXED = {"margin", "norm_softmax", "norm_softmax_paper", "proxy_nca", "proxy_nca_library"}  # labels are class indices
 every_loss = pytest.mark.parametrize("name", ALL)
