@@ -96,7 +96,9 @@ def _recipe(
             "its search is faiss on a GPU with 1,001 neighbours; ours ranks everything, ties in the order of the gallery",
         ),
         provenance={"all settings": "stated: README commands and train_classification.py"},
-        records=Records(loss_set="normsoftmax", clustering=_CLUSTERING, method="NormSoftmax"),
+        records=Records(
+            loss_set="normsoftmax", clustering=_CLUSTERING, papers=("Classification",), method="NormSoftmax"
+        ),
     )
 
 

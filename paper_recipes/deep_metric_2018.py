@@ -160,7 +160,7 @@ def _recipe(loss: str, dataset: str) -> Recipe:
             "loss": origin,
             "seed": "ours: the script sets none",
         },
-        records=_RECORDS[loss],
+        records=replace(_RECORDS[loss], papers=("Deep_Metric", "MS loss")),
     )
 
 

@@ -83,7 +83,9 @@ def _ms(
             "an anchor without positives adds 0 where the release stops with an error",
         ),
         provenance=provenance,
-        records=Records(forward=("final_ret_benchmark_224", "head.fc."), loss_set="ms", method="MS"),
+        records=Records(
+            forward=("final_ret_benchmark_224", "head.fc."), loss_set="ms", papers=("Multi-Similarity",), method="MS"
+        ),
     )
 
 
@@ -220,6 +222,7 @@ def _xbm(dataset: str, title: str, memory: int, ks: tuple[int, ...], protocol: s
         },
         records=Records(
             loss_missing="research-xbm's file was not run: bring and record it with `python -m golden record`",
+            papers=("XBM",),
             method="XBM",
         ),
     )

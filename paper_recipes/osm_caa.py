@@ -30,7 +30,7 @@ _BLOB = "pool5/7x7_s1"
 
 
 def _records(log: str, **more: Any) -> Records:
-    return Records(logs={"M": Log(log)}, method="OSM", **more)
+    return Records(logs={"M": Log(log)}, papers=("OSM+CAA",), method="OSM", **more)
 
 
 def _source(folder: str) -> Source:

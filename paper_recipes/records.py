@@ -43,5 +43,6 @@ class Records:
     evaluation: bool = False  # re-identification: were runs of this data set's own evaluation script recorded?
     logs: dict[str, Log] = field(default_factory=dict)  # embedding -> the authors' log of it
     clustering: Clustering | None = None  # None: the release has no clustering
+    papers: tuple[str, ...] = ()  # first letters of the papers in golden.published whose rows it may be held to
     method: str = ""  # first letters of the paper's own rows in the published tables; "": it printed none
     variants: dict[str, str] = field(default_factory=dict)  # embedding -> what the paper's tables call it

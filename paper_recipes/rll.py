@@ -39,7 +39,9 @@ from paper_recipes.records import Clustering, Records
 CLUSTERING = Clustering(
     1, 1000, "arithmetic", "xinshao_test_clustering.m: 1000 iterations, NMI = 2 I / (H + H); one start is ours"
 )
-_RECORDS = Records(clustering=CLUSTERING, method="RLL", variants={"concat": "RLL-(L,M,H)", "H": "RLL-H"})
+_RECORDS = Records(
+    clustering=CLUSTERING, papers=("RLL (CVPR",), method="RLL", variants={"concat": "RLL-(L,M,H)", "H": "RLL-H"}
+)
 CVPR19_COMMIT = "ff2a4de4c9f72cad58d2fe9cf01e460633d9cc80"
 
 

@@ -117,6 +117,7 @@ RLL_TPAMI_SOP = Recipe(
             for net in ("concat", "H", "L", "M", "LH", "LM", "MH")
         },
         clustering=CLUSTERING,
+        papers=("RLL TPAMI",),
         method="RLL",
     ),
 )
@@ -193,6 +194,7 @@ RLL_TPAMI_INSHOP = Recipe(
             )
         },
         clustering=CLUSTERING,
+        papers=("RLL TPAMI",),
         method="RLL",
     ),
 )
@@ -268,6 +270,7 @@ RLL_TPAMI_MARKET1501 = Recipe(
             "concat (max of queries)": Log(_MARKET_FILE, only="with max pooling,"),
         },
         clustering=CLUSTERING,
+        papers=("RLL TPAMI",),
         method="RLL",
     ),
 )

@@ -13,24 +13,12 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.runner.scoring import curves
 from ports import datasets
 
-# beginning of a row's paper -> beginnings of the names of the recipes that may hold it
-MODULES = {
-    "RLL (CVPR": ("rll-sop", "rll-cub", "rll-cars196"),
-    "RLL TPAMI": ("rll-tpami",),
-    "OSM+CAA": ("osm-",),
-    "Multi-Similarity": ("ms-",),
-    "MS loss": ("dm18-",),
-    "Deep_Metric": ("dm18-",),
-    "XBM": ("xbm-",),
-    "Classification": ("cls-",),
-    "VGG_dml": (),
-}
 RECIPES = [*registry.RECIPES.values(), *registry.held()]
 
 
 def holds(recipe: Recipe, row: dict) -> bool:
     """All of the row's values are expected values of one embedding of the recipe, or one line of the authors' log."""
-    if not recipe.name.startswith(next(v for k, v in MODULES.items() if row["paper"].startswith(k))):
+    if not row["paper"].startswith(recipe.records.papers):
         return False
     if datasets.describe(recipe.dataset).title != row["dataset"]:
         return False
@@ -65,8 +53,7 @@ def test_every_expected_value_stands_in_a_published_row(recipe):
     title = datasets.describe(recipe.dataset).title
     box = recipe.boxes or recipe.evaluation.protocol == "reid"
     rows = [row for row in published.own() if row["dataset"] == title and row["bbox_cropped"] == box]
-    names = [prefix for prefix, starts in MODULES.items() if recipe.name.startswith(starts)]
-    rows = [row for row in rows if row["paper"].startswith(tuple(names))]
+    rows = [row for row in rows if row["paper"].startswith(recipe.records.papers)]
     if recipe.torch is not None:
         width = recipe.torch.head["out_dim"]
         rows = [row for row in rows if row["embedding_dim"] in (None, width, f"{width} bits")]

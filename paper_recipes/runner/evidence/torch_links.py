@@ -67,7 +67,9 @@ def network(recipe: Recipe) -> Row:
         return unverified("network", "torchvision's resnet50", "nothing ported: torchvision's own modules")
     reference = f"authors' {name} in PyTorch"
     if name != "BNInception" or facts is None:
-        return unverified("network", reference, "no recording: bring features of research-xbm's own net")
+        return unverified(
+            "network", reference, f"no recording: bring features of {recipe.source.repository.split('/')[-1]}'s own net"
+        )
     net = EmbeddingNet(description).double().eval()
     net.load_state_dict({key: _seeded(key, facts[1], value) for key, value in net.state_dict().items()})
     pictures = torch.from_numpy((np.random.RandomState(7).randn(2, 3, 224, 224) * 40).astype(np.float32)).double()
