@@ -131,9 +131,9 @@ def draw(svg: Path, png: Path | None) -> None:
                            facecolor=COLOUR[house], edgecolor="none", alpha=0.55)
         )  # fmt: skip
         axes.text(left + wide[house] / 2, top + 1.05, f"{house}/", ha="center", fontsize=15, weight="bold", color=INK)
+    halls = {house: textwrap.wrap(", ".join(hall(house)), 46) for house in columns}
     for house, left in columns.items():
-        text = textwrap.fill(", ".join(hall(house)), 46 if house != "golden" else 30)
-        axes.text(left + 0.05, 0.02, text, fontsize=6.5, color="#52606d", va="top")
+        axes.text(left + 0.05, 0.02, "\n".join(halls[house]), fontsize=6.5, color="#52606d", va="top")
     for room, targets in to.items():
         for target in sorted(targets):
             inside = room.split(".")[0] == target.split(".")[0]
@@ -167,19 +167,20 @@ def draw(svg: Path, png: Path | None) -> None:
         axes.text(x, y - 0.16, small, ha="center", va="center", fontsize=7.5, color=colour, zorder=4)
     chain = list(LINKS)
     step = 20.6 / len(chain)
+    below = -0.45 - 0.15 * max(map(len, halls.values()))  # of the longest hall's lines
     for i, link in enumerate(chain):
         x = (i + 0.5) * step
-        axes.text(x, -1.35, link, ha="center", va="center", fontsize=13, color="white", weight="bold",
+        axes.text(x, below, link, ha="center", va="center", fontsize=13, color="white", weight="bold",
                   bbox={"boxstyle": "round,pad=0.45", "facecolor": GREEN, "edgecolor": "none"})  # fmt: skip
         if i:
             axes.annotate(
                 "",
-                (x - 0.5 * step + 0.35, -1.35),
-                (x - 0.5 * step - 0.35, -1.35),
+                (x - 0.5 * step + 0.35, below),
+                (x - 0.5 * step - 0.35, below),
                 arrowprops={"arrowstyle": "-|>", "color": INK},
             )
     axes.set_xlim(-0.4, 21.0)
-    axes.set_ylim(-1.9, top + 3.2)
+    axes.set_ylim(below - 0.55, top + 3.2)
     axes.axis("off")
     figure.tight_layout()
     matplotlib.rcParams["svg.hashsalt"] = "rooms"
