@@ -11,6 +11,7 @@ from typing import Any
 
 from . import adapters
 from .compare import TOLERANCES, Row, Tolerance, compare
+from .compiled import changes
 from .diagnosis import Diagnosis, diagnose
 from .evaluate import Outcome, dtype_name, evaluate
 from .frameworks import framework_of
@@ -122,6 +123,7 @@ def check(
     cases: Sequence[str] | None = None,
     framework: str | None = None,
     accept: Sequence[str] = (),
+    compile: bool = False,
     properties: bool = True,
     diagnosis: bool = True,
 ) -> Report:
@@ -137,6 +139,7 @@ def check(
     cases : names or patterns (`dup_*`) of the cases to run; all by default.
     framework : "torch", "jax", "tensorflow" or "numpy"; by default what the loss is written in (see `golden.frameworks`).
     accept : relations that pass too, of `golden.relation.KINDS`: "behind-l2", "factor", ...
+    compile : run a torch loss under torch.compile as well, and say what that changes; a change beyond the tolerance fails.
     diagnosis : when a case fails, look for the deviation that explains it (a few seconds).
 
     Raises TypeError for a class in place of an instance, KeyError for an unknown set, ValueError where no case is left.
@@ -148,6 +151,8 @@ def check(
         raise TypeError(f"{loss.__name__} is a class: pass an instance, such as {loss.__name__}()")
     if not callable(loss):
         raise TypeError(f"a loss must be callable, got {type(loss).__name__}")
+    if compile and (framework or framework_of(loss)) != "torch":
+        raise ValueError(f"torch.compile is for torch losses, this one is {framework or framework_of(loss)}")
     golden_set = resolve(against)
     called = name_of(loss)
     framework = framework or framework_of(loss)
@@ -166,6 +171,8 @@ def check(
     report.accept = tuple(accept)
     if any(trial.outcome.fatal for trial in trials):
         return report
+    if compile:
+        report.compiled_equal, report.compiled = changes(loss, trials, tolerances, **options)
     report.sharpness = sentences(sharpness(golden_set, runs, tolerances, first=True))
     if properties:
         report.properties = find_properties(loss, picked[0].arguments, **options)

@@ -19,6 +19,10 @@ from typing import Any
 import pytest
 
 
+class MarkError(Exception):
+    """What is wrong with a mark or a call; it fails that test and no other."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("golden").addoption(
         "--golden-update", action="store_true", help="record your own golden sets anew (never the authors' numbers)"
@@ -34,10 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _options(mark: pytest.Mark) -> tuple[str, dict[str, Any]]:
     names = list(mark.args)
     if len(names) != 1 or not isinstance(names[0], str):
-        raise pytest.UsageError(f"@pytest.mark.golden takes the name of one golden set or folder, got {names}")
-    unknown = set(mark.kwargs) - {"dtype", "tolerance", "device", "adapter", "cases"}
+        raise MarkError(f"@pytest.mark.golden takes the name of one golden set or folder, got {names}")
+    unknown = set(mark.kwargs) - {"dtype", "tolerance", "device", "adapter", "cases", "framework", "accept"}
     if unknown:
-        raise pytest.UsageError(f"@pytest.mark.golden knows no {', '.join(sorted(unknown))}")
+        raise MarkError(f"@pytest.mark.golden knows no {', '.join(sorted(unknown))}")
     return names[0], dict(mark.kwargs)
 
 
@@ -51,7 +55,7 @@ def _own_record(against: str, test_file: Path) -> Path | None:
         try:
             describe(against)
         except KeyError as error:
-            raise pytest.UsageError(f"{error.args[0]}; a record of your own is named as FOLDER/NAME") from None
+            raise MarkError(f"{error.args[0]}; a record of your own is named as FOLDER/NAME") from None
     return test_file.parent / against
 
 
@@ -60,22 +64,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mark = metafunc.definition.get_closest_marker("golden")
     if mark is None or "golden_check" not in metafunc.fixturenames:
         return
+    try:
+        params, ids = _params(mark, Path(str(metafunc.definition.path)))
+    except Exception as error:  # damaged data too: this test fails with the reason, the session goes on
+        params, ids = [(None, str(error.args[0] if error.args else error))], ["wrong-mark"]
+    metafunc.parametrize("golden_check", params, indirect=True, ids=ids)
+
+
+def _params(mark: pytest.Mark, test_file: Path) -> tuple[list[tuple[Any, str]], list[str]]:
+    """([(case, dtype)], their ids) of a mark. MarkError for what it cannot mean."""
     against, options = _options(mark)
-    record = _own_record(against, Path(str(metafunc.definition.path)))
+    record = _own_record(against, test_file)
     runs = _runs(against, own=record is not None)
     patterns = options.get("cases") or ["*"]
     asked = str(options.get("dtype", "float64")).removeprefix("torch.")
     if asked not in ("float64", "float32", "both"):
-        raise pytest.UsageError(f'@pytest.mark.golden takes dtype="float64", "float32" or "both", got {asked!r}')
+        raise MarkError(f'@pytest.mark.golden takes dtype="float64", "float32" or "both", got {asked!r}')
     params = [
         (name, dtype)
         for name, dtype in runs
         if asked in (dtype, "both") and any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
     if not params:  # pytest would skip such a test, and a skipped check looks like a passed one
-        raise pytest.UsageError(f"@pytest.mark.golden: {against} has no case for dtype {asked} and cases {patterns}")
-    ids = [name if asked != "both" else f"{name}-{dtype}" for name, dtype in params]
-    metafunc.parametrize("golden_check", params, indirect=True, ids=ids)
+        raise MarkError(f"@pytest.mark.golden: {against} has no case for dtype {asked} and cases {patterns}")
+    return params, [name if asked != "both" else f"{name}-{dtype}" for name, dtype in params]
 
 
 def _runs(against: str, *, own: bool) -> list[tuple[str, str]]:
@@ -95,9 +107,19 @@ def _runs(against: str, *, own: bool) -> list[tuple[str, str]]:
 def golden_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """`golden_check(loss, against=None, **options) -> Report`; fails the test, with the report, where the loss differs."""
     mark = request.node.get_closest_marker("golden")
+    if (given := getattr(request, "param", None)) is not None and given[0] is None:
+        pytest.fail(given[1], pytrace=False)
     update = request.config.getoption("--golden-update")
 
     def run(loss: Callable[..., Any], against: str | None = None, **options: Any) -> Any:
+        __tracebackhide__ = True
+        try:
+            return checked(loss, against, **options)
+        except MarkError as error:
+            told = str(error)
+        pytest.fail(told, pytrace=False)
+
+    def checked(loss: Callable[..., Any], against: str | None, **options: Any) -> Any:
         __tracebackhide__ = True
         from .checker import check  # NumPy
 
@@ -106,7 +128,7 @@ def golden_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
             marked, chosen = _options(mark)
             against = against or marked
         if against is None:
-            raise pytest.UsageError(
+            raise MarkError(
                 'golden_check needs a golden set: golden_check(loss, "rll-cvpr19") or @pytest.mark.golden("...")'
             )
         chosen.update(options)

@@ -28,7 +28,8 @@ def _number(value: float, form: str) -> str:
 
 @dataclass
 class Report:
-    """What `golden.check` found. `passed`: every case agrees within its tolerance, or the relation is one of `accept`.
+    """What `golden.check` found. `passed`: every case agrees within its tolerance, or the relation is one of `accept`; and if it was
+    asked for, torch.compile changes nothing beyond the tolerance.
 
     `hint` names an adapter that fits. `nearness`, `form`: of `golden.identify`, the cosine with the nearest known form.
     """
@@ -45,6 +46,8 @@ class Report:
     sharpness: list[str] = field(default_factory=list)
     relation: Relation | None = None
     hint: str = ""
+    compiled: list[str] = field(default_factory=list)
+    compiled_equal: bool = True
     nearness: float = float("nan")
     form: str = ""
     accept: tuple[str, ...] = ()
@@ -52,7 +55,7 @@ class Report:
     @property
     def passed(self) -> bool:
         accepted = self.relation is not None and self.relation.kind in self.accept
-        return bool(self.rows) and (accepted or all(row.verdict == "pass" for row in self.rows))
+        return bool(self.rows) and self.compiled_equal and (accepted or all(row.verdict == "pass" for row in self.rows))
 
     @property
     def exit_code(self) -> int:
@@ -64,7 +67,9 @@ class Report:
         good = sum(row.verdict == "pass" for row in self.rows)
         count = f"({good} of {len(self.rows)} cases pass)"
         if good == len(self.rows):
-            return f"{self.loss} equals {self.against} {count}"
+            return f"{self.loss} equals {self.against} {count}" + (
+                "" if self.compiled_equal else ", but not under torch.compile"
+            )
         if self.relation is None or self.relation.kind in ("differs", "error"):
             return f"{self.loss} DIFFERS from {self.against} {count}"
         if self.relation.words.startswith("equals"):
@@ -118,6 +123,9 @@ class Report:
                 wrapped(line.lstrip(), width, "  " + " " * (len(line) - len(line.lstrip())))
                 for line in self.diagnosis.lines
             ]
+        if self.compiled:
+            lines += ["", coloured("under torch.compile", "bold", colours)]
+            lines += [wrapped(line, width, "  ") for line in self.compiled]
         if self.hint:
             lines += ["", wrapped(self.hint, width)]
         if self.sharpness:
@@ -139,6 +147,7 @@ class Report:
             "sharpness": self.sharpness,
             "relation": vars(self.relation) if self.relation else None,
             "hint": self.hint or None,
+            "compiled": {"equal": self.compiled_equal, "words": self.compiled} if self.compiled else None,
             "accepted": list(self.accept),
         }  # fmt: skip
 
@@ -156,6 +165,8 @@ class Report:
             lines += [f"| {p.name} | {p.verdict} | {p.words} |" for p in self.properties]
         if self.diagnosis:
             lines += ["", "## Diagnosis", "", *(f"- {line}" for line in self.diagnosis.lines)]
+        if self.compiled:
+            lines += ["", "## Under torch.compile", "", *(f"- {line}" for line in self.compiled)]
         if self.hint:
             lines += ["", self.hint]
         if self.sharpness:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from ..adapters import ADAPTERS
+from ..badge import endpoint, svg
 from ..checker import check, resolve
+from ..files import write_atomically
 from ..relation import KINDS
 from .common import UsageError, load, loss_arguments, width
 
@@ -26,6 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", action="append", default=[], metavar="FILE", help="write .md, .json or .txt")
     parser.add_argument("--plot", metavar="FILE", help="write a .png (needs matplotlib)")
+    parser.add_argument("--badge", action="append", default=[], metavar="FILE", help="write .json (shields.io) or .svg")
+    parser.add_argument("--compile", action="store_true", help="also under torch.compile: what does it change?")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
@@ -33,10 +38,11 @@ def _files(options: argparse.Namespace) -> list[str]:
     """What is to be written; UsageError for a name that says no format."""
     wanted = [(path, (".md", ".json", ".txt")) for path in options.report]
     wanted += [(options.plot, (".png",))] if options.plot else []
+    wanted += [(path, (".json", ".svg")) for path in options.badge]
     for path, endings in wanted:
         if not path.endswith(endings):
             raise UsageError(f"{path}: the name must end in {' or '.join(endings)}")
-    return [path for path, _ in wanted]
+    return [path for path, _ in wanted if path not in options.badge]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         report = check(
             load(options), golden_set, dtype=options.dtype, device=options.device, tolerance=options.tolerance,
             cases=options.case, adapter=ADAPTERS[options.adapter] if options.adapter else None, framework=options.framework, accept=options.accept,
+            compile=options.compile,
         )  # fmt: skip
     except (KeyError, FileNotFoundError, TypeError, ValueError) as error:
         raise UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
@@ -57,5 +64,10 @@ def run(options: argparse.Namespace) -> int:
         try:
             report.save(path)
         except (OSError, ImportError) as error:
+            raise UsageError(f"cannot write {path}: {error}") from error
+    for path in options.badge:
+        try:
+            write_atomically(Path(path), (svg if path.endswith(".svg") else endpoint)(report))
+        except OSError as error:
             raise UsageError(f"cannot write {path}: {error}") from error
     return report.exit_code

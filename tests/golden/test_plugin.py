@@ -66,7 +66,7 @@ def test_it(golden_check):
     assert code == 0 and "33 passed" in output, output
 
 
-def test_a_wrong_mark_is_a_usage_error(project, tmp_path):
+def test_a_wrong_mark_fails_its_own_test_and_no_other(project, tmp_path):
     marks = {
         '"rll-cvpr20"': "similar: rll-cvpr19",
         "": "takes the name of one golden set",
@@ -75,11 +75,16 @@ def test_a_wrong_mark_is_a_usage_error(project, tmp_path):
         '"rll-library", dtype="float32"': "rll-library has no case for dtype float32",
         '"ms", dtype="float16"': "takes dtype=",
     }
-    for k, mark in enumerate(marks):
-        body = f"import pytest\n\n@pytest.mark.golden({mark})\ndef test_it(golden_check):\n    pass\n"
-        (tmp_path / f"test_mark_{k}.py").write_text(body)
-    code, output = project("")
-    assert code != 0 and "INTERNALERROR" not in output
+    tests = [f"@pytest.mark.golden({mark})\ndef test_{k}(golden_check):\n    pass\n" for k, mark in enumerate(marks)]
+    body = "\n".join([*tests, "def test_fine():\n    pass\n"])
+    body += '\ndef test_call(golden_check):\n    golden_check(Right(), "rll-cvpr20")\n'
+    code, output = project(body)
+    assert (
+        code == 1
+        and "INTERNALERROR" not in output
+        and "another exception" not in output
+        and f"1 failed, 1 passed, {len(marks)} errors" in output
+    ), output
     assert all(words in output for words in marks.values()), output
 
 
