@@ -4,8 +4,8 @@ Source    MalongTech/research-ms-loss at 8db6c9ccb58acf1530444f40185215465603046
           msight-tech/research-xbm at 223ecdc25f71ef1721a58bc87cc567025a32bc92: a sample configuration for SOP
 Command   tox -e reproduce-ms-cub                                      letters form: minutes on two cores, no download
           tox -e reproduce-ms-cub -- --data CUB_200_2011 --weights bn_inception-52deb4733.pth
-Cost      MS: 3,000 updates of 80 images (CUB) to 1,000 (SOP), 0.1 to 1.7 hours on one V100 (SOP's batch needs a larger GPU,
-          about 100 GB). XBM: 34,000 updates of 64, 1.7 hours (all estimated, not measured).
+Cost      MS: 3,000 updates of 80 images (CUB) to 1,000 (SOP), 0.1 to 1.7 hours on one V100 (SOP's batch needs a larger GPU).
+          XBM: 34,000 updates of 64, 1.7 hours (all estimated, not measured). GPU memory: `python -m paper_recipes show ms-sop`.
 Result    MS on CUB R@1 65.7 (512 dimensions, the paper's table in the README; the README's released configuration: 66.0).
 
 The CUB recipe is the authors' file. Cars196, SOP and In-shop were never published: there the values that differ from CUB's

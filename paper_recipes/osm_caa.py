@@ -6,7 +6,7 @@ Command   tox -e reproduce-osm-cub                                     letters f
           tox -e reproduce-osm-cub -- --data CUB_200_2011 --weights googlenet_bn.caffemodel
           the same for osm-cub-bbox, osm-cars196, osm-cars196-bbox, osm-mars, osm-lpw
 Cost      CUB 3,000 steps of 56 images, CARS196 10,000 (raw) and 8,000 (boxes) of 56, MARS 75,000 and LPW 65,000 of 54:
-          0.1, 0.3, 0.2, 2.2 and 1.9 hours on one V100; about 7 GB of GPU memory (estimated, not measured).
+          0.1, 0.3, 0.2, 2.2 and 1.9 hours on one V100 (estimated, not measured). GPU memory: `python -m paper_recipes show osm-cub`.
 Result    R@1 on CUB 55.3 (raw), 62.3 (boxes); CARS196 74.0, 85.5; MARS R@1 84.7, mAP 72.4: the paper's tables 1 and 2.
           LPW R@1 71.7: the authors' log, the best of its four checkpoints; the paper's row is not known to us.
 

@@ -5,8 +5,8 @@ Command   tox -e reproduce-rll-sop                                     letters f
           tox -e reproduce-rll-sop -- --data Stanford_Online_Products --weights googlenet_bn.caffemodel
           tox -e reproduce-rll-cub -- --data CUB_200_2011 --weights googlenet_bn.caffemodel
           tox -e reproduce-rll-cars196 -- --data CARS196 --weights googlenet_bn.caffemodel
-Cost      SOP in full: 20,000 steps of 180 images, 2 hours on one V100; about 20 GB of GPU memory (estimated, not measured).
-          CUB in full: 10,000 steps of 60 images, 20 minutes; about 7 GB (estimated, not measured).
+Cost      SOP in full: 20,000 steps of 180 images, 2 hours on one V100 (estimated, not measured).
+          CUB in full: 10,000 steps of 60 images, 20 minutes. GPU memory: `python -m paper_recipes show rll-sop`.
           CARS196 as CUB.
 Result    SOP R@1/10/100 = 79.8/91.3/96.3 (L, M, H concatenated), 76.1/89.1/95.4 (H alone): the paper's table.
           CUB R@1/2/4/8 = 61.3/72.7/82.7/89.4 (L, M, H), 57.4/69.7/79.2/86.9 (H): the paper's table; no log was released.

@@ -6,7 +6,7 @@ Command   tox -e reproduce-rll-tpami-sop                               letters f
           tox -e reproduce-rll-tpami-inshop -- --data In-shop --weights googlenet_bn.caffemodel
           tox -e reproduce-rll-tpami-market1501 -- --data Market-1501-v15.09.15 --weights googlenet_bn.caffemodel
 Cost      SOP 30,000 steps of 150 images, In-shop 30,000 of 66, Market-1501 6,000 of 180: 2.5, 1.1 and 0.6 hours on one
-          V100; about 20 GB of GPU memory for 180 images (estimated, not measured).
+          V100 (estimated, not measured). GPU memory: `python -m paper_recipes show rll-tpami-sop`.
 Result    The authors' logs (the paper's tables could not be read): SOP R@1/10/100 = 78.7/90.5/95.9 with 192 values,
           In-shop R@1/10/20 = 89.9/97.6/98.3 with 384, Market-1501 R@1 88.5, mAP 71.1 with 1536,
           single query (92.0 and 78.9 with multiple queries).

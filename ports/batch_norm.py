@@ -93,7 +93,7 @@ class _Normalise(torch.autograd.Function):
             rest, variance = _moments(x, shift, top, dims, sum_).div_(count)
             variance = torch.addcmul(variance, rest, rest, value=-1).clamp_(min=0)
             far = (rest * rest > 16 * variance).any()  # four deviations off or more; then the mean is the guess
-            if attempt or not (x.is_cuda or far):
+            if attempt or (x.device.type == "cpu" and not far):
                 break
             guess = torch.where(far, guess + rest, guess).to(x.dtype)
         deviation = (variance + eps).rsqrt_()
@@ -162,7 +162,7 @@ def _moments(
 def _pieces(*blobs: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Blobs of one shape (N, C, ...) in parts of about `_PIECE` values: some samples, or some rows of pixels of one."""
     x = blobs[0]
-    most = _PIECE["cuda" if x.is_cuda else "cpu"]
+    most = _PIECE["cpu" if x.device.type == "cpu" else "cuda"]
     if x.numel() <= most:
         return iter([blobs])
     sample = x.numel() // len(x)
@@ -175,7 +175,7 @@ def _pieces(*blobs: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 def _sum(x: Tensor, dims: list[int]) -> Tensor:
     """(C,): over all but the channels. torch's sum is a tree on the CPU, not on CUDA, where float64 costs no time."""
-    return x.sum(dims, dtype=torch.float64) if x.is_cuda else x.sum(dims)
+    return x.sum(dims) if x.device.type == "cpu" else x.sum(dims, dtype=torch.float64)
 
 
 def _total(sums: list[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ Without a CUDA device (or with --toy) the parts run at toy size on the CPU: that
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -51,6 +52,7 @@ def main(out: Path | None, parts: list[str], toy: bool, budget: int, steps: int,
         return
     if out is None:
         raise click.UsageError("--out FOLDER is needed: where results.json is written")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part that runs is ended, too
     sys.exit(0 if run(out, parts, toy=toy, budget=budget, steps=steps) else 1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -64,21 +63,29 @@ def all_well(record: dict[str, Any], names: list[str]) -> bool:
 def take(folder: Path) -> str:
     """Put the figures of `folder` under "gpu" in benchmarks/results.json and RESULTS.md; says what was put in.
 
-    Raises NothingToTake where there are none, or only toy ones.
+    Parts that are there already, from another folder, stay until they are taken anew. Raises NothingToTake where there are no
+    figures, or only toy ones.
     """
     record = read_json(folder / FILE)
     if not isinstance(record, dict) or not record.get("parts"):
         raise NothingToTake(f"{folder}: no {FILE} of a GPU run")
     if record["toy"]:
         raise NothingToTake(f"{folder}: toy sizes on a CPU measure nothing")
-    rows = [{**row, "name": f"{name}: {row['name']}"} for name, part in record["parts"].items() for row in part["rows"]]
-    if not rows:
+    parts = {name: part for name, part in record["parts"].items() if part["rows"]}
+    if not parts:
         raise NothingToTake(f"{folder}: no part has found a figure")
-    unfinished = {
+    known = read_json(HERE / FILE) or {}
+    before = known.get("gpu", {"rows": [], "unfinished": {}})
+    rows = [row for row in before["rows"] if row["part"] not in parts]
+    rows += [
+        {**row, "name": f"{name}: {row['name']}", "part": name} for name, part in parts.items() for row in part["rows"]
+    ]
+    told = {
         name: f"{part['status']}: {part['error']}" for name, part in record["parts"].items() if part["status"] != "done"
     }
-    path = HERE / FILE
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    left = {row["part"] for row in rows}
+    unfinished = {name: why for name, why in before["unfinished"].items() if name not in record["parts"]}
+    unfinished |= {name: why for name, why in told.items() if name in parts or name not in left}
     known["gpu"] = {"date": record["date"], "machine": record["machine"], "rows": rows, "unfinished": unfinished}
     write_results(known)
-    return f"{len(rows)} rows of {len(record['parts'])} parts, {record['machine']['gpu']}"
+    return f"{sum(len(part['rows']) for part in parts.values())} rows of {len(parts)} parts, {record['machine']['gpu']}"

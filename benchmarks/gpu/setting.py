@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -48,10 +49,14 @@ def row(
     note: str = "",
     holds: bool | None = None,
 ) -> dict[str, Any]:
-    """A row of RESULTS.md. holds: whether the target is reached, where there is one that a machine can judge."""
+    """A row of RESULTS.md; strict JSON, which has no NaN. holds: whether the target is reached, where there is one that a machine can judge."""
     return {
-        "name": name, "ours": ours, "peer": peer, "ratio": ratio, "target": target, "unit": unit, "note": note, "holds": holds,
+        "name": name, "ours": _finite(ours), "peer": _finite(peer), "ratio": _finite(ratio), "target": target, "unit": unit, "note": note, "holds": holds,
     }  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def attempts(names: list[str], work: Callable[[str], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -139,17 +139,13 @@ class Solver:
             raise ValueError(f"iter_size is {self.param.iter_size}, got {len(batches)} batch(es)")
         self._follow_net()
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, float] = {}
-        logged = 0.0
+        read: list[tuple[str, torch.Tensor]] = []
         for batch in batches:
             self.net(**batch)
             loss = self.net.loss()
             if loss.requires_grad:
                 loss.backward()
-            logged += loss.item()
-            for name, value in self._losses().items():
-                sums[name] = sums.get(name, 0.0) + value
-        self.logged_loss = logged / len(batches)
+            read += [("", loss.detach()), *self._losses()]
         rate = self.rate(self.iter)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -157,17 +153,23 @@ class Solver:
         if self.dialect == "rll_tpami":
             self._anneal()
         self.iter += 1
+        sums = dict.fromkeys((name for name, _ in read), 0.0)
+        # One wait for all of them, after the update has been launched; float64 holds each as it is.
+        for (name, _), value in zip(read, torch.stack([value.double() for _, value in read]).tolist()):
+            sums[name] += value
+        self.logged_loss = sums.pop("") / len(batches)
         return {name: value / len(batches) for name, value in sums.items()}
 
-    def _losses(self) -> dict[str, float]:
+    def _losses(self) -> list[tuple[str, torch.Tensor]]:
+        """Name and () value of each loss top; a name that occurs twice keeps its last."""
         values = {}
         for step in self.net.plan.steps:
             for name, weight in zip(step.tops, step.loss_weights):
                 if weight:
                     # A layer that computes its loss in Backward (TPAMI's V12) has it in `reported` by now.
                     stale = getattr(step.layer, "reported", None)
-                    values[name] = (self.net.blobs[name] if stale is None else stale).sum().item()
-        return values
+                    values[name] = (self.net.blobs[name] if stale is None else stale).detach().sum()
+        return list(values.items())
 
     def _anneal(self) -> None:
         loss = getattr(self.net.plan.layers[-1], "loss", None)

@@ -16,7 +16,7 @@ def check_classes(labels: Tensor, num_classes: int) -> Tensor:
         return labels.long()
     if labels.is_floating_point() and bool((labels != labels.round()).any()):
         raise ValueError(f"labels must be class indices, but one is {labels[labels != labels.round()][0].item()}")
-    low, high = int(labels.min()), int(labels.max())
+    low, high = (int(end) for end in torch.stack(torch.aminmax(labels)).tolist())  # one wait for both
     if low < 0 or high >= num_classes:
         raise ValueError(f"labels run from {low} to {high}, but num_classes={num_classes} allows 0..{num_classes - 1}")
     return labels.long()

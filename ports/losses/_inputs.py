@@ -178,6 +178,7 @@ def pair_batch(
 def autocast_off(tensor: Any) -> torch.autocast:
     """Context in which matrix products keep the dtype of their operands, whatever surrounds the loss.
 
-    What is no tensor passes, so that the check inside can name it.
+    What is no tensor passes, so that the check inside can name it; a device that knows no autocast (meta) has none to end.
     """
-    return torch.autocast(tensor.device.type if isinstance(tensor, Tensor) else "cpu", enabled=False)
+    kind = tensor.device.type if isinstance(tensor, Tensor) else "cpu"
+    return torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False)

@@ -60,22 +60,30 @@ def checkpoint(iteration: int) -> str:
     return f"checkpoints/iteration_{iteration:06d}.safetensors"
 
 
-def start(name: str, setting: Setting, out: Path, *options: str) -> subprocess.Popen[str]:
+Child = tuple[subprocess.Popen[str], Path]
+
+
+def start(name: str, setting: Setting, out: Path, *options: str) -> Child:
+    """The run, and the file of what it says: a pipe that nobody empties for a while would stop it."""
     command = [sys.executable, "-m", "benchmarks.gpu.one_run", name, setting.as_json(), str(out), *options]
-    threads = "1" if setting.toy else "4"
-    return subprocess.Popen(
-        command, cwd=REPO, env=environment(OMP_NUM_THREADS=threads),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    log = out.with_suffix(".log")
+    with open(log, "w", encoding="utf-8") as said:
+        environ = environment(OMP_NUM_THREADS="1" if setting.toy else "4")
+        child = subprocess.Popen(command, cwd=REPO, env=environ, stdout=said, stderr=subprocess.STDOUT, text=True)
+    return child, log
 
 
-def finish(child: subprocess.Popen[str], setting: Setting) -> tuple[int, str]:
+def finish(started: Child, setting: Setting) -> tuple[int, str]:
     """Exit code, and the last of what it said."""
+    child, log = started
     try:
-        said = child.communicate(timeout=max(setting.left - 5, 1))[0]
+        child.wait(timeout=max(setting.left - 5, 1))
+        said = ""
     except subprocess.TimeoutExpired:
         child.kill()
-        said = child.communicate()[0] + "\nended by the part's time limit"
+        child.wait()
+        said = "\nended by the part's time limit"
+    said = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n") + said
     print(said, flush=True)
     return child.returncode, said.strip()[-2000:].replace("\n", " | ")
 

@@ -29,6 +29,7 @@ def compiled(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     determinism.configure(recipe.seed, cudnn=recipe.cudnn)
     deterministic = timed(stepping(engine_of(recipe, device), images, labels), rounds, device)
     determinism.configure(recipe.seed, strict=False)
+    torch._dynamo.config.disable = setting.toy  # a CPU compiles for a quarter of an hour
     step = stepping(engine_of(recipe, device, fast=True), images, labels)
     started = time.perf_counter()
     step()

@@ -18,13 +18,16 @@ from benchmarks.gpu.setting import Setting, attempts, loader_workers, row
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
 from paper_recipes.runner.data import run_data
-from paper_recipes.runner.data.batches import train_batches
-from paper_recipes.runner.run import make_pipeline, make_sampler
+from paper_recipes.runner.data.batches import make_pipeline, train_batches
+from paper_recipes.runner.run import make_sampler
 from ports import determinism
+
+COUNTS = {"rll-sop": [0, 1, 4, 8, 16], "ms-cub": [8]}
+SECONDS = 2.0  # of each, after the loaders have got going
 
 
 def rows(setting: Setting) -> Iterator[dict[str, Any]]:
-    yield from attempts(["rll-sop"] if setting.toy else ["rll-sop", "ms-cub"], lambda name: throughput(name, setting))
+    yield from attempts(["rll-sop"] if setting.toy else list(COUNTS), lambda name: throughput(name, setting))
 
 
 def throughput(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
@@ -34,7 +37,7 @@ def throughput(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     data = run_data.open_embedded(recipe, plan, recipe.seed)
     size = plan.sampler.batch_size
     cores = os.cpu_count() or 1
-    counts = [0, 1] if setting.toy else sorted({1, 4, 8, min(16, cores)})
+    counts = [0, 1] if setting.toy else COUNTS[name]
     most = loader_workers(size * image_bytes(recipe), 1, max(counts))
     for workers in counts:
         if workers > most:
@@ -61,19 +64,19 @@ def images_per_second(name: str, setting: Setting) -> float:
 
 
 def loaded(recipe: Recipe, plan: Any, data: run_data.Data, setting: Setting, workers: int) -> float:
-    """Images a second after the loaders have started: what they put ahead before the clock starts is little beside it."""
+    """Images a second once all that the loaders put ahead at their start is used up."""
     device, size = torch.device(setting.device), plan.sampler.batch_size
-    count = 3 if setting.toy else max(8, 6 * max(workers, 1))
     batches = train_batches(
         data.train, make_sampler(plan, data, recipe.seed), make_pipeline(recipe),
         seed=recipe.seed, first=0, last=10_000, device=device, workers=workers,
     )  # fmt: skip
-    warm = 0 if setting.toy else 4 * max(workers, 1)  # all that were put ahead
-    for _ in range(1 + warm):
+    ahead = 0 if setting.toy else 4 * workers
+    for _ in range(1 + ahead):
         next(batches).images.to(device, non_blocking=True)
-    started = time.perf_counter()
-    for _ in range(count):
+    started, count = time.perf_counter(), 0
+    while count < 2 or (not setting.toy and time.perf_counter() - started < SECONDS):
         next(batches).images.to(device, non_blocking=True)
+        count += 1
     seconds = time.perf_counter() - started
     batches.close()  # type: ignore[attr-defined]
     return count * size / seconds

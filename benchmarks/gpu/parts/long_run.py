@@ -21,7 +21,7 @@ from paper_recipes.runner import run_files
 from paper_recipes.runner.training import loop
 from paper_recipes.runner.training.state import Interrupted
 
-STEPS, EVERY = 2_000, 250
+STEPS, EVERY = 2_000, 100
 KEPT = ("steps.jsonl", "evaluations.jsonl", "timings.jsonl", "raw_pixels.json", "clustering.json")
 
 

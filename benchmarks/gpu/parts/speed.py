@@ -1,5 +1,5 @@
 """Step time and images/s at the recipes' own batches: deterministic, with the faster kernels allowed, beside a plain port;
-and the most memory that a step held, beside what `python -m paper_recipes show` says of it.
+and the most memory that a step held, beside what `python -m paper_recipes show` counts.
 
 The images lie on the card already: this is the step alone. The plain port is what users of PyTorch write: `benchmarks.throughput`
 describes it; where pytorch-metric-learning is not installed its loss is `ports`' own port of that library's.
@@ -16,6 +16,7 @@ import torch
 from benchmarks.gpu.jobs import RECIPES, random_batch
 from benchmarks.gpu.setting import Setting, attempts, row
 from benchmarks.throughput import Peer, product_rate, profile, seconds_of
+from paper_recipes import gpu_memory
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
@@ -51,7 +52,7 @@ def speeds(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     recipe, device = get(name), torch.device(setting.device)
     determinism.configure(recipe.seed, cudnn=recipe.cudnn)
     images, labels = batch_of(recipe, setting)
-    engine: Any = engine_of(recipe, device)
+    engine = engine_of(recipe, device)
     before = held(device, reset=True)
     rounds = 2 if setting.toy else ROUNDS
 
@@ -68,28 +69,26 @@ def speeds(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     yield rate(f"{name}: any kernels, no TF32", len(images), timed(step, rounds, device), deterministic)
     free(recipe.seed, tf32=True)
     yield rate(f"{name}: any kernels, TF32", len(images), timed(step, rounds, device), deterministic)
+    if name != "rll-sop":
+        return
+    for what, strict in (("deterministic", True), ("any kernels, no TF32", False)):
+        determinism.configure(recipe.seed) if strict else free(recipe.seed, tf32=False)
+        peer = Peer(device)
+        peer_step = timed(lambda: peer.step(images, labels), rounds, device)  # noqa: B023 - called at once
+        yield rate(f"{name}: plain port, {what}", len(images), peer_step, deterministic, note=peer.described)
     determinism.configure(recipe.seed, cudnn=recipe.cudnn)
-    if name == "rll-sop":
-        yield from (
-            row(f"{name}: {found['name']}", found["ours"], unit="s", note=found["note"])
-            for found in profile(step, device)
-        )
-        del engine
-        for what, strict in (("deterministic", True), ("any kernels, no TF32", False)):
-            determinism.configure(recipe.seed) if strict else free(recipe.seed, tf32=False)
-            peer = Peer(device)
-            peer_step = timed(lambda: peer.step(images, labels), rounds, device)  # noqa: B023 - called at once
-            yield rate(f"{name}: plain port, {what}", len(images), peer_step, deterministic, note=peer.described)
+    for found in profile(step, device):
+        yield row(f"{name}: {found['name']}", found["ours"], unit="s", note=found["note"])
 
 
 def memory_row(recipe: Recipe, batch: int, peak: float, before: float) -> dict[str, Any]:
     """Both in 1e9 bytes. The figure on paper leaves out cuDNN's and cuBLAS's workspaces and what lies between tensors."""
-    paper: Any = None
+    paper = gpu_memory.of(recipe.name)
     return row(
         f"{recipe.name}: most memory held in a step of {batch}",
         peak,
-        peer=None if paper is None else paper.total / 1e9,
-        ratio=None if paper is None else peak / (paper.total / 1e9),
+        peer=None if paper is None else paper.step / 1e9,
+        ratio=None if paper is None else peak / (paper.step / 1e9),
         unit="GB",
         note=f"peer: on paper; {before:.2f} GB before the first step, the images included",
     )

@@ -114,7 +114,7 @@ class CaffeEngine:
         """
         net = self.solver.net
         statistics = self._statistics
-        fresh = not any(blob.any() for blob in statistics)
+        fresh = not torch.stack([blob.any() for blob in statistics]).any() if statistics else True
         if fresh:
             with self.replicas.apart():  # the same images on every process
                 for images, labels in calibration:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from paper_recipes import differences
+from paper_recipes import differences, gpu_memory
 from paper_recipes.recipe import Caffe, Recipe
 from paper_recipes.runner.scoring.verdict import Verdict
 
@@ -37,6 +37,7 @@ def show(recipe: Recipe) -> None:
         "embeddings": ", ".join(recipe.embeddings),
         **({} if recipe.cudnn else {"cuDNN": "off on a GPU, as the release was trained"}),
         "cost": recipe.cost,
+        "GPU memory": str(gpu_memory.of(recipe.name) or "not counted: only frozen recipes are"),
         "letters form": _listed(asdict(recipe.embedded)),
     }
     for key, value in rows.items():

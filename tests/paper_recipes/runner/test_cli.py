@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -52,7 +53,13 @@ def test_list_does_not_import_torch():
 
 
 def test_show_prints_the_settings_and_the_net(call):
-    assert "base_lr 0.01" in call("show", "rll-sop").stdout
+    shown = call("show", "rll-sop").stdout
+    assert "base_lr 0.01" in shown
+    assert re.search(
+        r"GPU memory +\d+\.\d GB in a step of 180 images", shown
+    ) and "fits a card of 16, 24, 40, 80 GB" in " ".join(shown.split())
+    derived = call("show", "rll-sop+sampler.classes_per_batch=2").stdout
+    assert "not counted: only frozen recipes are" in derived
     assert 'type: "DistanceWeightedValidPairLossV12"' in call("show", "rll-sop", "--net", "train").stdout
     assert "stepvalue: 15000" in call("show", "rll-sop", "--net", "solver").stdout
 
