@@ -13,7 +13,7 @@ from paper_recipes.runner.data import run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.data.batches import Batch, make_pipeline, train_batches
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
-from paper_recipes.runner.run import make_engine, make_sampler
+from paper_recipes.runner.training.parts import make_engine, make_sampler
 from ports import determinism
 
 

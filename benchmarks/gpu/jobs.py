@@ -14,7 +14,7 @@ from paper_recipes.registry import get
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.data.batches import make_pipeline
-from paper_recipes.runner.run import make_engine, make_sampler
+from paper_recipes.runner.training.parts import make_engine, make_sampler
 from paper_recipes.runner.training.state import Run
 from ports import determinism
 

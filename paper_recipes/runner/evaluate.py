@@ -23,10 +23,10 @@ from paper_recipes.runner.engines import trained_models
 from paper_recipes.runner.engines.engine import Model
 from paper_recipes.runner.files import sha256, write_json
 from paper_recipes.runner.reports import terminal
-from paper_recipes.runner.run import make_engine
 from paper_recipes.runner.scoring import clustering, saved, sharded, verdict
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training import provenance
+from paper_recipes.runner.training.parts import make_engine
 from ports import determinism
 
 # queries and gallery (N, D) by embedding, and which model made them (JSON types)

@@ -20,11 +20,11 @@ from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.files import read_json, sha256
-from paper_recipes.runner.run import make_engine, make_sampler
 from paper_recipes.runner.scoring import saved
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.scoring.verdict import best_of
 from paper_recipes.runner.training import evaluation, loop
+from paper_recipes.runner.training.parts import make_engine, make_sampler
 from paper_recipes.runner.training.state import Run
 from paper_recipes.runner.verification import facts as run_facts
 from paper_recipes.runner.verification import quick, recount

@@ -19,7 +19,7 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
 from paper_recipes.runner.data import run_data
 from paper_recipes.runner.data.batches import make_pipeline, train_batches
-from paper_recipes.runner.run import make_sampler
+from paper_recipes.runner.training.parts import make_sampler
 from ports import determinism
 
 COUNTS = {"rll-sop": [0, 1, 4, 8, 16], "ms-cub": [8]}

@@ -26,6 +26,7 @@ from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.scoring import sharded
+from paper_recipes.runner.training.parts import make_sampler
 from ports.datasets.split import Split
 from ports.metrics.retrieval import recall_at_k
 
@@ -313,22 +314,22 @@ def test_caffe_multiplies_the_classes_and_global_cuts_the_batch():
     scale = scales.embedded(facts)  # 6 classes x 3
     parts = {}
     for name in process_group.SEMANTICS:
-        shards = [run.make_sampler(scale, some_data(), 1, process_group.Replicas(name, r, 2)) for r in range(2)]
+        shards = [make_sampler(scale, some_data(), 1, process_group.Replicas(name, r, 2)) for r in range(2)]
         parts[name] = [shard.next_batch() for shard in shards]
     assert [len(part) for part in parts["caffe"]] == [18, 18]
     assert len({i // 8 for part in parts["caffe"] for i in part}) == 12  # classes of both together, 8 images each
-    assert parts["global"][0] + parts["global"][1] == run.make_sampler(scale, some_data(), 1).next_batch()
+    assert parts["global"][0] + parts["global"][1] == make_sampler(scale, some_data(), 1).next_batch()
 
 
 def test_batches_that_cannot_be_cut_are_refused():
     scale = scales.embedded(registry.get("rll-cub"))
     with pytest.raises(RunError, match=r"--replicas global with 4 processes: 6 identities .* do not divide among 4"):
-        run.make_sampler(scale, some_data(), 1, process_group.Replicas("global", 0, 4))
+        make_sampler(scale, some_data(), 1, process_group.Replicas("global", 0, 4))
     with pytest.raises(RunError, match=r"--replicas caffe with 4 processes: 20 classes are fewer than the 24"):
-        run.make_sampler(scale, some_data(), 1, process_group.Replicas("caffe", 0, 4))
+        make_sampler(scale, some_data(), 1, process_group.Replicas("caffe", 0, 4))
     mars = scales.embedded(registry.get("osm-mars"))
     with pytest.raises(RunError, match=r"--replicas caffe: this recipe's batch names its identities twice"):
-        run.make_sampler(mars, some_data(tracks=True), 1, process_group.Replicas("caffe", 0, 2))
+        make_sampler(mars, some_data(tracks=True), 1, process_group.Replicas("caffe", 0, 2))
     with pytest.raises(process_group.ReplicaError, match=r"a memory of its own; use --replicas global"):
         steps.engine("memory", process_group.Replicas("caffe", 0, 1))
 
