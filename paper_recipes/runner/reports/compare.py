@@ -13,6 +13,7 @@ from paper_recipes import registry
 from paper_recipes.runner import run_files
 from paper_recipes.runner.data.scale import in_words
 from paper_recipes.runner.evidence import weights_link
+from paper_recipes.runner.reports import words
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import curves as logs
 from paper_recipes.runner.scoring.verdict import best_of
@@ -97,7 +98,7 @@ def as_text(header: list[str], body: list[list[str]], style: str) -> str:
         csv.writer(out, lineterminator="\n").writerows([header, *body])
         return out.getvalue()
     if style == "latex":
-        escaped = [[re.sub(r"([_&%#$])", r"\\\1", cell) for cell in line] for line in [header, *body]]
+        escaped = [[words.latex(cell) for cell in line] for line in [header, *body]]
         head, *rest = [" & ".join(line) + r" \\" for line in escaped]
         columns = "".join("r" if all(map(_number, column)) else "l" for column in zip(*body))
         return "\n".join(
@@ -112,8 +113,7 @@ def as_text(header: list[str], body: list[list[str]], style: str) -> str:
                 "",
             ]
         )
-    whole = [header, ["---"] * len(header), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in whole) + "\n"
+    return words.table(header, body) + "\n"
 
 
 def _number(cell: str) -> bool:

@@ -15,10 +15,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from PIL import Image
 
 from paper_recipes.recipe import Recipe
+from paper_recipes.runner.reports.words import drawn
 from paper_recipes.runner.scoring.curves import Curve, compare, headline
+from ports.images.decoding import decode
 
 RIGHT, WRONG, QUERY = "#2a9d4a", "#d1495b", "#30343f"
 COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")
@@ -31,7 +32,7 @@ def loss_curve(path: Path, steps: list[dict[str, Any]]) -> None:
     for colour, name in zip(COLOURS, steps[0]["losses"]):
         values = [row["losses"][name] for row in steps]
         axes.plot(iterations, values, color=colour, alpha=0.35, linewidth=0.8)
-        axes.plot(iterations, _running_mean(values), color=colour, label=name)
+        axes.plot(iterations, _running_mean(values), color=colour, label=drawn(name))
     for before, after in pairwise(steps):
         if before["lr"] != after["lr"]:
             axes.axvline(after["iteration"], color="#999999", linewidth=0.8, linestyle=":")
@@ -53,7 +54,7 @@ def recall_curve(
     iterations = [row["iteration"] for row in evaluations]
     for colour, name in zip(COLOURS, evaluations[0]["metrics"]):
         values = [row["metrics"][name]["R@1"] for row in evaluations]
-        axes.plot(iterations, values, color=colour, marker="o", markersize=4, label=name)
+        axes.plot(iterations, values, color=colour, marker="o", markersize=4, label=drawn(name))
     if raw_pixels is not None:
         axes.axhline(raw_pixels, color="#777777", linestyle="--", linewidth=1, label="raw pixels")
     for label, value in published:
@@ -94,7 +95,7 @@ def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:
             if off:
                 ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": WRONG}
                 axes.plot(*zip(*off), linestyle="", label=f"beyond ±{curve.rows[0].tolerance:g} points", **ring)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(drawn(name), fontsize=9)
         axes.grid(color="#eeeeee")
         axes.tick_params(labelsize=7)
         axes.locator_params(axis="x", nbins=6)
@@ -109,7 +110,7 @@ def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:
     fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     for axes in grid[:, 0]:
         axes.set_ylabel("percent", fontsize=8)
-    fig.suptitle(title, fontsize=9)
+    fig.suptitle(drawn(title, longest=120), fontsize=9)
     _save(fig, path)
 
 
@@ -145,7 +146,7 @@ def _several(curves: list[tuple[str, list[tuple[int, float]], bool]]) -> tuple[A
         colour = colours.get(what, f"C{index % 10}") if dashed else f"C{index % 10}"
         colours.setdefault(what, colour)
         style: dict[str, Any] = {"linestyle": "--", "markerfacecolor": "none"} if dashed else {}
-        axes.plot(*zip(*points), color=colour, marker="o", markersize=4, label=label, **style)
+        axes.plot(*zip(*points), color=colour, marker="o", markersize=4, label=drawn(label, longest=120), **style)
     fig.legend(loc="outside lower center", fontsize=7, frameon=False)
     return fig, axes
 
@@ -157,18 +158,17 @@ def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]
         len(rows), columns, figsize=(1.5 * columns, 1.62 * len(rows)), layout="constrained", squeeze=False
     )
     for axes_row, row in zip(grid, rows):
-        _picture(axes_row[0], row["query"], QUERY, f"query {names.get(row['label'], row['label'])}")
+        _picture(axes_row[0], row["query"], QUERY, f"query {drawn(names.get(row['label'], row['label']))}")
         for axes, neighbour in zip(axes_row[1:], row["neighbours"]):
             right = neighbour["label"] == row["label"]
-            label = names.get(neighbour["label"], neighbour["label"])
+            label = drawn(names.get(neighbour["label"], neighbour["label"]))
             mark = "right" if right else f"wrong: {label}"
             _picture(axes, neighbour["file"], RIGHT if right else WRONG, f"{mark}  {neighbour['cosine']:.3f}")
     _save(fig, path)
 
 
 def _picture(axes: Axes, file: str, colour: str, title: str) -> None:
-    with Image.open(file) as image:
-        axes.imshow(np.asarray(image.convert("RGB")), aspect="equal")
+    axes.imshow(decode(file), aspect="equal")
     axes.set_title(title, fontsize=7, color=colour)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():

@@ -138,14 +138,17 @@ def show(root: Path) -> None:
             verdict = f"{entry.verdict.word}: {entry.verdict.within} of {len(entry.verdict.rows)} values"
             commit = (entry.git_sha or "-")[:10]
             table.add_row(
-                entry.recipe, held, first.shown(), verdict, entry.weights, entry.how, escape(str(entry.folder)), commit
+                *map(
+                    escape,
+                    (entry.recipe, held, first.shown(), verdict, entry.weights, entry.how, str(entry.folder), commit),
+                )
             )
         console.print(table)
     if others:
         table = Table("recipe", "form", "best", "why it does not count", "folder", title="Not counted")
         for entry in others:
             table.add_row(
-                entry.recipe, in_words(entry.form), entry.best, escape(entry.reason), escape(str(entry.folder))
+                *map(escape, (entry.recipe, in_words(entry.form), entry.best, entry.reason, str(entry.folder)))
             )
         console.print(table)
     passed = [entry for entry in counted if entry.verdict and entry.verdict.passed and entry.recipe in registry.RECIPES]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from paper_recipes.runner.files import read_json
 from paper_recipes.runner.reports import figures
 from paper_recipes.runner.reports.banner import NOT_COMPARABLE
 from paper_recipes.runner.reports.terminal import network_rows
+from paper_recipes.runner.reports.words import Markdown, code, shown, table, text
 from paper_recipes.runner.scoring import curves
 from paper_recipes.runner.scoring.verdict import Verdict, verify
 from paper_recipes.runner.verification import marks
@@ -33,6 +33,8 @@ th { background: #f3f3f3; text-align: left } img { max-width: 100% } code { back
 blockquote { border-left: 4px solid #e0a800; margin-left: 0; padding-left: 1rem; background: #fff8e1 }
 """
 
+# No script runs in the page, whatever should get into it; the pictures lie beside it.
+_POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src * file: data:; style-src 'unsafe-inline'\">"
 # packages whose version is shown; run.json has all of them
 _SHOWN = ("torch", "torchvision", "numpy", "scipy", "pillow", "matplotlib", "protobuf", "safetensors")
 _CURVES = (
@@ -57,13 +59,13 @@ def write(out: Path, evidence: list[dict[str, str]]) -> Path:
     with run_files.fitting(out):
         recipe = registry.of_record(record)
         pictures = _draw(out, recipe, record, steps, evaluations)
-        text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures, mark)) + "\n"
-    body = MarkdownIt("commonmark").enable("table").render(text)
+        page_text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures, mark)) + "\n"
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(page_text)
     page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(recipe.title)}</title>'
-        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_POLICY}'
+        f"<title>{html.escape(shown(recipe.title))}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
     )
-    for name, content in (("report.md", text), ("report.html", page)):
+    for name, content in (("report.md", page_text), ("report.html", page)):
         with atomic_path(out / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
     if (out / manifest.FILE).is_file():  # else the report alone would be sealed, and the old run seem to lack the rest
@@ -124,7 +126,7 @@ def _sections(
     pictures: list[str],
     mark: Mark,
 ) -> list[str]:
-    parts = [f"# {recipe.title}"]
+    parts = [f"# {text(recipe.title)}"]
     if not record.get("comparable", True):
         parts.append(f"> {NOT_COMPARABLE}")
     if record["form"].startswith("embedded"):
@@ -136,14 +138,14 @@ def _sections(
         )
     if record["form"].startswith("own"):
         parts.append(
-            f"> **Own pictures** ({record['data']['name']}), not the official {recipe.dataset.upper()}: published values, where "
+            f"> **Own pictures** ({text(record['data']['name'])}), not the official {recipe.dataset.upper()}: published values, where "
             "they are shown, are of that data and no measure of this run."
         )
-    parts.append(f"Status: **{record['status']}** after {steps[-1]['iteration'] if steps else 0} iterations.")
+    parts.append(f"Status: **{text(record['status'])}** after {steps[-1]['iteration'] if steps else 0} iterations.")
     if mark.words:
-        parts.append(f"> **{_plain(mark.words)}**")
+        parts.append(f"> **{text(mark.words)}**")
     if "diverged" in record:
-        parts.append(f"> {record['diverged']['line']}")
+        parts.append(f"> {text(record['diverged']['line'])}")
     objection = mark.words if mark.false is not None else weights_link.objection(recipe, record.get("weights"))
     # What a run that diverged had reached before is no result of its recipe.
     judged = record["form"] == "full" and "diverged" not in record
@@ -173,13 +175,13 @@ def _sections(
             "![Queries and their nearest neighbours](retrieval.png)",
         ]
     parts += ["## Published values", _published_table(recipe)]
-    parts += ["## Chain of evidence", _table(list(evidence[0]), [list(row.values()) for row in evidence])]
+    parts += ["## Chain of evidence", table(list(evidence[0]), [list(row.values()) for row in evidence])]
     parts += ["## Settings", _settings_table(recipe, record), "## Environment", _environment_table(record)]
     if mark.statements:
-        rows = [[statement.name, statement.verdict, _plain(statement.words)] for statement in mark.statements]
-        parts += ["## Verified", _VERIFIED, _table(["statement", "verdict", "recomputed"], rows)]
+        rows = [[statement.name, statement.verdict, statement.words] for statement in mark.statements]
+        parts += ["## Verified", _VERIFIED, table(["statement", "verdict", "recomputed"], rows)]
     if recipe.deviations:
-        parts += ["## Known deviations", "\n".join(f"- {line}" for line in recipe.deviations)]
+        parts += ["## Known deviations", "\n".join(f"- {text(line)}" for line in recipe.deviations)]
     return parts
 
 
@@ -192,16 +194,16 @@ def _result_table(record: dict[str, Any], evaluations: list[dict[str, Any]], raw
         for net, metrics in row["metrics"].items():
             step = f"{row['iteration']}" + (" (before training)" if row["iteration"] == 0 else "")
             rows.append([net, step, *(f"{metrics[k]:.1f}" for k in ks)])
-    note = f"\n\nPercent of {evaluations[-1]['queries']} queries; exact hit counts are in `evaluations.jsonl`."
-    return _table(["embedding", "iteration", *ks], rows) + note
+    note = f"\n\nPercent of {text(evaluations[-1]['queries'])} queries; exact hit counts are in `evaluations.jsonl`."
+    return table(["embedding", "iteration", *ks], rows) + note
 
 
 def _verdict_text(verdict: Verdict) -> str:
     rows = [
         [v.metric, f"{v.expected:.1f} ± {v.tolerance:.1f}", v.shown(), v.verdict, v.provenance] for v in verdict.rows
     ]
-    table = _table(["metric", "expected", "got", "verdict", "provenance"], rows)
-    return f"Verdict at iteration {verdict.iteration}: **{verdict.sentence}**\n\n{table}"
+    values = table(["metric", "expected", "got", "verdict", "provenance"], rows)
+    return f"Verdict at iteration {verdict.iteration}: **{text(verdict.sentence)}**\n\n{values}"
 
 
 def _published_table(recipe: Recipe) -> str:
@@ -209,14 +211,14 @@ def _published_table(recipe: Recipe) -> str:
         [row["variant"], " / ".join(f"{k} {v}" for k, v in row["metric"].items()), row["source"]]
         for row in published_rows(recipe)
     ]
-    return _table(["row", "values [%]", "source"], rows) if rows else "No published rows are recorded."
+    return table(["row", "values [%]", "source"], rows) if rows else "No published rows are recorded."
 
 
 def _settings_table(recipe: Recipe, record: dict[str, Any]) -> str:
     rows = [
-        ["recipe", f"`{recipe.name}`, fingerprint `{record['fingerprint'][:16]}`"],
-        ["source", f"{recipe.source.repository} at `{recipe.source.commit[:10]}`, {recipe.source.folder}"],
-        *([name, text] for name, text in network_rows(recipe).items()),
+        ["recipe", Markdown(f"{code(recipe.name)}, fingerprint {code(record['fingerprint'][:16])}")],
+        ["source", f"{recipe.source.repository} at {recipe.source.commit[:10]}, {recipe.source.folder}"],
+        *([name, facts] for name, facts in network_rows(recipe).items()),
         ["batch", record["batch"]],  # of several processes, how they share it
         ["iterations", str(record["iterations"])],
         ["images", ", ".join(f"{k} {v}" for k, v in recipe.images.items())],
@@ -229,43 +231,32 @@ def _settings_table(recipe: Recipe, record: dict[str, Any]) -> str:
         ["weights", json.dumps(record["weights"]) if record["weights"] else "seeded initialisation (fillers)"],
         ["seed", str(record["seed"])],
     ]
-    return _table(["setting", "value"], rows)
+    return table(["setting", "value"], rows)
 
 
 def _data_row(data: dict[str, Any], part: str) -> list[str]:
     facts = data[part]
-    listed = f"sha256 `{facts['fingerprint'][:16]}`"  # of list and pictures
+    listed = f"sha256 {facts['fingerprint'][:16]}"  # of list and pictures
     return [f"{part} data", f"{data['name']}: {facts['images']:,} images of {facts['classes']:,} classes, {listed}"]
 
 
 def _environment_table(record: dict[str, Any]) -> str:
     installed = record["versions"]
     versions = ", ".join(f"{name} {installed[name]}" for name in _SHOWN if installed.get(name))
-    versions += f"; all {len(installed)} installed packages stand in `run.json`"
-    commit = f"commit `{record['git_sha']}`" if record["git_sha"] else "not tracked by a git repository"
+    versions += f"; all {len(installed)} installed packages stand in run.json"
+    commit = f"commit {record['git_sha']}" if record["git_sha"] else "not tracked by a git repository"
     source = f"version {record.get('project_version')}, {commit}" + (
         " with uncommitted changes" if record["git_dirty"] else ""
     )
-    source += f", source files sha256 `{str(record.get('source_sha256'))[:16]}`"
+    source += f", source files sha256 {str(record.get('source_sha256'))[:16]}"
     rows = [["sources", source], ["versions", versions], ["device", record["device"]]]
     rows += [["history", "; ".join(map(_event, record.get("history", ()))) or "not recorded"]]
     rows += [[key, str(value)] for key, value in record["environment"].items() if value is not None]
-    return _table(["", ""], rows)
+    return table(["", ""], rows)
 
 
 def _event(event: dict[str, Any]) -> str:
     """One start, stop or resume in words."""
     options = ", ".join(f"{key} {value}" for key, value in event.get("options", {}).items())
-    return f"{event['event']} at iteration {event['iteration']}, {event['at']}" + (f" ({options})" if options else "")
-
-
-def _plain(text: str) -> str:
-    """Text that may hold what Markdown would read."""
-    return re.sub(r"([\\`*_\[\]<>])", r"\\\1", text)
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+    where = "" if event["iteration"] is None else f" at iteration {event['iteration']}"
+    return f"{event['event']}{where}, {event['at']}" + (f" ({options})" if options else "")

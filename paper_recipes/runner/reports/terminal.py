@@ -118,7 +118,7 @@ def verdict(result: Verdict) -> None:
 def evidence(rows: list[dict[str, str]]) -> None:
     table = Table(*rows[0], title="Chain of evidence", title_justify="left")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(escape, row.values()))
     Console(width=None if sys.stdout.isatty() else 160).print(table)  # a file has no narrow side
 
 
