@@ -65,6 +65,13 @@ def drawn(value: object, *, longest: int = LONGEST) -> str:
 
 
 @functools.cache
+def _turns_around() -> bool:
+    import matplotlib
+
+    return tuple(map(int, matplotlib.__version__.split(".")[:2])) >= (3, 11)
+
+
+@functools.cache
 def _glyphs() -> frozenset[int]:
     from matplotlib import font_manager, ft2font
 
@@ -74,10 +81,10 @@ def _glyphs() -> frozenset[int]:
 def _from_the_left(line: str) -> str:
     """Words written from the right, turned around as matplotlib does not: letters with their accents, numbers left as they are.
 
-    A run of such words goes from its first right-to-left letter to its last. Letters are not joined: the font draws them apart.
+    (It does from 3.11 on, which has a library for it.) A run of such words goes from its first right-to-left letter to its last. Letters are not joined: the font draws them apart.
     """
     strong = [i for i, c in enumerate(line) if unicodedata.bidirectional(c) in ("R", "AL")]
-    if not strong:
+    if not strong or _turns_around():
         return line
     runs = re.finditer(_RUN, "".join(_kind(c) for c in line))
     out, place = [], 0
