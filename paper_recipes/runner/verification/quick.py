@@ -91,12 +91,14 @@ def miscounts(row: dict[str, Any], where: str, *, uncounted: bool = False) -> It
     for name, metrics in row["metrics"].items():
         counts = row["hits"].get(name, {}) if uncounted else row["hits"][name]
         for metric, value in metrics.items():
+            if not math.isfinite(value):
+                yield f"{where}: {name} {metric} is {value}"
             if metric not in counts:
                 if metric.startswith("R@") and not uncounted:
                     yield f"{where}: {name} {metric} is {value} without a count of hits"
                 continue
             hits, queries = counts[metric], row["queries"]
-            if not 0 <= hits <= queries or not abs(100 * hits / queries - value) <= verdicts.ROUNDING:
+            if not 0 <= hits <= queries or abs(100 * hits / queries - value) > verdicts.ROUNDING:
                 yield f"{where}: {name} {metric} is {value}, its {hits} hits of {queries} queries are {100 * hits / queries:.6g}"
 
 

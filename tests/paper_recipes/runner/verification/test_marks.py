@@ -96,6 +96,13 @@ def test_rows_of_old_runs_that_count_nothing_are_not_wrong(tmp_path):
     assert marks.of_run(tmp_path).words == "not verifiable (no manifest)"
 
 
+@pytest.mark.parametrize("metric", ["R@1", "mAP"])
+def test_a_metric_that_is_no_number_is_wrong_with_and_without_a_count(metric):
+    """Python reads NaN where JSON has none, and NaN is not above any difference."""
+    row = {"iteration": 1, "metrics": {"fc": {metric: float("nan")}}, "hits": {"fc": {"R@1": 3}}, "queries": 9}
+    assert next(quick.miscounts(row, "line 1")) == f"line 1: fc {metric} is nan"
+
+
 def test_a_flipped_bit_and_a_lost_record_are_marked(run):
     checkpoint = run / "checkpoints" / "iteration_000002.safetensors"
     data = bytearray(checkpoint.read_bytes())
