@@ -23,8 +23,11 @@ from paper_recipes.runner.engines.torch_engine import TorchEngine
 from ports import determinism
 
 TOLERANCE = 1e-9
-RECIPES = ("rll-sop", "rll-tpami-sop", "osm-cub", "osm-mars", "ms-cub", "xbm-sop", "cls-cub", "dm-lifted-cub")
-# a gradient this far below the largest one is nothing but rounding: a bias in front of a BatchNorm has none
+# No dm-lifted-cub: its original keeps a row's pair with itself where the similarity rounds below 1. On one CPU, images larger
+# by 3e-14 of themselves move its loss from 0.904 to 0.972, and CPU and GPU differ as much.
+RECIPES = ("rll-sop", "rll-tpami-sop", "osm-cub", "osm-mars", "ms-cub", "xbm-sop", "cls-cub")
+# A gradient this far below the largest one is nothing but rounding (a bias in front of a BatchNorm has none), and so are its
+# moments in the optimiser.
 NOTHING = 1e-12
 
 
@@ -37,7 +40,9 @@ def compared(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     recipe = get(name)
     determinism.configure(recipe.seed, cudnn=recipe.cudnn)
     here, there = (one_step(recipe, torch.device(device), toy=setting.toy) for device in ("cpu", setting.device))
-    worst = {kind: largest(here[kind], there[kind], floor=NOTHING if kind == "gradients" else 0.0) for kind in here}
+    norms = {name: float(value.norm()) for name, value in here["gradients"].items()}
+    nothing = {name for name, norm in norms.items() if norm < NOTHING * max(norms.values())}
+    worst = {kind: largest(here[kind], there[kind], nothing) for kind in here}
     where, error = max(worst.values(), key=lambda found: found[1])
     yield row(
         f"{name}: one step in float64, CPU against {setting.device}",
@@ -91,17 +96,15 @@ def one_step(recipe: Recipe, device: torch.device, *, toy: bool) -> dict[str, di
     }
 
 
-def largest(here: dict[str, torch.Tensor], there: dict[str, torch.Tensor], *, floor: float) -> tuple[str, float]:
-    """The tensor that differs most, by the norm of the difference over its own norm."""
+def largest(here: dict[str, torch.Tensor], there: dict[str, torch.Tensor], nothing: set[str]) -> tuple[str, float]:
+    """The tensor that differs most, by the norm of the difference over its own norm; `nothing`: parameters without gradient."""
     if here.keys() != there.keys():
         raise ValueError(f"only one device has {sorted(here.keys() ^ there.keys())[0]}")
-    norms = {name: float(value.norm()) for name, value in here.items()}
-    least = floor * max(norms.values())
-    errors = {
-        name: float((there[name] - value).norm()) / norms[name] if norms[name] > 0 else float(there[name].norm())
-        for name, value in here.items()
-        if norms[name] >= least
-    }
-    wrong = [name for name, error in errors.items() if not error <= TOLERANCE]
-    name = max(wrong or errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))
+    without = nothing | {f"optimizer/{name}/{moment}" for name in nothing for moment in ("exp_avg", "exp_avg_sq")}
+    errors = {}
+    for name, value in here.items():
+        if name not in without:
+            norm, difference = float(value.norm()), float((there[name] - value).norm())
+            errors[name] = difference / norm if norm > 0 else difference
+    name = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else float("inf"))
     return name, errors[name]

@@ -23,7 +23,7 @@ from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
 from ports import determinism
 
-ROUNDS = 8
+ROUNDS = 6
 
 
 def rows(setting: Setting) -> Iterator[dict[str, Any]]:
