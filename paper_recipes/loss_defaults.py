@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,23 @@ def _defaults(arguments: ast.arguments) -> dict[str, Any]:
         if node is None or argument.arg in _NOT_SETTINGS:
             continue
         try:
-            # Constants and sums of them, such as 1 - 1e-5; a name has no value here.
-            value = eval(compile(ast.Expression(node), "default", "eval"), {"__builtins__": {}})
-        except NameError:
+            value = _value(node)
+        except KeyError:
             continue
         if value is None or isinstance(value, (int, float, str)):
             found[argument.arg] = value
     return found
+
+
+_SUMS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+def _value(node: ast.expr) -> Any:
+    """Of a constant, or of a sum of them such as 1 - 1e-5. Raises KeyError for anything else, a name for example."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand)
+    if isinstance(node, ast.BinOp):
+        return _SUMS[type(node.op)](_value(node.left), _value(node.right))
+    raise KeyError(ast.dump(node))
