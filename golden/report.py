@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,16 +156,16 @@ class Report:
         return json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
 
     def markdown(self) -> str:
-        lines = [f"# {self.headline}", "", f"{self.what}. Recorded from {self.program} ({self.kind}).", ""]
+        lines = [f"# {_plain(self.headline)}", "", f"{self.what}. Recorded from {self.program} ({self.kind}).", ""]
         lines += [f"Errors are in units of the tolerance, {self.tolerance}.", ""]
         lines += ["| " + " | ".join((*_COLUMNS, "why")) + " |", "|" + "---|" * (len(_COLUMNS) + 1)]
         for row in self.rows:
-            lines.append("| " + " | ".join((*self._cells(row), row.why)).replace("\n", " ") + " |")
+            lines.append("| " + " | ".join(map(_plain, (*self._cells(row), row.why))) + " |")
         if self.properties:
             lines += ["", "## Properties", "", "| property | verdict | |", "|---|---|---|"]
-            lines += [f"| {p.name} | {p.verdict} | {p.words} |" for p in self.properties]
+            lines += [f"| {p.name} | {p.verdict} | {_plain(p.words)} |" for p in self.properties]
         if self.diagnosis:
-            lines += ["", "## Diagnosis", "", *(f"- {line}" for line in self.diagnosis.lines)]
+            lines += ["", "## Diagnosis", "", *(f"- {_plain(line)}" for line in self.diagnosis.lines)]
         if self.compiled:
             lines += ["", "## Under torch.compile", "", *(f"- {line}" for line in self.compiled)]
         if self.hint:
@@ -183,3 +184,8 @@ class Report:
         else:
             raise ValueError(f"{path}: a report is written as .json, .md, .txt or .png")
         write_atomically(path, data)
+
+
+def _plain(text: str) -> str:
+    """A loss's name, or the words of its error, in Markdown: no element, link, picture or cell of a table comes of them."""
+    return re.sub(r"([<\[])", r"\\\1", " ".join(text.split())).replace("|", "&#124;")

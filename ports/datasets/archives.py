@@ -12,6 +12,7 @@ from ports.datasets import describe, read
 from ports.datasets.extract import extract, is_archive
 from ports.datasets.split import DatasetError, Split
 from ports.files import atomic_path
+from ports.locks import alone
 
 MARKER = "prepared.json"
 
@@ -42,8 +43,18 @@ def prepare(
     for file in files:
         if not file.is_file():
             raise DatasetError(f"{file}: archive not found; {dataset} comes as {wanted}")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with alone(root.with_name(f".{root.name}.lock")):  # a second call waits, and finds what the first one made
+        if not (root / MARKER).is_file():
+            _make(dataset, files, root, password=password, progress=progress, check_counts=check_counts)
+    return read(dataset, root, check_counts=check_counts, check_files=False)
+
+
+def _make(
+    dataset: str, files: list[Path], root: Path, *, password: str | None, progress: bool, check_counts: bool
+) -> None:
     work = root.with_name(root.name + ".partial")
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(exist_ok=True)
     for file in files:
         if is_archive(file):
             extract(file, work, password=password, progress=progress)
@@ -53,6 +64,7 @@ def prepare(
     try:
         splits = read(dataset, work, check_counts=check_counts)
     except DatasetError as error:
+        wanted = describe(dataset).archives
         raise DatasetError(f"{error} [unpacked in {work}; {dataset} comes as {wanted}]") from None
     record = {"dataset": dataset, "sources": [{"name": f.name, "bytes": f.stat().st_size} for f in files]}
     with atomic_path(work / MARKER) as temporary:
@@ -60,7 +72,6 @@ def prepare(
     if root.exists():
         root.rmdir()  # empty, looked at above
     os.replace(work, root)
-    return read(dataset, root, check_counts=check_counts, check_files=False)
 
 
 def summary(splits: dict[str, Split]) -> dict[str, dict[str, object]]:

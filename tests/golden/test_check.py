@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -243,6 +244,16 @@ def test_report_formats(samples, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.md", "a.png", "a.txt"]
     with pytest.raises(ValueError, match=r"\.json, \.md, \.txt or \.png"):
         report.save(tmp_path / "a.pdf")
+
+
+def test_names_and_errors_are_no_markup(samples):
+    def hostile(embeddings, labels):
+        raise ValueError("<img src=x onerror=alert(1)> | [a](b)\n# ")
+
+    hostile.__name__ = hostile.__qualname__ = "<script>x</script>"
+    text = golden.check(hostile, SET).markdown()
+    assert "onerror" in text and not re.search(r"(?<!\\)<", text) and "\n# " not in text[2:]
+    assert "&#124; \\[a](b)" in text
 
 
 def test_json_knows_no_nan(samples):

@@ -5,14 +5,16 @@ import re
 import shutil
 import sys
 import tarfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from helpers.dataset_makers import SOP_FILES, SOP_TEST, crypt_zip, make_tar, make_zip
 
 from ports import datasets
-from ports.datasets import DatasetError, extract
+from ports.datasets import DatasetError, archives, extract
 from ports.datasets.archives import check, prepare
 
 
@@ -56,6 +58,26 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch):
     prepare("sop", [archive], tmp_path / "sop", progress=False, check_counts=False)
     assert len(before) == 3 and not set(written[3:]) & set(before) and len(written) == len(SOP_FILES)
     assert not (tmp_path / "sop.partial").exists()
+
+
+def test_two_calls_at_once(tmp_path, monkeypatch):
+    """One unpacks, the other waits and reads what came of it."""
+    archive = make_zip(tmp_path / "SOP.zip", SOP_FILES)
+    unpacking = []
+
+    def slowly(*args, **options):
+        unpacking.append(args)
+        time.sleep(0.3)
+        return extract.extract(*args, **options)
+
+    monkeypatch.setattr(archives, "extract", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(prepare, "sop", [archive], tmp_path / "sop", progress=False, check_counts=False)
+            for _ in range(2)
+        ]
+        assert calls[0].result() == calls[1].result()
+    assert len(unpacking) == 1 and sorted(path.name for path in tmp_path.iterdir()) == ["SOP.zip", "sop"]
 
 
 def test_a_half_written_file_is_not_taken_for_whole(tmp_path):
