@@ -19,7 +19,7 @@ DATA = Path(__file__).with_name("data")
 _MODULES = {
     "check": "checker",
     "sweep": "checker",
-    "identify": "identify",
+    "identify": "ranking",
     "diagnose": "diagnosis",
     "record": "records",
     "load_set": "sets",
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # what `__getattr__` finds, for type checkers
     from .checker import check as check
     from .checker import sweep as sweep
     from .diagnosis import diagnose as diagnose
-    from .identify import identify as identify
+    from .ranking import identify as identify
     from .records import record as record
     from .report import Report as Report
     from .sets import load_set as load_set

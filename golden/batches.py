@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .sets import Case
+from .cases import Case
 
 _UNIT = 1e-3  # recorded unit rows are off by float32's 6e-8; rows of other lengths by tenths
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import adapters
+from .cases import Case, GoldenSet
 from .compare import TOLERANCES, Row, Tolerance, compare
 from .compiled import changes
 from .diagnosis import Diagnosis, diagnose
@@ -20,7 +21,7 @@ from .properties import properties as find_properties
 from .records import load_record
 from .relation import KINDS, Trial, relate
 from .report import Report
-from .sets import Case, GoldenSet, describe, load_set, set_names
+from .sets import describe, load_set, set_names
 from .sharpness import sentences, sharpness
 from .suggest import suggest
 

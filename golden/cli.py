@@ -19,6 +19,7 @@ COMMANDS = {
     "record": ("record", "freeze what a loss computes today"),
     "published": ("published", "published numbers with their sources"),
     "mutants": ("mutants", "which case catches which known wrong port"),
+    "add": ("add", "validate a set that somebody made, and add it"),
     "verify": ("verify", "is every data file the one that was recorded?"),
 }
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Case, Expected
 from .evaluate import Outcome
 from .frameworks.differences import RTOL as DIFFERENCES
-from .sets import Case, Expected
 
 
 @dataclass(frozen=True)

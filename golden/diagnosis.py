@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Case, GoldenSet
 from .compare import flat
 from .evaluate import evaluate
 from .model import compute
 from .references import Reference, reference_for
 from .search import Target, model, score, search, search_settings
-from .sets import Case, GoldenSet, load_set
+from .sets import load_set
 
 MATCH = (
     1e-6  # of the gradient's largest entry: a deviation counts as found if the user's gradient is reproduced so closely

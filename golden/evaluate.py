@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Argument
 from .faults import where
 from .frameworks import Problem, framework_of, runner
 from .limits import Fatal, watched
-from .sets import Argument
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .sets import GoldenSet
+from .cases import GoldenSet
 
 _STORED = "the original stores it and never reads it"
 _UNMINED = "no pairs are mined here"

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .files import write_atomically
+
 DATA = Path(__file__).with_name("data")
 DIGESTS = "digests.json"
 
@@ -53,6 +55,16 @@ def present() -> list[str]:
     """Names of the files that lie in golden/data, but for the list of digests; hidden files do not count."""
     files = (path.relative_to(DATA) for path in DATA.rglob("*") if path.is_file())
     return sorted(name.as_posix() for name in files if name.as_posix() != DIGESTS and not name.name.startswith("."))
+
+
+def write_digests() -> dict[str, str]:
+    """Rewrite the list for the files that lie there now; what it was before. Where there was none: empty."""
+    path = DATA / DIGESTS
+    before = dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    now = {name: hashlib.sha256((DATA / name).read_bytes()).hexdigest() for name in present()}
+    write_atomically(path, (json.dumps(now, indent=1) + "\n").encode())
+    digests.cache_clear()
+    return before
 
 
 def problems() -> list[str]:

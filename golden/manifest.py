@@ -8,7 +8,7 @@ from typing import Any
 
 from .integrity import read_json
 
-KINDS = ("authors_program", "hand_computed", "paper_table", "authors_log", "own_run")
+KINDS = ("authors_program", "hand_computed", "paper_table", "authors_log", "own_run", "independent_program")
 
 
 @cache

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Argument, as_double
 from .evaluate import Outcome
 from .references import Reference
-from .sets import Argument, as_double
 from .tape import Var, detach, gradients
 
 

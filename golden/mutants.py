@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .cases import Argument, GoldenSet
 from .checker import check_case
 from .compare import Row
 from .files import write_atomically
 from .model import compute
 from .references import reference_for
-from .sets import Argument, GoldenSet, load_set, set_names
+from .sets import load_set, set_names
 from .sharpness import Moved, sharpness
 
 #: Sets whose wrong ports are tried; each must be caught within the set.
@@ -22,7 +23,7 @@ SETS = (
     "rll-cvpr19", "rll-tpami", "osm", "osm-v4", "ohpm", "caa", "weighted-softmax", "contrastive-caffe", "contrastive-v2-cvpr19",
     "triplet-caffe", "unified-weight", "ms", "contrastive-deep-metric", "binomial", "binomial-mined", "lifted", "lifted-mined",
     "hard-mining", "triplet-hard-mining", "nca-k5", "semi-hard", "batch-all", "weight", "weight-mined", "margin-class-beta",
-    "normsoftmax",
+    "normsoftmax", "proxy-anchor",
 )  # fmt: skip
 # Deviations that are the set's own setting, or that make no difference at it: the set that catches them.
 ELSEWHERE = {

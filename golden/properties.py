@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Argument
 from .compare import flat
 from .evaluate import Outcome, evaluate
 from .frameworks import framework_of, unpack
 from .limits import Fatal, watched
-from .sets import Argument
 
 _CLOSE = 1e-9  # relative: other summation orders of a few dozen float64 terms differ by 1e-14
 

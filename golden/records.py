@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Argument, Case, Expected, GoldenSet
 from .evaluate import evaluate
 from .files import write_atomically
 from .frameworks import framework_of
-from .sets import Argument, Case, Expected, GoldenSet
 
 FORMAT = 1
 # name -> (classes, samples per class, dimension, kind); seeded by position
@@ -178,7 +178,7 @@ def load_record(path: str | os.PathLike[str]) -> GoldenSet:
             raise RecordError(
                 f"{target}: format {facts.get('format')!r}, kind {facts.get('kind')!r}; expected {FORMAT} and 'own_run'"
             )
-        arrays = _read_npz(target.with_suffix(".npz"))
+        arrays = read_npz(target.with_suffix(".npz"))
         cases = []
         for case in facts["cases"]:
             expected = {
@@ -202,7 +202,7 @@ def load_record(path: str | os.PathLike[str]) -> GoldenSet:
     return GoldenSet(str(path), what, signature, {}, "own_run", f"own run ({environment})", "", tuple(cases))
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a record. What it claims is held against the file before NumPy allocates it: ten times and 100 MB."""
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:

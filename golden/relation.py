@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from .batches import special
+from .cases import Case, GoldenSet
 from .compare import Row, Tolerance, flat
 from .evaluate import Outcome, evaluate
 from .frameworks.layers import normalisation
 from .model import compute
 from .references import reference_for
-from .sets import Case, GoldenSet
 
 _LENGTHS = "rows that are not unit vectors"  # there are none behind an L2 layer
 _LAYER = "unit rows in, and the gradient led through"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .cases import Case, Expected
 from .compare import flat
 from .model import compute
 from .references import Reference
-from .sets import Case, Expected
 
 _WIDTH, _DEPTH = 4, 6
 _ROUNDING = 1e-12  # errors below are rounding: a deviation that only moves the error below it is not named

@@ -8,87 +8,14 @@ from __future__ import annotations
 import difflib
 import io
 import re
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .integrity import read_bytes, read_json
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One positional argument of the loss. Gradients are recorded for those that are `differentiable`."""
-
-    name: str
-    array: np.ndarray
-    differentiable: bool = False
-
-    @property
-    def is_label(self) -> bool:
-        return self.array.dtype.kind in "iu"
-
-
-def as_double(array: np.ndarray) -> np.ndarray:
-    """Labels and indices as int64, everything else as float64."""
-    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the program computed in one dtype: its value, and d(upstream * value) by each differentiable argument.
-
-    Of a large gradient by the embeddings only some `rows` and its product with a `probe` (D, 3) were kept: `gradients` are
-    then these two, followed by those of the other arguments. `outputs`: what else the program gave and the set compares.
-    """
-
-    loss: float
-    gradients: tuple[np.ndarray, ...]
-    upstream: float = 1.0
-    rows: np.ndarray | None = None
-    probe: np.ndarray | None = None
-    outputs: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def view(self, gradients: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Whole gradients as the record keeps them."""
-        if self.rows is None or self.probe is None:
-            return gradients
-        return gradients[0][self.rows], gradients[0] @ self.probe, *gradients[1:]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One batch. `arguments` in calling order; `expected` by dtype name ("float64", "float32")."""
-
-    name: str
-    arguments: tuple[Argument, ...]
-    expected: dict[str, Expected]
-
-    def unflatten(self, gradients: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One flat vector as the gradients by the differentiable arguments."""
-        shapes = [a.array.shape for a in self.arguments if a.differentiable]
-        parts = np.split(gradients, np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1])
-        return tuple(part.reshape(shape) for part, shape in zip(parts, shapes))
-
-
-@dataclass(frozen=True)
-class GoldenSet:
-    """One loss at one setting. `kind`: authors_program or own_run, never both in one set."""
-
-    name: str
-    what: str
-    signature: str
-    params: dict[str, Any]
-    kind: str
-    program: str
-    family: str
-    cases: tuple[Case, ...] = field(repr=False)
-
-    @property
-    def dtypes(self) -> tuple[str, ...]:
-        return tuple(d for d in ("float64", "float32") if any(d in case.expected for case in self.cases))
-
+from .cases import Argument, Case, Expected, GoldenSet
+from .contributed import assemble, checked
+from .integrity import digests, read_bytes, read_json
 
 _PLAIN = "embeddings*, labels"
 _SCORED = "embeddings*, labels, scores"
@@ -161,7 +88,12 @@ _OUTPUTS = {"caa": ("attention",)}
 
 def set_names() -> list[str]:
     """Names of all bundled golden sets."""
-    return [*_CAFFE, *_python_index()]
+    return [*_CAFFE, *_python_index(), *contributed_names()]
+
+
+def contributed_names() -> list[str]:
+    """Names of the sets that others made, in golden/data/contributed."""
+    return [name.split("/")[1] for name in digests() if name.startswith("contributed/") and name.endswith("/set.json")]
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -180,6 +112,10 @@ def describe(name: str) -> dict[str, Any]:
             "kind": "authors_program", "program": entry["program"], "outputs": [],
             "cases": [case for _, cases in _files(entry) for case in cases],
         }  # fmt: skip
+    if name in contributed_names():
+        facts = _contributed(name)
+        shown = {k: facts[k] for k in ("name", "what", "signature", "params", "kind", "program")}
+        return {**shown, "outputs": [], "cases": list(facts["cases"])}
     near = [n for n in set_names() if name.split("-")[0] in n] or difflib.get_close_matches(
         name, set_names(), cutoff=0.5
     )
@@ -191,10 +127,17 @@ def describe(name: str) -> dict[str, Any]:
 def load_set(name: str) -> GoldenSet:
     """Read a bundled set. KeyError, with similar names, if there is none."""
     facts = describe(name)
+    if name in contributed_names():
+        with _arrays(f"contributed/{name}/cases.npz") as npz:
+            return assemble(_contributed(name), npz, name)
     cases = tuple(_caffe_cases(name) if name in _CAFFE else _python_cases(name))
     return GoldenSet(
         name, facts["what"], facts["signature"], facts["params"], facts["kind"], facts["program"], _family(name), cases
     )
+
+
+def _contributed(name: str) -> dict[str, Any]:
+    return checked(read_json(f"contributed/{name}/set.json"), name)
 
 
 def _family(name: str) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .cases import Case, GoldenSet
 from .compare import TOLERANCES, Tolerance, compare
 from .inert import reason
 from .model import compute
 from .references import Reference, reference_for
-from .sets import Case, GoldenSet
 
 STEP = 0.02  # of the value; a value of 0 is moved by 0.02 itself, a count by 1, a switch is turned
 

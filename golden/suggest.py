@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .adapters import ADAPTERS
+from .cases import Case
 from .compare import Tolerance, compare
 from .evaluate import evaluate
-from .sets import Case
 
 _WHY = {
     "normalised": "the loss expects unit rows",

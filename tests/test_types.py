@@ -48,7 +48,7 @@ def test_a_users_mypy_knows_our_names(tmp_path):
     wanted = [
         *("caffe_compat.net.caffe_net.CaffeNet", "caffe_compat.solver.caffe_solver.Solver", "Split"),
         *("ports.losses.ranked_list.RankedListLoss", "ports.losses.multi_similarity.MultiSimilarityLoss"),
-        *("golden.report.Report", "golden.sets.GoldenSet", "caffe_compat.solver.optim.CaffeSGD"),
+        *("golden.report.Report", "golden.cases.GoldenSet", "caffe_compat.solver.optim.CaffeSGD"),
         *("paper_recipes.recipe.Recipe", "ports.datasets.split.Split"),
     ]
     assert len(shown) == len(wanted), done.stdout + done.stderr

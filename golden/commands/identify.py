@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from ..identify import identify, separates
+from ..ranking import identify, separates
 from ..report import Report
 from ..tables import table, wrapped
 from .common import UsageError, load, loss_arguments, width

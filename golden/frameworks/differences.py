@@ -15,7 +15,7 @@ from . import Problem
 from .numpy_values import arrays, scalar, split
 
 if TYPE_CHECKING:
-    from ..sets import Argument
+    from ..cases import Argument
 
 RTOL = 1e-6
 BY_DIFFERENCES = "gradient by finite differences of the value, in float64"

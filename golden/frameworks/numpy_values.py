@@ -10,7 +10,7 @@ import numpy as np
 from . import Problem
 
 if TYPE_CHECKING:
-    from ..sets import Argument
+    from ..cases import Argument
 
 
 def arrays(arguments: Sequence[Argument], dtype: str) -> list[np.ndarray]:

@@ -12,8 +12,8 @@ import numpy as np
 from . import Problem, unpack
 
 if TYPE_CHECKING:
+    from ..cases import Argument
     from ..evaluate import Outcome
-    from ..sets import Argument
 
 
 def is_array(value: Any) -> bool:

@@ -17,8 +17,8 @@ from .differences import BY_DIFFERENCES, by_differences
 from .numpy_values import arrays, scalar, split
 
 if TYPE_CHECKING:
+    from ..cases import Argument
     from ..evaluate import Outcome
-    from ..sets import Argument
 
 
 def run(

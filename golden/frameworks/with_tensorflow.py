@@ -11,8 +11,8 @@ import tensorflow as tf
 from . import Problem, unpack
 
 if TYPE_CHECKING:
+    from ..cases import Argument
     from ..evaluate import Outcome
-    from ..sets import Argument
 
 
 def is_tensor(value: Any) -> bool:

@@ -11,8 +11,8 @@ from ..faults import where
 from . import Problem, unpack
 
 if TYPE_CHECKING:
+    from ..cases import Argument
     from ..evaluate import Outcome
-    from ..sets import Argument
 
 
 def tensors(arguments: Sequence[Argument], dtype: str, device: Any) -> tuple[list[Any], list[Any]]:

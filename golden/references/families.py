@@ -12,6 +12,7 @@ from .multi_similarity import REFERENCE as MULTI_SIMILARITY
 from .nca import REFERENCE as NCA
 from .norm_softmax import REFERENCE as NORM_SOFTMAX
 from .osm import REFERENCE as OSM
+from .proxy_anchor import REFERENCE as PROXY_ANCHOR
 from .reference import Reference
 from .semi_hard import REFERENCE as SEMI_HARD
 from .weight import REFERENCE as WEIGHT
@@ -46,6 +47,7 @@ FAMILIES: dict[str, Reference] = {
     "weighted-softmax": softmax_weights.WEIGHTED,
     "caa": softmax_weights.CAA,
     "unified-weight": softmax_weights.UNIFIED,
+    "proxy-anchor": PROXY_ANCHOR,
     "rll-library": library.RLL,
     "ms-library": library.MS,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ SAMPLES = Path(__file__).with_name("sample_losses.py")
 def samples():
     spec = importlib.util.spec_from_file_location("golden_sample_losses", SAMPLES)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # torch.compile looks a module up by its name
     spec.loader.exec_module(module)
     return module
 

@@ -115,7 +115,7 @@ def test_torch_compile_is_told(samples):
     report = golden.check(otherwise, SET, cases=["g16*"], compile=True, properties=False, diagnosis=False)
     assert {row.verdict for row in report.rows} == {"pass"} and not report.passed
     assert report.headline.endswith("(1 of 1 cases pass), but not under torch.compile")
-    assert any("beyond the tolerance: g16" in line for line in report.compiled)
+    assert any("beyond the tolerance: g16" in line for line in report.compiled), report.compiled
 
 
 def test_torch_compile_is_for_torch():

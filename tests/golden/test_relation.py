@@ -10,8 +10,8 @@ import torch
 import golden
 from golden.adapters import transposed_proxies, with_miner
 from golden.batches import kinds, special
-from golden.identify import identify, separates
 from golden.mutants import wrong_port
+from golden.ranking import identify, separates
 from golden.relation import KINDS
 from golden.sets import load_set
 from ports.losses import MultiSimilarityLoss, NormSoftmaxLoss, RankedListLoss

@@ -9,6 +9,7 @@ import numpy as np
 
 from .adapters import fitting
 from .batches import kinds
+from .cases import GoldenSet
 from .checker import chosen_tolerance, compared, name_of
 from .diagnosis import diagnose, nearest_form
 from .frameworks import framework_of
@@ -16,7 +17,7 @@ from .references import reference_for
 from .relation import KINDS, Trial
 from .report import Report
 from .search import Target
-from .sets import GoldenSet, load_set, set_names
+from .sets import load_set, set_names
 
 _NEAR = ("equal", "behind-l2", "factor", "ordinary", "behind-l2-ordinary")
 _BATCHES = 4  # on which the known forms are compared
