@@ -10,6 +10,7 @@ from PIL import Image
 
 from helpers import tiny
 from paper_recipes import registry
+from paper_recipes.recipe import Recipe
 from paper_recipes.runner import run as runner
 from paper_recipes.runner.evidence.row import unverified
 
@@ -35,7 +36,7 @@ def make_pictures(root: Path, classes: int = 6, count: int = 4) -> Path:
     return root
 
 
-def run(out: Path, data: Path, **options) -> int:
+def run(out: Path, data: Path, *, recipe: Recipe | None = None, **options) -> int:
     """A batch of two classes: `know` first."""
-    recipe = registry.get("tiny+sampler.classes_per_batch=2")
+    recipe = recipe or registry.get("tiny+sampler.classes_per_batch=2")
     return runner.run(recipe, runner.Options(data=data, out=out, iterations=ITERATIONS, workers=0, **options))

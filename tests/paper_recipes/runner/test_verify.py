@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from helpers import tiny_run
 from PIL import Image
 
+from paper_recipes import registry
 from paper_recipes.runner import manifest, run_files, verify
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.engines import checkpoint as checkpoints
@@ -223,6 +224,26 @@ def test_sealed_loss(run):
     seal_again(run)
     assert named(run) is None
     assert named(run, segments=6).startswith("stretch 3 to 4: steps.jsonl: iteration 4 has loss ")
+
+
+def test_sealed_training_by_another_learning_rate(honest, tmp_path):
+    """Trained at twice the rate, and every file says that it was the recipe's: only training again tells."""
+    out = tmp_path / "run"
+    faster = registry.get("tiny+sampler.classes_per_batch=2+base_lr=0.02")
+    assert tiny_run.run(out, honest / "data", recipe=faster) == 0
+    told = json.loads((honest / "run" / "run.json").read_text())
+    record = json.loads((out / "run.json").read_text()) | {key: told[key] for key in ("recipe", "fingerprint")}
+    (out / "run.json").write_text(json.dumps(record))
+    lines = run_files.read(honest / "run", "steps")
+    for number, line in enumerate(lines, 1):
+        edit(out / "steps.jsonl", number, lambda row, line=line: {**row, "lr": line["lr"]})
+    for path in checkpoints.newest_first(out / "checkpoints"):
+        saved = checkpoints.load(path)
+        saved.state["fingerprint"] = told["fingerprint"]
+        checkpoints.save(path, saved)
+    seal_again(out)
+    assert named(out) is None
+    assert named(out, segments=6).startswith("stretch 0 to 1: checkpoints/iteration_000001.safetensors: ")
 
 
 def test_sealed_weight_with_a_digest_of_its_own(run):
