@@ -46,10 +46,10 @@ def rows(setting: Setting) -> Iterator[dict[str, Any]]:
         for name in KEPT:
             if (out / name).exists():
                 shutil.copy(out / name, kept / name)
-        yield from found(out, run.plan.sampler.batch_size, done, steps)
+        yield from found(out, run.plan.sampler.batch_size, run.data.test.num_classes, done, steps)
 
 
-def found(out: Path, batch: int, done: int, steps: int) -> Iterator[dict[str, Any]]:
+def found(out: Path, batch: int, letters: int, done: int, steps: int) -> Iterator[dict[str, Any]]:
     losses = [sum(step["losses"].values()) for step in run_files.read(out, "steps")]
     few = max(1, len(losses) // 20)
     yield row(
@@ -62,7 +62,7 @@ def found(out: Path, batch: int, done: int, steps: int) -> Iterator[dict[str, An
             f"rll-sop: recall@1 ({headline}) after {scored['iteration']} steps",
             metrics["R@1"],
             unit="%",
-            note="60 letters",
+            note=f"{letters} letters",
         )
     seconds = [line["seconds"] for line in run_files.read(out, "timings") if "seconds" in line][few:]
     if seconds:
