@@ -15,7 +15,8 @@ BLAS and keeps its digits. Here the same blobs are within 3e-6 (8e-6, one roundi
 A piece stays in a core's cache while these passes go over it, and the one large buffer is the output itself, so a training
 step took 1.01 of torch's kernels' CPU time (four pairs on a loaded machine). torch's CUDA kernels lose digits too: on the blob
 of 99.9 % the gradient is wrong by 2e-4 of its largest entry in float32 and 2e-13 in float64 (seen on an H200). There the
-same passes sum in float64, a piece is larger, and the pass of the second guess is always made: to ask would be to wait.
+same passes sum in float64, a piece is larger, and the pass of the second guess is always made: to ask would be to wait. Within
+4e-6 and 3e-14 there, and not free: a step of rll-sop takes 223 ms on an H200 where torch's kernels make it 131.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def _pieces(*blobs: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _sum(x: Tensor, dims: list[int]) -> Tensor:
-    """(C,): over all but the channels. torch's sum is a tree on the CPU, not on CUDA, where float64 costs no time."""
+    """(C,): over all but the channels. torch's sum is a tree on the CPU; of its order on CUDA nothing is known, and float64 needs none."""
     return x.sum(dims) if x.device.type == "cpu" else x.sum(dims, dtype=torch.float64)
 
 

@@ -7,6 +7,7 @@ describes it; where pytorch-metric-learning is not installed its loss is `ports`
 
 from __future__ import annotations
 
+import gc
 import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,6 +52,7 @@ def engine_of(recipe: Recipe, device: torch.device, *, fast: bool = False) -> An
 def speeds(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     recipe, device = get(name), torch.device(setting.device)
     determinism.configure(recipe.seed, cudnn=recipe.cudnn)
+    gc.collect()  # the recipe before this one
     images, labels = batch_of(recipe, setting)
     engine = engine_of(recipe, device)
     before = held(device, reset=True)
