@@ -65,7 +65,10 @@ def run(out: Path, parts: list[str], *, toy: bool, budget: float, steps: int) ->
         click.echo(f"{why}: toy sizes on the CPU. Untried, since only a GPU can try it: {', '.join(parts)}.")
         toy, device, steps = True, "cpu", min(steps, 3)
     out.mkdir(parents=True, exist_ok=True)
-    record = results.begin(out, toy=toy)
+    try:
+        record = results.begin(out, toy=toy)
+    except ValueError as error:  # something else lies under that name
+        raise click.UsageError(str(error)) from error
     for name in parts:
         left = budget - (time.monotonic() - started)
         if not schedule.fits(name, left, toy=toy):

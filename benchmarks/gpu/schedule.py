@@ -31,10 +31,6 @@ TOY_SECONDS = 1200  # a part's limit at toy size: two shared cores may be slow
 MARGIN = 5  # seconds to end a part and write down what it found
 
 
-def limits(names: list[str], *, toy: bool) -> dict[str, int]:
-    return {name: TOY_SECONDS if toy else PARTS[name].limit for name in names}
-
-
 def fits(name: str, left: float, *, toy: bool) -> bool:
     """Whether the part can be expected to end in `left` seconds. At toy size there is no expectation: it is tried."""
     return left > (MARGIN if toy else PARTS[name].expected)

@@ -64,6 +64,13 @@ def test_bad_input_is_one_line(args, said):
     assert not (REPO / "x").exists()
 
 
+def test_a_folder_with_another_results_file_is_refused(tmp_path):
+    (tmp_path / "results.json").write_text("{torn")
+    done = call("--out", str(tmp_path), "--parts", "recall")
+    assert done.returncode == 2 and "results.json: not JSON" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "results.json").read_text() == "{torn"
+
+
 def fake(text: str) -> list[str]:
     return [sys.executable, "-c", text]
 
@@ -199,6 +206,15 @@ tests/a.py::test_one[x-1] PASSED                                  [ 50%]
 tests/a.py::test_two SKIPPED (needs a CUDA device)                [100%]
 ====== 1 passed, 1 skipped, 31 deselected in 0.5s ======
 """
+
+
+def test_a_row_is_strict_json(gpu):
+    made = gpu("setting").row("x", float("nan"), peer=float("inf"), ratio=2.0)
+    assert (
+        json.loads(json.dumps(made, allow_nan=False))["ours"] == "nan"
+        and made["peer"] == "inf"
+        and made["ratio"] == 2.0
+    )
 
 
 def test_what_pytest_says_is_counted(gpu):

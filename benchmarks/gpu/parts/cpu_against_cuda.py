@@ -70,6 +70,8 @@ def engine_of(recipe: Recipe, device: torch.device) -> Any:
     made = TorchEngine(last, classes=20, device=device, seed=recipe.seed)
     made.net.double()
     made.loss.double()
+    if last.memory is not None:
+        made.loss.start_iteration = 0  # it takes part at once
     for module in made.net.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -15,7 +15,7 @@ from benchmarks.gpu.setting import REPO, Setting, environment, row
 WORKERS = 8
 TOY = ["tests/ports/metrics/test_retrieval.py"]
 # "[gw3] [ 12%] PASSED tests/x.py::name" with xdist, "tests/x.py::name PASSED [ 12%]" without
-_OUTCOME = re.compile(r"^(?:\[gw\d+\] \[ *\d+%\] (\w+) |\S+::.*? (\w+) (?:\(.*\) )?+ *\[ *\d+%\]$)", re.MULTILINE)
+_OUTCOME = re.compile(r"^(?:\[gw\d+\] \[ *\d+%\] (\w+) |\S+::.*? (\w+) (?:\(.*\) )? *\[ *\d+%\]$)", re.MULTILINE)
 _SAID = re.compile(r"^(FAILED|ERROR) (\S+)(?: - (.*))?$", re.MULTILINE)
 _SKIPPED = re.compile(r"^SKIPPED \[(\d+)\] \S+: (.*)$", re.MULTILINE)
 
