@@ -42,6 +42,7 @@ def pytest_in(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_example_project(tmp_path):
     names = ("contrastive.py", "test_contrastive.py")
     content = doc_sessions.files(TEXT)

@@ -19,6 +19,7 @@ def rows(recipe, base: str) -> dict[str, tuple[str, str]]:
     return {setting: (new, old) for setting, new, old in differences.explain(recipe, registry.get(base))}
 
 
+@pytest.mark.slow
 def test_every_key_of_every_kind_of_recipe_derives_a_recipe_that_its_name_gives_back():
     checked = 0
     kinds = ("rll-sop", "rll-tpami-inshop", "osm-mars", "osm-cub-bbox", "ms-cub", "xbm-inshop", "cls-sop", "dm-nca-cub")
@@ -117,6 +118,7 @@ def test_the_embedded_form_names_what_it_replaces():
     assert derive.not_embedded(recipe) == ["iterations", "sampler.images_per_class"]
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_and_refuses():
     done = CliRunner().invoke(cli, ["show", "rll-sop", "--set", "margin=1.0"])
     assert done.exit_code == 0 and "rll-sop+margin=1.0" in done.output and "Held to no published value" in done.output

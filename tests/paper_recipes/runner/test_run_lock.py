@@ -171,6 +171,7 @@ def test_a_second_run_and_whoever_looks_on(run, monkeypatch):
     assert CliRunner().invoke(cli, ["verify", str(out), "--quick"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_run_without_its_process_is_known_to_be_dead(run):
     out, data = run
     assert tiny_run.run(out, data) == 0

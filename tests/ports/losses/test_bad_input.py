@@ -109,6 +109,7 @@ def test_a_bad_row_makes_loss_and_gradients_nan(name: str, value: float) -> None
         assert all(t.isnan().all() for t in step(make(name), spoiled, labels))
 
 
+@pytest.mark.filterwarnings("ignore:.*the loss is NaN:RuntimeWarning")
 @NOT_FINITE
 @pytest.mark.parametrize("name", [name for name in PAIRS if name != "lifted-paper"])
 def test_a_bad_row_of_a_memory_counts_as_one_of_the_batch(name: str, value: float) -> None:
@@ -176,6 +177,7 @@ def test_the_form_for_devices_lets_every_finite_number_pass(value: float, monkey
 CLASSIFIERS = {"weighted-softmax": losses.WeightedSoftmaxLoss(), "unified": losses.UnifiedWeightLoss()}
 
 
+@pytest.mark.filterwarnings("ignore:.*the loss is NaN:RuntimeWarning")
 @NOT_FINITE
 def test_losses_of_logits_and_of_lists(value: float) -> None:
     logits, labels = batch()

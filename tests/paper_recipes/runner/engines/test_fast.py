@@ -28,6 +28,7 @@ def strict_again():
     determinism.configure(0)
 
 
+@pytest.mark.slow
 def test_a_compiled_net_takes_the_same_steps():
     """Float32 rounding through two small convolutions: 1e-6 of the loss; a wrong step would change the first digits."""
     determinism.configure(0, strict=False)

@@ -189,6 +189,7 @@ def same(a: Path, b: Path, *, extra: str = "") -> None:
         assert (a / name).read_text() == (b / name).read_text()
 
 
+@pytest.mark.slow
 def test_stopped_in_one_process_and_resumed_is_the_same_to_the_bit(parallel_run, data, tmp_path):
     """SIGKILL of process 1 ends the other one, too; SIGTERM stops both after the same step with a checkpoint."""
     name, out = parallel_run
@@ -334,6 +335,7 @@ def test_batches_that_cannot_be_cut_are_refused():
         steps.engine("memory", process_group.Replicas("caffe", 0, 1))
 
 
+@pytest.mark.slow
 def test_torchrun_ends_all_when_one_process_fails(data, tmp_path):
     tiny.make_data(data)
     started = time.time()

@@ -150,6 +150,7 @@ def test_lines_of_a_run_are_strict_json(tmp_path) -> None:
     assert not (tmp_path / "steps.jsonl").exists() or not strict(tmp_path / "steps.jsonl")
 
 
+@pytest.mark.slow
 def test_all_processes_end(data, tmp_path) -> None:
     """Only one process's part of the batch is bad; a process that went on alone would wait for the others for an hour."""
     script = tmp_path / "bad.py"
