@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers.paths import REPO
 
 spec = importlib.util.spec_from_file_location("doc_sessions", REPO / "tools" / "doc_sessions.py")
