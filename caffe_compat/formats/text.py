@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def load_text(source: str | Path) -> tuple[str, str]:
         raise CaffeFormatError("an empty string is neither a path nor prototxt text")
     if isinstance(source, str) and ("\n" in source or "{" in source):
         return source, "<text>"
-    if isinstance(source, str) and ":" in source and not Path(source).is_file():
+    if isinstance(source, str) and ":" in source and not os.path.isfile(source):
         return source, "<text>"
     path = Path(source)
     data = path.read_bytes()

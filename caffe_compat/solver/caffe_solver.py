@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -255,9 +256,9 @@ def _of_file(file: Path | None) -> Iterator[None]:
 
 def _find(learned_net: str, state: Path) -> Path:
     for path in (Path(learned_net), state.parent / Path(learned_net).name):
-        if path.is_file():
+        if os.path.isfile(path):  # unlike Path.is_file, which raises for a name that no file can have
             return path
-    raise FileNotFoundError(f"{state}: its weights {learned_net} are neither there nor beside it")
+    raise FileNotFoundError(f"{state}: its weights {learned_net[:200]} are neither there nor beside it")
 
 
 def _build_net(param: Any, folder: Path | None, dialect: str | None) -> CaffeNet:
@@ -270,10 +271,10 @@ def _build_net(param: Any, folder: Path | None, dialect: str | None) -> CaffeNet
     source = getattr(param, named[0])
     if isinstance(source, str):
         candidates = [Path(source)] if folder is None else [folder / source, Path(source)]
-        found = next((p for p in candidates if p.is_file()), None)
+        found = next((p for p in candidates if os.path.isfile(p)), None)
         if found is None:
-            places = " or ".join(str(p) for p in candidates)
-            raise FileNotFoundError(f"the solver's {named[0]} {source!r} is not there (looked for {places})")
+            places = " or ".join(str(p)[:300] for p in candidates)
+            raise FileNotFoundError(f"the solver's {named[0]} {source[:200]!r} is not there (looked for {places})")
         source = found
     elif dialect is None or dialect != dialect_of(source):
         # A net inside the solver was parsed with the solver's fields only: its own decide about its dialect.

@@ -67,7 +67,7 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
         clustering.check(recipe)
     scale, data = processes.from_root(_open(recipe, options) if processes.root else None)
     judged = judged and options.data is not None and not data.own
-    if (going_on := run_files.beside(options.model.absolute().parents[1])) is not None:
+    if (going_on := run_files.beside(options.model.absolute().parent.parent)) is not None:
         say(f"{going_on}: {options.model.name} is one of its checkpoints, not its end")
     say(f"{recipe.name}: {options.model.name} on {data.description['name']}, protocol {recipe.evaluation.protocol}")
     if options.model.is_dir():

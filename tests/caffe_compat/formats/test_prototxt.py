@@ -159,6 +159,11 @@ def test_errors_say_where(tmp_path, text, line, column, words):
     assert words in str(error.value)
 
 
+def test_text_in_one_line_may_be_longer_than_a_file_name():
+    text = 'type: "SGD" ' + "max_iter: 1 base_lr: 0.5 " + "# " + "x" * 500
+    assert read_solver(text).base_lr == 0.5
+
+
 def test_what_is_no_prototxt(tmp_path):
     (tmp_path / "empty").write_text(" \n")
     with pytest.raises(CaffeFormatError, match="empty"):

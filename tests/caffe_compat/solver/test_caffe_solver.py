@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,9 @@ def test_net_is_found_beside_the_solver_file(tmp_path: Path, monkeypatch: pytest
     assert len(Solver(str(path)).net.learnable) == 1
     path.write_text(FIXED + 'net: "gone.prototxt"')
     with pytest.raises(FileNotFoundError, match=r"gone\.prototxt"):
+        Solver(path)
+    path.write_text(FIXED + f'net: "{"long" * 2000}"')  # what no file can be called
+    with pytest.raises(FileNotFoundError, match=rf"longlong.* is not there .looked for {re.escape(str(path.parent))}"):
         Solver(path)
     path.write_text(FIXED)
     with pytest.raises(CaffeFormatError, match="exactly one of net"):
