@@ -96,7 +96,7 @@ def load_splits(mat_path: str | Path, *, image_root: str | Path | None = None) -
         )
     _add_queries(splits, variables, mat_path)
     if image_root is not None:
-        splits = {part: reroot(split, image_root) for part, split in splits.items()}
+        splits = {part: reroot(split, image_root, mat_path) for part, split in splits.items()}
     return splits
 
 
@@ -259,10 +259,11 @@ def _add_queries(splits: dict[str, Split], variables: dict[str, Any], file: Path
     splits["query"] = test.subset(np.isin(test.tracks, wanted.astype(np.int64) - 1), "query")
 
 
-def reroot(split: Split, image_root: str | Path) -> Split:
+def reroot(split: Split, image_root: str | Path, source: str | Path = "list") -> Split:
     """The split with paths relative to `image_root`: the leading folders of the list's own machine are dropped.
 
-    How many is decided by a sample of the paths (as few as needed). Raises DatasetError when images are missing.
+    How many is decided by a sample of the paths (as few as needed). Raises DatasetError, which names `source` and the row,
+    when images are missing.
     """
     root = Path(image_root)
     parts = [path.split("/") for path in split.paths]
@@ -273,6 +274,11 @@ def reroot(split: Split, image_root: str | Path) -> Split:
     drop = int(np.argmax(found)) if any(found) else max(longest - 2, 0)
     paths = ["/".join(p[min(drop, len(p) - 1) :]).lstrip("/") for p in parts]
     moved = dataclasses.replace(split, paths=paths, root=root)
-    moved.check_inside(f"list {split.name!r}")
-    moved.check_files()
+
+    def where(i: int) -> str:
+        row = f"row {i + 1}" if split.tracks is None else f"tracklet {int(split.tracks[i]) + 1}"
+        return f"{source}: {split.name}, {row}"
+
+    moved.check_inside(where)
+    moved.check_files(where)
     return moved

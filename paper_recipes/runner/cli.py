@@ -43,6 +43,11 @@ SET = click.option(
     metavar="KEY=VALUE",
     help="Derive a recipe of its own name; `show NAME --keys` lists keys.",
 )
+IMAGE_ROOT = click.option(
+    "--image-root",
+    type=click.Path(path_type=Path),
+    help="Where the images of lists given as --data are. [default: the lists' folder]",
+)
 JUDGE = click.option(
     "--judge", is_flag=True, help="Hold a derived recipe to its parent's published values all the same."
 )
@@ -143,7 +148,12 @@ def _net_text(recipe: Recipe, name: str) -> str:
 
 @cli.command()
 @click.argument("recipe", type=RECIPE)
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the recipe's data set in its official layout.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The recipe's data set in its official layout, a folder of class folders, or lists: .mat, train.txt and test.txt, .csv.",
+)
+@IMAGE_ROOT
 @click.option("--weights", type=click.Path(path_type=Path), help="ImageNet weights the recipe starts from.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [default: runs/NAME-FORM]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its latest checkpoint.")
@@ -194,7 +204,8 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
     required=True,
     help="Trained model: .caffemodel, checkpoint, .pth, .safetensors, .onnx; or a folder that `evaluate` wrote.",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set. [default: the letters]")
+@click.option("--data", type=click.Path(path_type=Path), help="Data set or lists, as of run. [default: the letters]")
+@IMAGE_ROOT
 @click.option("--protocol", metavar="RULES", help="Another recipe's rules by its name, or self, query-gallery, reid.")
 @click.option(
     "--clustering", is_flag=True, help="Also NMI and F1 by k-means (scikit-learn; hours on SOP's 11,316 classes)."
@@ -246,7 +257,8 @@ def report(run_directory: Path) -> None:
 @click.argument("run_directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--quick", is_flag=True, help="The files alone: no picture is read, no network runs.")
 @click.option("--segments", type=click.IntRange(min=0), default=0, help="Train so many random stretches again.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set, where it has moved.")
+@click.option("--data", type=click.Path(path_type=Path), help="Data set or lists, where they have moved.")
+@IMAGE_ROOT
 @click.option("--weights", type=click.Path(path_type=Path), help="The file the run started from, where it has moved.")
 @click.option("--device", default=None, help="cpu, cuda, cuda:1, ... [default: the run's]")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")

@@ -38,6 +38,7 @@ PROTOCOLS = ("self", "query-gallery", "reid")
 class Options:
     model: Path
     data: Path | None = None
+    image_root: Path | None = None
     protocol: str | None = None
     out: Path | None = None
     device: str | None = None
@@ -122,7 +123,10 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
 
 def _open(recipe: Recipe, options: Options) -> tuple[scales.Plan, run_data.Data]:
     if options.data is not None:
-        return scales.full(recipe), pictures.looked_at(run_data.open_folder(recipe, options.data))
+        data = run_data.open_folder(recipe, options.data, options.image_root, training=False)
+        return scales.full(recipe), pictures.looked_at(data)
+    if options.image_root is not None:
+        raise run_data.DataError("--image-root says where the images of lists are: give the lists with --data")
     scale = scales.embedded(recipe, smoke=options.smoke)
     return scale, pictures.looked_at(run_data.open_embedded(recipe, scale, recipe.seed))
 

@@ -41,6 +41,7 @@ from ports import determinism
 @dataclass
 class Options:
     data: Path | None = None
+    image_root: Path | None = None
     weights: Path | None = None
     out: Path | None = None
     resume: bool = False
@@ -247,7 +248,7 @@ def _open(
         scale = replace(scale, fast=not options.strict)
         click.echo(banner(recipe, scale, processes))
         return scale, pictures.looked_at(run_data.open_embedded(recipe, scale, seed))
-    data = run_data.open_folder(recipe, options.data)
+    data = run_data.open_folder(recipe, options.data, options.image_root)
     _check_full(recipe, options, data)
     scale = scales.own(recipe, data.train, options.iterations) if data.own else scales.full(recipe)
     scale = replace(scale, fast=not options.strict)
@@ -270,12 +271,17 @@ def _check(recipe: Recipe, options: Options) -> None:
     process_group.check(options.replicas, options.sync_bn)
     if options.data is None and options.require_data:
         raise RunError(f"--require-data: {recipe.name} needs --data (the official {recipe.dataset.upper()} folder)")
-    if options.data is not None and not options.data.is_dir():
+    if options.data is None and options.image_root is not None:
+        raise RunError("--image-root says where the images of lists are: give the lists with --data")
+    if options.data is not None and not options.data.exists():
         raise RunError(f"--data {options.data}: no such folder")
-    if options.data is not None and options.weights is None and not run_data.may_be_own(options.data):
+    lists = options.image_root is not None
+    if options.data is not None and options.weights is None and not lists and not run_data.may_be_own(options.data):
         # No own folder: said before an hour of listing files.
+        if (stray := run_data.stray_beside(recipe.dataset, options.data)) is not None:
+            raise RunError(f"--data {options.data}: not the official {recipe.dataset.upper()}, {stray}")
         raise RunError(
-            f"{_wants_weights(recipe)} (only your own pictures need none: class folders and nothing beside them)"
+            f"{_wants_weights(recipe)} (only your own pictures need none: lists, or class folders and nothing beside them)"
         )
     if options.weights is not None and not options.weights.is_file():
         raise RunError(f"--weights {options.weights}: no such file")

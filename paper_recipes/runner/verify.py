@@ -48,6 +48,7 @@ class Options:
     quick: bool = False
     segments: int = 0
     data: Path | None = None
+    image_root: Path | None = None
     weights: Path | None = None
     device: str | None = None
     workers: int | None = None
@@ -117,10 +118,14 @@ class _Anew:
     def _pictures(self) -> Iterator[str]:
         record, given = self.facts.record["data"], run_facts.options(self.facts.record)
         folder = self.options.data or (Path(given["data"]) if "data" in given else None)
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not folder.exists():
             raise Unchecked(f"{folder} is not here: give the data's folder with --data")
+        images = self.options.image_root or (Path(given["image_root"]) if "image_root" in given else None)
         recipe, plan, seed = self.facts.recipe, self.facts.plan, self.facts.record["seed"]
-        data = run_data.open_embedded(recipe, plan, seed) if folder is None else run_data.open_folder(recipe, folder)
+        if folder is None:
+            data = run_data.open_embedded(recipe, plan, seed)
+        else:
+            data = run_data.open_folder(recipe, folder, images)
         data = pictures.looked_at(data, remembered=False)
         written = pictures.read_list(self.facts.out / pictures.LIST)
         if (what := pictures.difference(written, pictures.listed(data))) is not None:

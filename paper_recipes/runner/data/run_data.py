@@ -1,4 +1,4 @@
-"""The data of a run: the letters, an official data set, or a user's folder with one folder per class.
+"""The data of a run: the letters, an official data set, a user's folder with one folder per class, or lists of images.
 
 The letters take the way of the authors' lists: they are written as `.mat` splits and read by `caffe_compat.load_split`.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 import caffe_compat
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.data import letter_archives
+from paper_recipes.runner.data import letter_archives, list_roles, lists
 from paper_recipes.runner.data.letters import query_and_gallery, with_boxes, with_cameras
 from paper_recipes.runner.data.scale import Plan
 from ports import datasets, determinism
@@ -78,13 +78,19 @@ def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
     return Data(train, test, description, gallery, multi_query)
 
 
-def open_folder(recipe: Recipe, root: Path) -> Data:
-    """The recipe's own data set in its official layout under `root`, or any folder that holds one folder per class.
+def open_folder(recipe: Recipe, root: Path, image_root: Path | None = None, *, training: bool = True) -> Data:
+    """The recipe's own data set in its official layout under `root`, lists of images (see `lists`), or any folder that holds
+    one folder per class.
 
-    Raises DataError or DatasetError: no such folder, an official layout that is not whole, a folder of neither kind.
+    image_root: where the images of lists are; only with lists. training: must lists have a train part?
+
+    Raises DataError, DatasetError or CaffeFormatError: no such folder, an official layout that is not whole, lists that are
+    damaged or not enough for the recipe, a folder of no kind.
     """
-    if not root.is_dir():
-        raise DataError(f"--data {root}: no such folder")
+    if image_root is not None or not root.is_dir():
+        if not root.exists():
+            raise DataError(f"--data {root}: no such folder")
+        return _open_lists(recipe, root, image_root, training)
     about = datasets.describe(recipe.dataset)
     for what, needed, there in (
         ("cameras", recipe.evaluation.protocol == "reid", about.cameras),
@@ -96,10 +102,10 @@ def open_folder(recipe: Recipe, root: Path) -> Data:
     try:
         splits = datasets.read(recipe.dataset, root, check_counts=not letters)
     except LayoutError as official:  # any other error is about an official folder that is there
+        if lists.found(root):
+            return _open_lists(recipe, root, None, training)
         if loose := _loose(root):
-            raise DataError(
-                f"{official} (nor a folder of your own pictures: those are class folders alone, but {loose[0]} lies there)"
-            ) from official
+            raise DataError(f"{official} ({_stray(loose)})") from official
         if (entry := official_entry(recipe.dataset, root)) is not None:
             raise DataError(
                 f"{official} (but the folder {entry!r} is named as those of the official {recipe.dataset.upper()} are; to train "
@@ -146,9 +152,36 @@ def _open_own(recipe: Recipe, root: Path, official: DatasetError) -> Data:
     return Data(splits["train"], test, description, gallery, own=True)
 
 
+def _open_lists(recipe: Recipe, path: Path, image_root: Path | None, training: bool) -> Data:
+    splits = list_roles.of(recipe, path, lists.read(path, image_root), training=training)
+    train, test, gallery, multi_query = (
+        _without_unused_boxes(recipe, splits.get(part)) for part in ("train", "test", "gallery", "multi_query")
+    )
+    if recipe.evaluation.protocol == "query-gallery" and gallery is None:
+        test, gallery = query_and_gallery(test, recipe.evaluation)
+    root = (image_root or (path if path.is_dir() else path.parent)).resolve()
+    description = _describe(f"lists of {path.name}", root, train, test, gallery, multi_query)
+    return Data(train, test, description, gallery, multi_query, own=True)
+
+
 def may_be_own(root: Path) -> bool:
-    """A look before the lists are read: class folders alone, or letters packed as a data set, both without ImageNet weights."""
+    """A look before the lists are read: lists, class folders alone, or letters packed as a data set, all without ImageNet
+    weights.
+    """
+    if not root.is_dir() or lists.found(root):
+        return True
     return only_folders(root) or letter_archives.marker_of(root) is not None
+
+
+def stray_beside(dataset: str, root: Path) -> str | None:
+    """What makes `root` no folder of one's own, where it does not look like the official one either; None: it does."""
+    places = [root, *(entry for entry in root.iterdir() if entry.is_dir())]
+    loose = _loose(root)
+    return _stray(loose) if loose and not any(official_entry(dataset, place) for place in places) else None
+
+
+def _stray(loose: list[str]) -> str:
+    return f"nor a folder of your own pictures: those are class folders alone, but {loose[0]} lies there"
 
 
 def only_folders(root: Path) -> bool:

@@ -97,7 +97,7 @@ def test_a_derived_recipes_checkpoint_is_its_own(trained):
 def official(monkeypatch):
     """A few letters that pass for the official Stanford Online Products."""
 
-    def opened(recipe, root):
+    def opened(recipe, root, image_root, *, training):
         letters = run_data.open_embedded(recipe, embedded(recipe, smoke=True), recipe.seed)
         return dataclasses.replace(letters, description={**letters.description, "name": recipe.dataset})
 

@@ -34,7 +34,7 @@ def full(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     data = tiny.make_data(tmp_path / "data")
     official = dataclasses.replace(data, description={**data.description, "name": base.dataset})
-    monkeypatch.setattr(run_data, "open_folder", lambda recipe, root: official)
+    monkeypatch.setattr(run_data, "open_folder", lambda recipe, root, image_root: official)
     weights = tmp_path / "googlenet_bn.caffemodel"
     CaffeEngine(base.the_caffe(), device=torch.device("cpu"), seed=5).solver.net.save_caffemodel(weights)
 

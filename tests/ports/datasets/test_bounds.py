@@ -168,9 +168,9 @@ def test_lists_may_not_leave_their_root(path, tmp_path):
     folder.mkdir()
     (folder / "l.txt").write_text(f"ok.jpg,1\n{path},2\n")
     (folder / "l.csv").write_text(f"path,label\nok.jpg,1\n{path},2\n")
-    for read, name in ((custom.read_list, "l.txt"), (custom.read_csv, "l.csv")):
+    for read, name, line in ((custom.read_list, "l.txt", 2), (custom.read_csv, "l.csv", 3)):
         with pytest.raises(
-            DatasetError, match=rf"{name}: 1 of 2 image paths lead out of .*name a root that holds them"
+            DatasetError, match=rf"{name}:{line}: 1 of 2 image paths lead out of .*name a root that holds them"
         ):
             read(folder / name)
     # Another root, named by the user, may hold them.

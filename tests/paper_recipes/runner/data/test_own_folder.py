@@ -133,7 +133,7 @@ def test_a_loose_file_makes_it_no_own_folder(mine):
     words = r"not Stanford Online Products: Ebay_train.txt, .* class folders alone, but readme.txt lies there"
     with pytest.raises(DataError, match=words):
         run_data.open_folder(registry.get("rll-sop"), mine)
-    with pytest.raises(RunError, match="give its path with"):  # said before anything is read
+    with pytest.raises(RunError, match=r"my_folder: not the official SOP, .* but readme.txt lies there"):
         runner.run(registry.get("rll-sop"), runner.Options(data=mine))
 
 
