@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -19,6 +20,7 @@ COMMANDS = {
     "record": ("record", "freeze what a loss computes today"),
     "published": ("published", "published numbers with their sources"),
     "mutants": ("mutants", "which case catches which known wrong port"),
+    "audit": ("audit", "what do a library's losses compute?"),
     "add": ("add", "validate a set that somebody made, and add it"),
     "verify": ("verify", "is every data file the one that was recorded?"),
 }
@@ -56,4 +58,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> NoR
     except (UsageError, DamagedError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     sys.exit(code)

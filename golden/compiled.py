@@ -19,7 +19,9 @@ def changes(
     import torch
 
     compiled = torch.compile(loss, dynamic=True)
-    same, worst, off, failed = 0, {"loss": 0.0, "gradient": 0.0}, [], {}
+    same, worst = 0, {"loss": 0.0, "gradient": 0.0}
+    off: list[str] = []
+    failed: dict[str, list[str]] = {}
     usable = [t for t in trials if not t.outcome.problem]
     # By default the ninth shape would run as it is written, and be called compiled.
     with torch._dynamo.config.patch(recompile_limit=10 * len(usable) + 100, fail_on_recompile_limit_hit=True):

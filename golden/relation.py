@@ -143,7 +143,7 @@ def agree_behind_l2(
     layer = normalisation("numpy")
     # Deep_Metric's originals leave the anchor out by s < 1, which on unit rows is decided by rounding: either way counts.
     alike = [frozenset[str]()] + [frozenset({d.key}) for d in reference.deviations if d.key == "near_positives"]
-    found = {}
+    found: dict[int, bool] = {}
     # The smallest batches first: three of them refute most losses.
     for k, t in sorted(enumerate(trials), key=lambda pair: pair[1].case.arguments[0].array.size):
         if len(found) == 3 and not any(found.values()):

@@ -131,8 +131,8 @@ class Report:
             lines += ["", wrapped(self.hint, width)]
         if self.sharpness:
             lines += ["", *(wrapped(line, width) for line in self.sharpness)]
-        told = wrapped(self.headline, width).splitlines()
-        lines += ["", *(coloured(line, "green" if self.passed else "red", colours) for line in told)]
+        last = wrapped(self.headline, width).splitlines()
+        lines += ["", *(coloured(line, "green" if self.passed else "red", colours) for line in last)]
         return "\n".join(lines) + "\n"
 
     def __str__(self) -> str:

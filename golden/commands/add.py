@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ..contributed import CASES, SET, ContributionError
 from ..files import write_atomically
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _install(folder: Path, facts: dict[str, object]) -> None:
+def _install(folder: Path, facts: dict[str, Any]) -> None:
     """The two files, the entry of the manifest, and the digests last: until then nothing reads the new files."""
     digests()  # damaged data are told before anything is written
     target = DATA / "contributed" / str(facts["name"])

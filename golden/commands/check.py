@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _files(options: argparse.Namespace) -> list[str]:
     """What is to be written; UsageError for a name that says no format."""
-    wanted = [(path, (".md", ".json", ".txt")) for path in options.report]
+    wanted: list[tuple[str, tuple[str, ...]]] = [(path, (".md", ".json", ".txt")) for path in options.report]
     wanted += [(options.plot, (".png",))] if options.plot else []
     wanted += [(path, (".json", ".svg")) for path in options.badge]
     for path, endings in wanted:

@@ -1,0 +1,110 @@
+"""The table of an audit, as text, as a page and as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from .audit import Finding
+from .sets import describe
+
+_WORDS = {
+    "equal": "equals",
+    "behind-l2": "equals behind L2",
+    "behind-l2-ordinary": "equals behind L2 on ordinary batches",
+    "ordinary": "equals on ordinary batches",
+    "factor": "equals up to a factor",
+    "value": "other gradient",
+    "gradient": "other value",
+    "differs": "differs",
+    "error": "no numbers",
+}
+_HEAD = ("library", "loss", "compared with", "float64", "float32", "cosine", "norm ratio", "what separates them")
+_INTRO = """# What libraries' losses compute
+
+Each loss of an installed library that could be one of the losses whose authors' programs were recorded, compared with those records:
+value and gradient, in every case. The same formula has many readings, and a library may choose another one on purpose; the table says
+what each computes, not which is better.
+
+- *equals*: every case, within 1e-10 (float64) or 1e-5 (float32). *Behind L2*: on unit rows, with the gradient led through the layer that
+  normalises them; what normalises inside is that to a release which is fed by such a layer.
+- *Cosine* and *norm ratio*: of the gradient with the recorded one, medians over the cases in float64.
+- *What separates them*: the known deviations that reproduce the loss's gradient; else the nearest known form.
+
+Made by `python -m golden audit LIBRARY ... --write docs/audit.md`, which anybody can run; which class with which arguments stands for
+what is in `golden/mappings`.
+"""
+
+
+def grouped(findings: Sequence[Finding]) -> list[tuple[Finding, Finding | None]]:
+    """(float64, float32 or None) for each loss and set."""
+    second = {(f.library, f.loss, f.against): f for f in findings if f.dtype == "float32"}
+    return [(f, second.get((f.library, f.loss, f.against))) for f in findings if f.dtype == "float64"]
+
+
+def _verdict(finding: Finding | None) -> str:
+    if finding is None:
+        return "-"
+    return f"{_WORDS[finding.kind]} ({finding.passed} of {finding.cases})" if finding.cases else _WORDS[finding.kind]
+
+
+def rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
+    """Header and cells."""
+    found: list[tuple[str, ...]] = [_HEAD]
+    for double, single in grouped(findings):
+        numbers = [
+            f"{n:.{digits}g}" if n is not None else "-" for n, digits in ((double.cosine, 4), (double.norm_ratio, 3))
+        ]
+        words = "; ".join(w for w in (double.how, double.note) if w)
+        library = f"{double.library} {double.version}".strip()
+        found.append((library, double.loss, double.against, _verdict(double), _verdict(single), *numbers, words))
+    return found
+
+
+def page(findings: Sequence[Finding], picture: str = "") -> str:
+    """Markdown. `picture`: the name of its file, beside the page."""
+    head, *body = rows(findings)
+    table = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    table += ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in body]
+    near = sum(f.kind in ("equal", "behind-l2") for f, _ in grouped(findings))
+    count = f"{near} of {len(body)} comparisons are equal, or equal behind an L2 layer."
+    sets = sorted({f.against for f in findings})
+    told = [f"- `{name}`: {describe(name)['what']} ({describe(name)['program']})" for name in sets]
+    shown = [f"![Cosine against norm ratio of the gradients]({picture})", ""] if picture else []
+    return "\n".join([_INTRO, count, "", *shown, *table, "", "## The records", "", *told]) + "\n"
+
+
+def picture(findings: Sequence[Finding]) -> bytes:
+    """SVG: each loss's gradient beside the recorded one, by direction (cosine) and length (norm ratio)."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    shown = [f for f, _ in grouped(findings) if f.cosine is not None and f.norm_ratio]
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    axes.axhline(1, color="#bbbbbb", lw=0.8)
+    axes.axvline(1, color="#bbbbbb", lw=0.8)
+    for name, marker in zip(dict.fromkeys(f.library for f in shown), "osD^vPX*"):
+        mine = [f for f in shown if f.library == name]
+        axes.scatter(
+            [f.cosine or 0 for f in mine], [f.norm_ratio or 1 for f in mine], marker=marker, s=36, alpha=0.8, label=name
+        )
+    for number, f in enumerate(shown, 1):
+        axes.annotate(
+            str(number), (f.cosine or 0, f.norm_ratio or 1), xytext=(4, 4), textcoords="offset points", fontsize=7
+        )
+    told = "\n".join(f"{n} {f.loss} / {f.against}" for n, f in enumerate(shown, 1))
+    figure.text(1.01, 0.5, told, fontsize=6.5, va="center")
+    axes.set(
+        yscale="log",
+        xlabel="cosine with the recorded gradient (median)",
+        ylabel="length over the recorded one (median)",
+    )
+    axes.legend(fontsize=8, loc="best")
+    buffer = io.BytesIO()
+    # Without these the file would differ at every run.
+    with matplotlib.rc_context({"svg.hashsalt": "golden"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    return buffer.getvalue()
