@@ -273,8 +273,10 @@ def test_a_wrong_gradient_is_told_from_rounding(gpu):
     module = gpu("parts.cpu_against_cuda")
     one = {"a": torch.ones(4, dtype=torch.float64), "b": 1e-15 * torch.ones(2, dtype=torch.float64)}
     near = {"a": one["a"] + 1e-12, "b": -one["b"]}
-    name, error = module.largest(one, near, {"b"})
-    assert name == "a" and error < module.TOLERANCE  # b is known to be nothing but rounding
+    nothing = module.without_gradient(one)
+    assert nothing == {"b"}
+    name, error = module.largest(one, near, nothing)
+    assert name == "a" and error < module.TOLERANCE  # b is nothing but rounding beside a
     assert module.largest(one, near, set())[0] == "b"
     name, error = module.largest(one, {"a": one["a"] + 1e-8, "b": one["b"]}, set())
     assert name == "a" and error > module.TOLERANCE
@@ -282,3 +284,5 @@ def test_a_wrong_gradient_is_told_from_rounding(gpu):
     assert name == "a" and not error <= module.TOLERANCE
     with pytest.raises(ValueError, match="only one device has b"):
         module.largest(one, {"a": one["a"]}, set())
+    with pytest.raises(ValueError, match="nothing would be compared"):
+        module.without_gradient({"a": torch.zeros(3)})

@@ -40,8 +40,7 @@ def compared(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
     recipe = get(name)
     determinism.configure(recipe.seed, cudnn=recipe.cudnn)
     here, there = (one_step(recipe, torch.device(device), toy=setting.toy) for device in ("cpu", setting.device))
-    norms = {name: float(value.norm()) for name, value in here["gradients"].items()}
-    nothing = {name for name, norm in norms.items() if norm < NOTHING * max(norms.values())}
+    nothing = without_gradient(here["gradients"])
     worst = {kind: largest(here[kind], there[kind], nothing) for kind in here}
     where, error = max(worst.values(), key=lambda found: found[1])
     yield row(
@@ -85,6 +84,9 @@ def one_step(recipe: Recipe, device: torch.device, *, toy: bool) -> dict[str, di
     images, labels = random_batch(recipe, *shape, seed=5, dtype=torch.float64)
     if tracklets:  # each person twice: a b c a b c
         labels = labels % 3
+    if recipe.torch is not None and recipe.torch.frozen_bn:
+        # Seeded weights come without statistics, and with none all embeddings point one way: no pair is hard enough to count.
+        engine.begin_embedding([(images, labels)])
     losses = engine.step(images, labels)
     if recipe.torch is None:
         blobs = engine.solver.net.learnable
@@ -96,6 +98,15 @@ def one_step(recipe: Recipe, device: torch.device, *, toy: bool) -> dict[str, di
         "gradients": {name: value.detach().cpu() for name, value in gradients.items()},
         "weights": {name: value.detach().double().cpu() for name, value in engine.tensors().items()},
     }
+
+
+def without_gradient(gradients: dict[str, torch.Tensor]) -> set[str]:
+    """Names of those that are nothing but rounding. Raises ValueError where all are 0: then nothing would be compared."""
+    norms = {name: float(value.norm()) for name, value in gradients.items()}
+    most = max(norms.values())
+    if most == 0:
+        raise ValueError("the loss has no gradient on this batch: nothing would be compared")
+    return {name for name, norm in norms.items() if norm < NOTHING * most}
 
 
 def largest(here: dict[str, torch.Tensor], there: dict[str, torch.Tensor], nothing: set[str]) -> tuple[str, float]:
