@@ -15,7 +15,9 @@ UNKNOWN = "\ufffd"
 LONGEST = 40
 # What would turn the rest of a line around, or is no character at all: controls, directions, halves of surrogate pairs.
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_MARKUP = re.compile(r"([\\`*_\[\]<>&~!#$])")
+# An underscore within a word is one; what else is markup at the start of a line alone is in _START.
+_MARKUP = re.compile(r"([\\`*\[\]<&~$]|(?<![^\W_])_|_(?![^\W_]))")
+_START = re.compile(r"^(\d+(?=[.)])|(?=[-+=>#]))")
 
 _LATEX = {character: rf"\{character}" for character in "_&%#${}"} | {
     "\\": r"\textbackslash{}",
@@ -35,7 +37,8 @@ def shown(value: object) -> str:
 
 def text(value: object) -> str:
     """As Markdown that shows `value`, wherever in a paragraph or table it stands."""
-    return _MARKUP.sub(r"\\\1", shown(value)).replace("|", "&#124;")
+    escaped = _MARKUP.sub(r"\\\1", shown(value).strip()).replace("|", "&#124;")
+    return _START.sub(r"\1\\", escaped)
 
 
 def code(value: object) -> Markdown:

@@ -30,6 +30,11 @@ HOSTILE = [
     "\u05d0\u05d1\u05d2 \u202egnp.exe \udcff \x1b[31m \x00",
     '" onmouseover="x" \'',
     "[red]x[/] [/foo] [link=http://a.b]y",
+    "- item",
+    "1. one",
+    "> quote",
+    "# heading",
+    "    code __init__ a__b__ _c_ d_e",
 ]
 
 
@@ -117,7 +122,7 @@ def test_a_page_has_the_elements_of_a_page_of_harmless_names(plain, tmp_path, ho
     ):
         ours, theirs = Structure(read(run)), Structure(read(plain))
         assert ours.elements == theirs.elements
-        assert words.shown(hostile) in ours.seen, "the text is shown"
+        assert words.shown(hostile).strip() in ours.seen, "the text is shown"
 
 
 def test_the_check_sees_what_it_is_for(plain, tmp_path, monkeypatch):
@@ -165,6 +170,12 @@ def test_other_tables(tmp_path, monkeypatch):
     assert words.latex(r"a_b\c{d}^~$1 & 50%#") == (
         r"a\_b\textbackslash{}c\{d\}\textasciicircum{}\textasciitilde{}\$1 \& 50\%\#"
     )
+
+
+def test_names_without_markup_are_left_as_they_are():
+    for name in ("own folder my_folder", "sampler.classes_per_batch 60 -> 2", "2026-11-26T07:00:00+00:00", "a (b), c!"):
+        assert words.text(name) == name
+    assert words.text("-x") == r"\-x" and words.text("1. x") == r"1\. x"
 
 
 @pytest.mark.parametrize(
