@@ -62,8 +62,9 @@ def _units() -> dict[str, str]:
 UNITS: dict[str, str] = _units()
 #: 1000-way ImageNet classifier, where a file has one.
 CLASSIFIER = ("loss3/classifier", "last_linear")
-#: Prefixes that training programs put in front of every key (research-ms-loss; DataParallel).
-_PREFIXES = ("module.", "backbone.", "model.")
+#: Prefixes that training programs put in front of every key (a run's checkpoint; DataParallel; research-ms-loss; Proxy-Anchor).
+_PREFIXES = ("net/", "module.", "backbone.", "model.")
+_FIRST = "conv1_7x7_s2.weight"
 _BN_VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -184,12 +185,17 @@ def _read_pth(path: Path) -> Mapping[str, Any]:
         raise CaffeFormatError(
             f"not a PyTorch weights file ({(str(error) or type(error).__name__).splitlines()[0]})", file=path
         ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
     if not isinstance(content, Mapping):
         raise CaffeFormatError(f"holds a {type(content).__name__}, expected a state dict", file=path)
-    return content
+    # Training programs save more than weights: {"model_state_dict": ..., "optimizer": ..., "epoch": ...}.
+    for state in (content, *(value for value in content.values() if isinstance(value, Mapping))):
+        if any(isinstance(key, str) and key.endswith(_FIRST) for key in state):
+            return state
+    keys = ", ".join(map(repr, list(content)[:8])) + (", ..." if len(content) > 8 else "")
+    raise CaffeFormatError(
+        f"no key {_FIRST!r} in it, nor one level below: not the weights of a BN-Inception; its keys: {keys or 'none'}",
+        file=path,
+    )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Preprocessing | None]:

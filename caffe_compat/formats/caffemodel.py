@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.formats.blobs import fill_blob, to_array
 from caffe_compat.formats.hdf5 import is_hdf5, read_hdf5_weights, write_hdf5_weights
+from caffe_compat.formats.run_checkpoint import read_blobs
 from caffe_compat.formats.upgrade_v0 import V0_TYPES
 from caffe_compat.formats.upgrades import V1_TYPES
 from caffe_compat.formats.wire import parse_message, text_value
@@ -62,8 +63,13 @@ def read_caffemodel(path: str | Path) -> dict[str, list[NDArray[Any]]]:
 
 
 def read_layers(path: str | Path) -> list[LayerWeights]:
-    """Read all layers of a weights file, with their types; errors as `read_caffemodel`."""
+    """Read all layers of a weights file, with their types; errors as `read_caffemodel`.
+
+    A .safetensors is taken for the checkpoint of a Caffe recipe's run, whose layers have no types.
+    """
     path = Path(path)
+    if path.suffix == ".safetensors":
+        return [LayerWeights(name, "", blobs) for name, blobs in read_blobs(path).items()]
     if is_hdf5(path):
         return [LayerWeights(name, "", blobs) for name, blobs in read_hdf5_weights(path).items()]
     net = read_weights_message(path)

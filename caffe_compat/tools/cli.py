@@ -74,6 +74,7 @@ def convert(source: Path, target: Path, mat_version: str, image_root: Path | Non
     \b
     .caffemodel <-> .caffemodel.h5, .npz     .solverstate <-> .solverstate.h5
     .caffemodel <-> .pth, .safetensors       (BN-Inception: googlenet_bn naming <-> PyTorch naming)
+    iteration_N.safetensors of a run -> .caffemodel for the authors' nets, .safetensors by plain names
     .binaryproto <-> .npy                    .mat -> .mat of another version
     """
     from caffe_compat.tools.convert import convert as run  # protobuf, and torch for some files
@@ -84,7 +85,11 @@ def convert(source: Path, target: Path, mat_version: str, image_root: Path | Non
 @cli.command()
 @click.argument("prototxt", type=file_argument)
 @click.argument("target", type=out_argument)
-@click.option("--weights", type=file_argument, help=".caffemodel of the net; without it the fillers' values.")
+@click.option(
+    "--weights",
+    type=file_argument,
+    help=".caffemodel of the net, or a run's checkpoint; without it the fillers' values.",
+)
 @click.option("--size", type=int, help="Height and width of the input where they differ from the prototxt's.")
 @click.option("--opset", type=int, default=19, show_default=True)
 @click.option(

@@ -15,6 +15,7 @@ from caffe_compat.files import read_npy, read_npz
 from caffe_compat.formats.binaryproto import read_binaryproto, write_binaryproto
 from caffe_compat.formats.caffemodel import read_caffemodel, read_layers, write_caffemodel
 from caffe_compat.formats.prototxt import read_net, read_solver, upgrade_net, upgrade_solver, write
+from caffe_compat.formats.run_checkpoint import is_checkpoint, read_blobs, read_plain
 from caffe_compat.formats.solverstate import read_solverstate, write_solverstate
 from caffe_compat.formats.text import layers_placed
 from caffe_compat.formats.wire import parse_message
@@ -48,6 +49,10 @@ def convert(
         ValueError: no conversion between these two formats.
     """
     pair = (kind_of(source), kind_of(target))
+    if pair[0] == "safetensors" and is_checkpoint(source):
+        done = _convert_checkpoint(source, target, pair[1])
+        if done is not None:
+            return done
     if pair == ("caffemodel", "caffemodel"):
         layers = read_layers(source)
         weights = {layer.name: layer.blobs for layer in layers if layer.blobs}
@@ -85,6 +90,23 @@ def convert(
 
         return f"{target}: {convert_bn_inception(source, target, generation=generation)}"
     raise ValueError(f"no conversion from .{pair[0]} ({source}) to .{pair[1]} ({target})")
+
+
+def _convert_checkpoint(source: Path, target: Path, kind: str) -> str | None:
+    """A run's checkpoint as a .caffemodel for the authors' nets, or by plain names; None: BN-Inception's table does it."""
+    plain = read_plain(source)
+    caffe = all(re.fullmatch(r".+:\d+", name) for name in plain)
+    if kind == "caffemodel" and caffe:
+        weights = read_blobs(source)
+        write_caffemodel(target, weights)
+        return f"{target}: {len(weights)} layers with blobs, momentum left out"
+    if kind == "safetensors":
+        from safetensors.numpy import save_file
+
+        with atomic_path(target) as temporary:
+            save_file(plain, temporary, {"format": "pt"})
+        return f"{target}: {len(plain)} tensors, {next(iter(plain))!r} first; momentum left out"
+    return None
 
 
 def read_weights_npz(path: Path) -> dict[str, list[NDArray[Any]]]:

@@ -124,6 +124,22 @@ def test_training_checkpoints_with_prefix_and_head(prefix: str, tmp_path: Path, 
     assert torch.equal(module.state_dict()["conv2_3x3.bias"], state["conv2_3x3.bias"])
 
 
+@pytest.mark.parametrize("wrapper", ["model_state_dict", "state_dict", "net"])
+def test_wrappers_of_any_name(wrapper: str, tmp_path: Path, state: dict[str, Tensor]) -> None:
+    """Proxy-Anchor writes {"model_state_dict": {"model.conv1_7x7_s2.weight": ...}}, with its embedding layer."""
+    content = {"model." + k: v for k, v in state.items()} | {"model.embedding.weight": torch.zeros(4, 1024)}
+    torch.save({"epoch": 3, "optimizer": {"state": {}}, wrapper: content}, tmp_path / "best.pth")
+    module = load_bn_inception(tmp_path / "best.pth")
+    assert module.load_report.unused == ["model.embedding.weight"]
+    assert torch.equal(module.state_dict()["conv2_3x3.bias"], state["conv2_3x3.bias"])
+
+
+def test_a_wrapper_without_the_trunk_names_its_keys(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save({"epoch": 3, "a": {"b": state}}, tmp_path / "deep.pth")
+    with pytest.raises(CaffeFormatError, match=r"deep.pth: .*nor one level below: .*its keys: 'epoch', 'a'$"):
+        load_bn_inception(tmp_path / "deep.pth")
+
+
 def test_classifier_is_kept_on_request(tmp_path: Path, state: dict[str, Tensor]) -> None:
     full = state | {"last_linear.weight": torch.randn(1000, 1024), "last_linear.bias": torch.randn(1000)}
     path = tmp_path / "a.caffemodel"

@@ -57,7 +57,7 @@ def build(classes: dict[str, Any], description: dict[str, Any]) -> nn.Module:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .pth (read without unpickling objects) or .safetensors file, a wrapping {"model": ...} taken off.
+    """Tensors of a .pth (read without unpickling objects) or .safetensors file, a wrapping {"model": ...} of any name taken off.
 
     Raises WeightsError for files that hold anything else.
     """
@@ -67,12 +67,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path}: cannot read weights: {(str(error) or type(error).__name__).splitlines()[0]}"
         ) from error
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if isinstance(content, dict) and not _is_state(content):
+        keys = ", ".join(map(repr, list(content)[:8]))
+        # An optimiser's state is a dictionary, too, but none of tensors alone.
+        found = [key for key, value in content.items() if isinstance(value, dict) and value and _is_state(value)]
+        found = [key for key in ("model", "state_dict") if key in found][:1] or found
+        if len(found) != 1:
+            raise WeightsError(
+                f"{path}: {len(found) or 'no'} state dicts (names to tensors) under its keys, one is expected: {keys}"
+            )
+        content = content[found[0]]
+    if not isinstance(content, dict):
         raise WeightsError(f"{path}: not a state dict (names to tensors)")
     return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def _is_state(content: dict[Any, Any]) -> bool:
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
 def load_imagenet(net: EmbeddingNet, path: Path) -> Loaded:
