@@ -85,7 +85,8 @@ def test_a_recipe_does_what_is_written_down(cuda, name):
     assert finding["raises"] == [] and finding["strays"] == []
     memory, counted = steps.memory(recipe, found), vars(gpu_memory.of(name))
     if written["torch"] == cuda("__main__").VERSION:
-        assert finding == written["recipes"][name] and memory == counted
+        # Small tensors in cycles live until the collector comes, whose time other tests decide: two blocks of 512 bytes were seen.
+        assert finding == written["recipes"][name] and memory == pytest.approx(counted, rel=1e-5)
     else:  # another version of torch keeps other things for its backward: the sum of activations stays what it is
         assert finding["waits"] == written["recipes"][name]["waits"]
         assert memory == pytest.approx(counted, rel=0.1)
