@@ -70,7 +70,7 @@ def test_show_prints_the_settings_and_the_net(call):
         (["show", "rll-sopp"], "no recipe 'rll-sopp'. Did you mean 'rll-sop'?"),
         (["show", "rll-sop", "--net", "X"], "rll-sop has no net 'X'. There are: train, concat, H, L, M, solver"),
         (["run", "rll-sop", "--data", "nowhere"], "--data nowhere: no such folder"),
-        (["run", "rll-sop", "--data", "tests"], "give its path with --weights"),
+        (["run", "rll-sop", "--data", "tests"], "those are class folders alone, but conftest.py lies there"),
         (["run", "rll-sop", "--data", "tests", "--weights", "no.caffemodel"], "--weights no.caffemodel: no such file"),
         (["run", "rll-sop", "--require-data"], "--require-data: rll-sop needs --data"),
         (["run", "rll-sop", "--device", "abacus"], "--device abacus:"),
