@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from helpers.paths import REPO
 
+from paper_recipes import registry
+from paper_recipes.runner import run_files
 from paper_recipes.runner.cli import main
 
 
@@ -93,3 +96,11 @@ def test_a_usage_error_is_one_line_and_exit_code_2(call, args, message):
 
 def test_a_tox_environments_name_is_accepted(call):
     assert call("show", "reproduce-rll-sop").returncode == 0
+
+
+def test_official_data_without_weights_is_asked_for_them(tmp_path):
+    from paper_recipes.runner import run  # torch, which this file's other tests do without
+
+    official = SimpleNamespace(own=False)
+    with pytest.raises(run_files.RunError, match=r"rll-sop starts from googlenet_bn.*: give its path with --weights"):
+        run._check_full(registry.get("rll-sop"), run.Options(out=tmp_path), official)
