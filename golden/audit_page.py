@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 from .audit import Finding
@@ -91,10 +92,14 @@ def picture(findings: Sequence[Finding]) -> bytes:
         axes.scatter(
             [f.cosine or 0 for f in mine], [f.norm_ratio or 1 for f in mine], marker=marker, s=36, alpha=0.8, label=name
         )
+    at: dict[tuple[float, float], list[int]] = {}  # numbers of the losses that lie on one another
     for number, f in enumerate(shown, 1):
-        axes.annotate(
-            str(number), (f.cosine or 0, f.norm_ratio or 1), xytext=(4, 4), textcoords="offset points", fontsize=7
-        )
+        place = (round((f.cosine or 0) / 0.03), round(math.log10(f.norm_ratio or 1) / 0.1))
+        at.setdefault(place, []).append(number)
+    for numbers in at.values():
+        f = shown[numbers[0] - 1]
+        told = "\n".join(", ".join(map(str, numbers[i : i + 4])) for i in range(0, len(numbers), 4))
+        axes.annotate(told, (f.cosine or 0, f.norm_ratio or 1), xytext=(5, 5), textcoords="offset points", fontsize=7)
     told = "\n".join(f"{n} {f.loss} / {f.against}" for n, f in enumerate(shown, 1))
     figure.text(1.01, 0.5, told, fontsize=6.5, va="center")
     axes.set(
