@@ -14,7 +14,7 @@ from .cases import Case, GoldenSet
 from .compare import TOLERANCES, Row, Tolerance, compare
 from .compiled import changes
 from .diagnosis import Diagnosis, diagnose
-from .evaluate import Outcome, dtype_name, evaluate
+from .evaluate import Outcome, dtype_name, evaluate_case
 from .frameworks import framework_of
 from .frameworks.differences import BY_DIFFERENCES
 from .properties import properties as find_properties
@@ -69,10 +69,7 @@ def check_case(
 
 
 def _trial(loss: Callable[..., Any], case: Case, dtype: str, tolerance: Tolerance, **options: Any) -> Trial:
-    expected = case.expected[dtype]
-    outcome = evaluate(
-        loss, case.arguments, dtype=dtype, upstream=expected.upstream, outputs=tuple(expected.outputs), **options
-    )
+    outcome = evaluate_case(loss, case, dtype, **options)
     return Trial(case, dtype, outcome, compare(case, dtype, outcome, tolerance))
 
 
@@ -81,15 +78,7 @@ def _repeatable(loss: Callable[..., Any], trials: list[Trial], **options: Any) -
     first = next((t for t in trials if not t.outcome.problem), None)
     if first is None:
         return True
-    expected = first.case.expected[first.dtype]
-    again = evaluate(
-        loss,
-        first.case.arguments,
-        dtype=first.dtype,
-        upstream=expected.upstream,
-        outputs=tuple(expected.outputs),
-        **options,
-    )
+    again = evaluate_case(loss, first.case, first.dtype, **options)
     # Threads may add in another order: what differs by rounding is repeatable here.
     return not again.problem and abs(again.loss - first.outcome.loss) <= 1e-6 * abs(first.outcome.loss) + 1e-12
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Tolerance, flat
-from .evaluate import evaluate
+from .evaluate import evaluate_case
 from .relation import Trial
 
 
@@ -26,15 +26,7 @@ def changes(
     # By default the ninth shape would run as it is written, and be called compiled.
     with torch._dynamo.config.patch(recompile_limit=10 * len(usable) + 100, fail_on_recompile_limit_hit=True):
         for t in usable:
-            expected = t.case.expected[t.dtype]
-            outcome = evaluate(
-                compiled,
-                t.case.arguments,
-                dtype=t.dtype,
-                upstream=expected.upstream,
-                outputs=tuple(expected.outputs),
-                **options,
-            )
+            outcome = evaluate_case(compiled, t.case, t.dtype, **options)
             if outcome.problem:
                 failed.setdefault(outcome.problem, []).append(t.case.name)
                 continue

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .cases import Argument
+from .cases import Argument, Case
 from .faults import where
 from .frameworks import Problem, framework_of, runner
 from .limits import Fatal, watched
@@ -64,6 +64,14 @@ def evaluate(
     if outcome.problem:
         outcome.gradients = ()
     return outcome
+
+
+def evaluate_case(loss: Callable[..., Any], case: Case, dtype: str, **options: Any) -> Outcome:
+    """`evaluate` on a case as its record in `dtype` was made: with that upstream gradient, and the outputs that it compares."""
+    expected = case.expected[dtype]
+    return evaluate(
+        loss, case.arguments, dtype=dtype, upstream=expected.upstream, outputs=tuple(expected.outputs), **options
+    )
 
 
 def _finite(outcome: Outcome) -> None:

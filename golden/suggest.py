@@ -9,7 +9,7 @@ from typing import Any
 from .adapters import ADAPTERS
 from .cases import Case
 from .compare import Tolerance, compare
-from .evaluate import evaluate
+from .evaluate import evaluate_case
 
 _WHY = {
     "normalised": "the loss expects unit rows",
@@ -59,15 +59,7 @@ def _suggest(
             continue
         rows = []
         for case in small:
-            expected = case.expected[dtype]
-            outcome = evaluate(
-                adapted,
-                case.arguments,
-                dtype=dtype,
-                upstream=expected.upstream,
-                outputs=tuple(expected.outputs),
-                **options,
-            )
+            outcome = evaluate_case(adapted, case, dtype, **options)
             rows.append(compare(case, dtype, outcome, tolerance))
             if rows[-1].verdict == "error" or (only_equal and rows[-1].verdict == "fail"):
                 break
