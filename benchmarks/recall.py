@@ -32,13 +32,14 @@ def features(n: int, classes: int, dim: int = 512, seed: int = 0) -> tuple[torch
     return x.add_(torch.randn(n, dim, generator=rng), alpha=1.6), labels
 
 
-def bare_product(x: torch.Tensor, rows: int, columns: int) -> None:
-    """Normalise and multiply every block, look at nothing: the least that any exact search costs."""
+def bare_product(x: torch.Tensor, rows: int, columns: int, *, queries: int | None = None) -> None:
+    """Normalise and multiply every block, look at nothing: the least that any exact search costs. queries: only the first."""
     z = x / x.square().sum(1, keepdim=True).sqrt()
     out = torch.empty(rows, columns, device=x.device)
-    for a in range(0, len(z), rows):
+    asking = z[:queries]
+    for a in range(0, len(asking), rows):
         for b in range(0, len(z), columns):
-            q, g = z[a : a + rows], z[b : b + columns]
+            q, g = asking[a : a + rows], z[b : b + columns]
             torch.mm(q, g.t(), out=out[: len(q), : len(g)])
 
 

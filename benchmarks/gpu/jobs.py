@@ -14,6 +14,8 @@ from paper_recipes.registry import get
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.data.batches import make_pipeline
+from paper_recipes.runner.engines.caffe_engine import CaffeEngine
+from paper_recipes.runner.engines.processes import Replicas
 from paper_recipes.runner.training.parts import make_engine, make_sampler
 from paper_recipes.runner.training.state import Run
 from ports import determinism
@@ -51,6 +53,17 @@ def open_run(
         device=device,
         workers=workers,
     )
+
+
+def double_engine(recipe: Recipe, device: torch.device, replicas: Replicas | None = None) -> CaffeEngine:
+    """A Caffe recipe's in float64 and without dropout, whose numbers each device and process draws for itself."""
+    made = CaffeEngine(recipe.the_caffe(), device=device, seed=recipe.seed, replicas=replicas)
+    made.solver.net.double()
+    made.solver._follow_net()
+    for layer in made.solver.net:
+        if layer.layer_type == "Dropout":
+            layer.ratio = 0.0
+    return made
 
 
 def size_of(recipe: Recipe) -> int:

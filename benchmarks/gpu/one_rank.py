@@ -15,31 +15,20 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from benchmarks.gpu.jobs import random_batch
+from benchmarks.gpu.jobs import double_engine, random_batch
 from benchmarks.gpu.parts.cpu_against_cuda import TOLERANCE, largest
 from benchmarks.gpu.setting import Setting, row
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
-from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.processes import Replicas
 from ports import determinism
-
-
-def engine_of(recipe: Recipe, device: torch.device, replicas: Replicas) -> CaffeEngine:
-    made = CaffeEngine(recipe.the_caffe(), device=device, seed=recipe.seed, replicas=replicas)
-    made.solver.net.double()
-    made.solver._follow_net()
-    for layer in made.solver.net:
-        if layer.layer_type == "Dropout":
-            layer.ratio = 0.0
-    return made
 
 
 def run(
     recipe: Recipe, device: torch.device, replicas: Replicas, steps: int, each: int
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Losses of each step, and the tensors after the last."""
-    engine, losses = engine_of(recipe, device, replicas), []
+    engine, losses = double_engine(recipe, device, replicas), []
     for step in range(steps):
         images, labels = random_batch(recipe, 2, each, seed=step, dtype=torch.float64)
         part = slice(None)

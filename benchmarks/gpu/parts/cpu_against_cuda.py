@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.gpu.jobs import random_batch
+from benchmarks.gpu.jobs import double_engine, random_batch
 from benchmarks.gpu.setting import Setting, attempts, row
 from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
-from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
 from ports import determinism
 
@@ -57,13 +56,7 @@ def compared(name: str, setting: Setting) -> Iterator[dict[str, Any]]:
 def engine_of(recipe: Recipe, device: torch.device) -> Any:
     """In float64 and without dropout, whose numbers each device draws for itself."""
     if recipe.torch is None:
-        made: Any = CaffeEngine(recipe.the_caffe(), device=device, seed=recipe.seed)
-        made.solver.net.double()
-        made.solver._follow_net()
-        for layer in made.solver.net:
-            if layer.layer_type == "Dropout":
-                layer.ratio = 0.0
-        return made
+        return double_engine(recipe, device)
     # The last phase trains everything; an earlier one may train the head alone.
     last = replace(recipe.torch, phases=recipe.torch.phases[-1:])
     made = TorchEngine(last, classes=20, device=device, seed=recipe.seed)

@@ -23,24 +23,24 @@ def rows(setting: Setting) -> Iterator[dict[str, Any]]:
     small, large, part = (2_000, 8_000, 1_000) if setting.toy else (60_502, 1_000_000, 100_000)
     device = setting.device
     x, labels = features(small, small // 5, device)
-    search(x[:2000], labels[:2000], device)  # kernels and workspaces are set up
+    recall_at_k(x[:2000], labels[:2000], KS)  # kernels and workspaces are set up
     ours, bare = [], []
     for _ in range(1 if setting.toy else 5):
         bare.append(timed(lambda: bare_product(x, *BLOCK[device]), device))
-        ours.append(timed(lambda: search(x, labels, device), device))
+        ours.append(timed(lambda: recall_at_k(x, labels, KS), device))
     yield said(
         f"{small:,} x {DIM}", statistics.median(ours), statistics.median(bare), small * small, f"median of {len(ours)}"
     )
     del x
     x, labels = features(large, large // 10, device)
     queries = torch.arange(part)
-    bare_part = timed(lambda: product(x, part, device), device)
+    bare_part = timed(lambda: bare_product(x, *BLOCK[device], queries=part), device)
     some = timed(lambda: recall_at_k(x, labels, KS, query_rows=queries), device)
     yield said(f"{part:,} queries in {large:,} x {DIM}", some, bare_part, part * large, "one run")
     if some * large / part * 2.2 < setting.left - 10:
         bare_all = timed(lambda: bare_product(x, *BLOCK[device]), device)
         yield said(
-            f"{large:,} x {DIM}", timed(lambda: search(x, labels, device), device), bare_all, large * large, "one run"
+            f"{large:,} x {DIM}", timed(lambda: recall_at_k(x, labels, KS), device), bare_all, large * large, "one run"
         )
     else:
         yield row(f"{large:,} x {DIM}", note=f"not run: about {some * large / part:.0f} s, {setting.left:.0f} s left")
@@ -55,20 +55,6 @@ def features(n: int, classes: int, device: str) -> tuple[torch.Tensor, torch.Ten
         block = x[first : first + 100_000]
         block.add_(torch.randn(block.shape, generator=generator, device=device), alpha=1.6)
     return x, labels.cpu()
-
-
-def search(x: torch.Tensor, labels: torch.Tensor, device: str) -> Any:
-    return recall_at_k(x, labels, KS)
-
-
-def product(x: torch.Tensor, queries: int, device: str) -> None:
-    """What `bare_product` does, for the first of the rows only."""
-    rows_, columns = BLOCK[device]
-    out = torch.empty(rows_, columns, device=x.device)
-    for a in range(0, queries, rows_):
-        for b in range(0, len(x), columns):
-            q, g = x[a : min(a + rows_, queries)], x[b : b + columns]
-            torch.mm(q, g.t(), out=out[: len(q), : len(g)])
 
 
 def said(what: str, ours: float, bare: float, pairs: float, note: str) -> dict[str, Any]:
