@@ -37,7 +37,7 @@ class GpuMemory:
         cards = f"fits a card of {', '.join(fits)} GB" if fits else f"fits no card of {CARDS[-1]} GB"
         return (
             f"{self.step / 1e9:.1f} GB in a step of {self.batch:,} images, {self.evaluation / 1e9:.1f} GB in an evaluation (counted on "
-            f"paper, not measured); with a tenth for gaps and 1 GB for CUDA it {cards}"
+            f"paper, not measured); with a quarter beside the count and 1 GB for CUDA it {cards}"
         )
 
 
