@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,19 @@ _NET = "net/"
 
 def is_checkpoint(path: Path) -> bool:
     """Whether the file is a checkpoint of a run. False for any other file, damaged ones included."""
-    from safetensors import SafetensorError, safe_open
-
     if path.suffix != ".safetensors":
         return False
     try:
-        with safe_open(str(path), framework="numpy") as file:
-            return any(key.startswith(_FORMAT) for key in file.metadata() or {})
-    except (SafetensorError, OSError):
+        with _opened(path):
+            return True
+    except CaffeFormatError:
         return False
+
+
+def has_blobs(path: Path) -> bool:
+    """Whether a checkpoint is that of a Caffe recipe, by the names in it. Raises CaffeFormatError for no checkpoint."""
+    with _opened(path) as file:
+        return any(_BLOB.fullmatch(name) for name in file.keys())  # noqa: SIM118 - not a dict
 
 
 def read_blobs(path: Path) -> dict[str, list[NDArray[Any]]]:
@@ -33,8 +39,12 @@ def read_blobs(path: Path) -> dict[str, list[NDArray[Any]]]:
 
     Raises CaffeFormatError: no checkpoint of a run, that of a PyTorch recipe, a blob that is missing.
     """
+    return _by_layer(_tensors(path), path)
+
+
+def _by_layer(tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, list[NDArray[Any]]]:
     found: dict[str, dict[int, NDArray[Any]]] = {}
-    for name, array in _tensors(path).items():
+    for name, array in tensors.items():
         if (match := _BLOB.fullmatch(name)) is not None:
             found.setdefault(match[1], {})[int(match[2])] = array
     if not found:
@@ -51,16 +61,22 @@ def read_plain(path: Path) -> dict[str, NDArray[Any]]:
     net = {name.removeprefix(_NET): array for name, array in tensors.items() if name.startswith(_NET)}
     if net:
         return net
-    return {f"{layer}:{i}": blob for layer, blobs in read_blobs(path).items() for i, blob in enumerate(blobs)}
+    return {f"{layer}:{i}": blob for layer, blobs in _by_layer(tensors, path).items() for i, blob in enumerate(blobs)}
 
 
 def _tensors(path: Path) -> dict[str, NDArray[Any]]:
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="numpy") as file:
             if not any(key.startswith(_FORMAT) for key in file.metadata() or {}):
                 raise CaffeFormatError("not a checkpoint of a run", file=path)
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            yield file
     except (SafetensorError, OSError) as error:
         raise CaffeFormatError(f"not a safetensors file ({error})", file=path) from None

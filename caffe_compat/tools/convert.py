@@ -15,7 +15,7 @@ from caffe_compat.files import read_npy, read_npz
 from caffe_compat.formats.binaryproto import read_binaryproto, write_binaryproto
 from caffe_compat.formats.caffemodel import read_caffemodel, read_layers, write_caffemodel
 from caffe_compat.formats.prototxt import read_net, read_solver, upgrade_net, upgrade_solver, write
-from caffe_compat.formats.run_checkpoint import is_checkpoint, read_blobs, read_plain
+from caffe_compat.formats.run_checkpoint import has_blobs, is_checkpoint, read_blobs, read_plain
 from caffe_compat.formats.solverstate import read_solverstate, write_solverstate
 from caffe_compat.formats.text import layers_placed
 from caffe_compat.formats.wire import parse_message
@@ -94,15 +94,14 @@ def convert(
 
 def _convert_checkpoint(source: Path, target: Path, kind: str) -> str | None:
     """A run's checkpoint as a .caffemodel for the authors' nets, or by plain names; None: BN-Inception's table does it."""
-    plain = read_plain(source)
-    caffe = all(re.fullmatch(r".+:\d+", name) for name in plain)
-    if kind == "caffemodel" and caffe:
+    if kind == "caffemodel" and has_blobs(source):
         weights = read_blobs(source)
         write_caffemodel(target, weights)
         return f"{target}: {len(weights)} layers with blobs, momentum left out"
     if kind == "safetensors":
         from safetensors.numpy import save_file
 
+        plain = read_plain(source)
         with atomic_path(target) as temporary:
             save_file(plain, temporary, {"format": "pt"})
         return f"{target}: {len(plain)} tensors, {next(iter(plain))!r} first; momentum left out"
