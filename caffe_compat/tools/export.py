@@ -110,9 +110,8 @@ def export_onnx(
         raise ValueError("only float32 nets are exported; call net.float() first")
 
     module = _Positional(net, list(shapes), outputs).eval()
-    batch = torch.export.Dim(
-        "batch", min=1, max=2**31 - 1
-    )  # torch 2.7 cannot prove that the largest int64 is not meant
+    # A bound, as torch 2.7 cannot prove that the largest int64 is not meant.
+    batch = torch.export.Dim("batch", min=1, max=2**31 - 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch about its own internals

@@ -21,9 +21,8 @@ from ports.datasets.split import DatasetError, Split
 
 COLUMNS = ("path", "label", "split", "super_label", "camera", "track", "x", "y", "width", "height")
 BOX = ("x", "y", "width", "height")
-_LEAST_LABEL = {
-    "gallery": -1
-}  # junk of re-identification: pictures that count neither way; elsewhere labels begin at 0
+# Labels begin at 0, but for the junk of re-identification, pictures that count neither way.
+_LEAST_LABEL = {"gallery": -1}
 
 
 def read_list(
