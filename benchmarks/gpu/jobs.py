@@ -13,7 +13,7 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.registry import get
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
-from paper_recipes.runner.data.batches import make_pipeline
+from paper_recipes.runner.data.batches import make_pipeline, side
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.processes import Replicas
 from paper_recipes.runner.training.parts import make_engine, make_sampler
@@ -66,20 +66,13 @@ def double_engine(recipe: Recipe, device: torch.device, replicas: Replicas | Non
     return made
 
 
-def size_of(recipe: Recipe) -> int:
-    """Side of the images that the network sees."""
-    if recipe.caffe is not None:
-        return int(recipe.caffe.train_net["input_dim"][2])
-    return int(make_pipeline(recipe).crop)
-
-
 def image_bytes(recipe: Recipe) -> int:
-    return 3 * 4 * size_of(recipe) ** 2
+    return 3 * 4 * side(recipe) ** 2
 
 
 def random_batch(recipe: Recipe, classes: int, each: int, seed: int, dtype: torch.dtype) -> tuple[Any, torch.Tensor]:
     """Noise, so that no two values of a pooling window tie; labels class after class."""
     generator = torch.Generator().manual_seed(seed)
-    side = size_of(recipe)
-    images = 60 * torch.randn(classes * each, 3, side, side, generator=generator, dtype=dtype)
+    pixels = side(recipe)
+    images = 60 * torch.randn(classes * each, 3, pixels, pixels, generator=generator, dtype=dtype)
     return images, torch.arange(float(classes)).repeat_interleave(each)

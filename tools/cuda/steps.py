@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.data.batches import make_pipeline
+from paper_recipes.runner.data.batches import side
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.engines.torch_engine import TorchEngine
 from ports import datasets, determinism, losses
@@ -56,12 +56,6 @@ def key(recipe: Recipe) -> str:
 def classes(recipe: Recipe) -> int:
     """Training classes of the recipe's data set; 100 where no figure is published."""
     return datasets.describe(recipe.dataset).counts.get("train", (None, None))[1] or 100
-
-
-def side(recipe: Recipe) -> int:
-    if recipe.caffe is not None:
-        return int(recipe.caffe.train_net["input_dim"][2])
-    return int(make_pipeline(recipe).crop)
 
 
 def batch(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:

@@ -34,6 +34,14 @@ def make_pipeline(recipe: Recipe) -> images.Pipeline:
     return getattr(images, recipe.images["pipeline"])(**fields)
 
 
+def side(recipe: Recipe) -> int:
+    """Height and width in pixels of the images that the network is trained with."""
+    if recipe.caffe is not None:
+        return int(recipe.caffe.train_net["input_dim"][2])
+    pipeline: Any = make_pipeline(recipe)  # those of PyTorch recipes crop
+    return int(pipeline.crop)
+
+
 class _Images(Dataset["torch.Tensor | Exception"]):
     """Pictures of a split. A split that has boxes is cut to them: `prepare` drops those that a recipe does not use.
 
