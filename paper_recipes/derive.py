@@ -32,7 +32,7 @@ Path = tuple[Any, ...]  # field names, dict keys, list indices from the recipe d
 _FIXED = {
     *("name", "title", "source", "weights", "weights_sha256", "expected", "deviations", "provenance", "records"),
     *("derived_from", "cudnn"),
-    *("class", "pipeline", "rule", "embedding", "in_dim", "embedding_dim", "num_classes"),
+    *("class", "pipeline", "rule", "by", "of", "embedding", "in_dim", "embedding_dim", "num_classes"),
     *("dialect", "train_net", "test_nets", "embedding_blob", "classes", "net", "type"),
 }
 # Messages of Caffe layers that hold settings of a method; the others say how the network is built.

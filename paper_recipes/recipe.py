@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +109,17 @@ class Evaluation:
     options: dict[str, Any] = field(default_factory=dict, metadata=_ABSENT_AT_DEFAULT)
     # reid: also score the images of a query's person and camera together, pooled by "avg", "max" or each of both
     multi_query: tuple[str, ...] = field(default=(), metadata=_ABSENT_AT_DEFAULT)
+    # reid: also score re-ranked. "by" "k_reciprocal" with k1, k2, lam: each of the network's embeddings; "by" "expansion" with
+    # neighbours: what multi_query pooled by "of"
+    rerank: dict[str, Any] = field(default_factory=dict, metadata=_ABSENT_AT_DEFAULT)
+
+    def reranked(self, outputs: Iterable[str]) -> tuple[str, ...]:
+        """Which embeddings are scored re-ranked, too: some of the network's `outputs`, or what several queries give of them."""
+        if not self.rerank:
+            return ()
+        if (how := self.rerank.get("of")) is None:
+            return tuple(outputs)
+        return tuple(multi_query_name(name, how) for name in outputs if how in self.multi_query)
 
 
 @dataclass(frozen=True)
@@ -204,12 +216,17 @@ class Recipe:
     def embeddings(self) -> tuple[str, ...]:
         """Names of the embeddings that an evaluation scores: the network's, and what the protocol makes of them."""
         binary = [binary_name(name) for name in self.outputs] if self.evaluation.binary else []
-        return (*self.outputs, *binary, *self.multi_query_names)
+        return (*self.outputs, *binary, *self.multi_query_names, *self.reranked_names)
 
     @property
     def multi_query_names(self) -> tuple[str, ...]:
         """Names of the embeddings that are pooled over the images of a query."""
         return tuple(multi_query_name(name, how) for how in self.evaluation.multi_query for name in self.outputs)
+
+    @property
+    def reranked_names(self) -> tuple[str, ...]:
+        """Names under which embeddings are scored a second time, re-ranked."""
+        return tuple(map(reranked_name, self.evaluation.reranked(self.outputs)))
 
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
@@ -241,6 +258,10 @@ def binary_name(embedding: str) -> str:
 
 def multi_query_name(embedding: str, how: str) -> str:
     return f"{embedding} ({how} of queries)"
+
+
+def reranked_name(embedding: str) -> str:
+    return f"{embedding}, re-ranked"
 
 
 def _facts(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """CMC and mAP of person re-identification, as the MATLAB evaluation of MARS and Market-1501 computes them.
 
 Sources: `evaluation_mars.m`, `compute_AP.m`, `compute_AP_multiCam.m`, `compute_r1_multiCam.m` and the confusion matrices of
-`test_script_Mars_global.m` (OSM + CAA release); `test_Market1501_v01.m` (RLL, TPAMI release).
+`test_script_Mars_global.m` (OSM + CAA release); `test_Market1501_v01.m` and `_v02.m` (RLL, TPAMI release).
 
 A gallery item is good when it has the query's identity and another camera, junk (removed from the ranking) when it has
 the identity and the same camera, or a junk identity. Junk identities: (0,) for MARS as released (its file has 0, with -1
@@ -11,7 +11,7 @@ nothing is junk. Average precision is the trapezoid under precision and recall, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -82,20 +82,52 @@ def evaluate(
     for distances that are not finite.
     """
     ids, gids, cams, gcams = _arrays(query_ids, gallery_ids, query_cams, gallery_cams)
-    junk_id = np.isin(gids, list(junk_ids)) if cams is not None else np.zeros(len(gids), dtype=bool)
+    junk_of = _junk_rule(ids, gids, cams, gcams, junk_ids)
     first = np.full(len(ids), -1)
     average = np.full(len(ids), np.nan)
     for i, order in _orders(distance, len(ids), len(gids)):
-        same = gids == ids[i]
-        junk = junk_id if cams is None else junk_id | (same & (gcams == cams[i]))
-        good = same if cams is None else same & (gcams != cams[i])
-        places = np.flatnonzero(good[order][~junk[order]])
+        kept = order[~junk_of(i)[order]]
+        places = np.flatnonzero(gids[kept] == ids[i])
         if len(places):
             first[i], average[i] = places[0], trapezoid_ap(places)
     valid = first >= 0
     n = int(valid.sum())
     curve = np.bincount(first[valid], minlength=len(gids)).cumsum() / n if n else np.full(len(gids), np.nan)
     return ReidResult(curve, float(average[valid].mean()) if n else float("nan"), average, len(ids) - n)
+
+
+def expanded_blocks(
+    queries: Any,
+    gallery: Any,
+    query_ids: Any,
+    gallery_ids: Any,
+    *,
+    query_cams: Any = None,
+    gallery_cams: Any = None,
+    junk_ids: Sequence[int] = (-1,),
+    neighbours: int = 1,
+    rows: int = 256,
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first query, negative scores (rows, G)): the query expanded by its nearest items, what `evaluate` reads.
+
+    The score of an item g is cos(q, g) + cos(f1, g) / 2 + ... + cos(fk, g) / (k + 1), with the k = `neighbours` nearest
+    items f of the query that are no junk (`test_Market1501_v02.m`, where the first term is half of 2 less the squared Euclidean
+    distance). With one neighbour the nearest such item stays the nearest (of equal ones, one): recall@1 does not change. Raises ValueError as
+    `distance_blocks` and `evaluate`, and for less than one neighbour.
+    """
+    if neighbours < 1:
+        raise ValueError(f"neighbours={neighbours}: expected at least 1")
+    ids, gids, cams, gcams = _arrays(query_ids, gallery_ids, query_cams, gallery_cams)
+    junk_of = _junk_rule(ids, gids, cams, gcams, junk_ids)
+    items = _unit(gallery, "gallery")
+    for start, distance in distance_blocks(queries, gallery, rows=rows):
+        score = 1 - distance
+        for row, own in enumerate(distance):
+            order = np.argsort(own, kind="stable")
+            nearest = order[~junk_of(start + row)[order]][:neighbours]
+            shares = 1 / np.arange(2, len(nearest) + 2, dtype=items.dtype)
+            score[row] += items @ (shares @ items[nearest])
+        yield start, -score
 
 
 def evaluate_cameras(
@@ -184,6 +216,17 @@ def _arrays(ids: Any, gids: Any, cams: Any, gcams: Any) -> tuple[NDArray[Any], N
         if len(a) != len(b):
             raise ValueError(f"{name}: {len(a)} identities, but {len(b)} cameras")
     return q, g, c, gc
+
+
+def _junk_rule(
+    ids: NDArray[Any], gids: NDArray[Any], cams: Any, gcams: Any, junk_ids: Sequence[int]
+) -> Callable[[int], NDArray[Any]]:
+    """Query -> (G,) true where an item is junk for it. Without cameras nothing is."""
+    if cams is None:
+        nothing = np.zeros(len(gids), dtype=bool)
+        return lambda query: nothing
+    never = np.isin(gids, list(junk_ids))
+    return lambda query: never | ((gids == ids[query]) & (gcams == cams[query]))
 
 
 def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -39,6 +39,7 @@ def chain(recipe: Recipe, record: dict[str, Any] | None = None) -> list[dict[str
         ours.solver,
         *([letters_link.whole_steps] if letters_link.applies(recipe) else []),
         metric_link.evaluation,
+        *([metric_link.reranking] if recipe.evaluation.rerank else []),
     ]
     return [link(recipe).as_cells() for link in links]
 

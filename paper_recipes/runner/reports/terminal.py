@@ -34,6 +34,7 @@ def show(recipe: Recipe) -> None:
         "iterations": f"{recipe.iterations:,}, snapshot every {recipe.snapshot_every:,}, seed {recipe.seed}",
         "evaluation": f"{recipe.evaluation.protocol}, K = {recipe.evaluation.ks}, ties {recipe.evaluation.ties}, "
         f"at {', '.join(map(str, recipe.evaluation.iterations))}",
+        **({"re-ranked by": _listed(recipe.evaluation.rerank)} if recipe.evaluation.rerank else {}),
         "embeddings": ", ".join(recipe.embeddings),
         **({} if recipe.cudnn else {"cuDNN": "off on a GPU, as the release was trained"}),
         "cost": recipe.cost,

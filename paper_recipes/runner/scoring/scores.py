@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from paper_recipes.recipe import Evaluation, binary_name, multi_query_name
+from paper_recipes.recipe import Evaluation, binary_name, multi_query_name, reranked_name
 from paper_recipes.runner.data.batches import test_batches
 from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.engines.engine import Embedder
@@ -19,6 +19,7 @@ from ports.datasets.split import Split
 from ports.images import Pipeline
 from ports.metrics import originals, reid
 from ports.metrics.binary import hamming_recall_at_k
+from ports.metrics.reranking import k_reciprocal_distance
 from ports.metrics.retrieval import recall_at_k
 
 
@@ -112,10 +113,11 @@ def score(
     """The paper's metrics of each set of embeddings, by its protocol. `recall`: `recall_at_k` or one that shares the work."""
     scores = Scores({}, {}, len(data.test))
     single = {multi_query_name(name, how): name for name in gallery or () for how in evaluation.multi_query}
+    reranked = evaluation.reranked(name for name in gallery or () if name != WithRawPixels.NAME)
     for name, values in queries.items():
         other = None if gallery is None else gallery[single.get(name, name)]
         if evaluation.protocol == "reid":
-            _reid(scores, name, values, other, data, evaluation)
+            _reid(scores, name, values, other, data, evaluation, again=name in reranked)
             continue
         rule = {"recall_at_k": partial(recall, ties=evaluation.ties)}.get(evaluation.rule)
         _recall(scores, name, rule or getattr(originals, evaluation.rule), values, other, data, evaluation.ks)
@@ -141,9 +143,19 @@ def _recall(
 
 
 def _reid(
-    scores: Scores, name: str, queries: NDArray[Any], gallery: NDArray[Any] | None, data: Data, evaluation: Evaluation
+    scores: Scores,
+    name: str,
+    queries: NDArray[Any],
+    gallery: NDArray[Any] | None,
+    data: Data,
+    evaluation: Evaluation,
+    *,
+    again: bool,
 ) -> None:
-    """CMC and mAP. options: cameras (same camera is junk), junk_ids, tracklets (mean of the frames' raw features)."""
+    """CMC and mAP. options: cameras (same camera is junk), junk_ids, tracklets (mean of the frames' raw features).
+
+    again: also of the re-ranked distances, under a name of their own.
+    """
     if data.gallery is None or gallery is None:
         raise ValueError("protocol 'reid' needs a gallery")
     options = evaluation.options
@@ -151,19 +163,29 @@ def _reid(
     if options.get("tracklets"):
         sides = [_tracklets(values, split) for values, split in sides]
     (q, query), (g, items) = sides
-    cameras = {"query_cams": query.cameras, "gallery_cams": items.cameras} if options.get("cameras") else {}
-    result = reid.evaluate(
-        reid.distance_blocks(q, g), query.labels, items.labels, junk_ids=options.get("junk_ids", ()), **cameras
-    )
-    counted = len(q) - result.without_match
-    if counted == 0:
-        raise ValueError(
-            f"{query.name}: no query has an item of its own in {items.name}, so that nothing can be counted"
+    who: dict[str, Any] = {"junk_ids": options.get("junk_ids", ())}
+    if options.get("cameras"):
+        who |= {"query_cams": query.cameras, "gallery_cams": items.cameras}
+    rankings: dict[str, Any] = {name: reid.distance_blocks(q, g)}
+    if again and evaluation.rerank["by"] == "expansion":
+        neighbours = evaluation.rerank["neighbours"]
+        rankings[reranked_name(name)] = reid.expanded_blocks(
+            q, g, query.labels, items.labels, neighbours=neighbours, **who
         )
-    scores.queries = counted
-    curve = {k: float(result.cmc[min(k, len(result.cmc)) - 1]) for k in evaluation.ks}
-    scores.metrics[name] = {**{f"R@{k}": 100 * share for k, share in curve.items()}, "mAP": 100 * result.mean_ap}
-    scores.hits[name] = {f"R@{k}": round(share * counted) for k, share in curve.items()}
+    elif again:
+        settings = {key: evaluation.rerank[key] for key in ("k1", "k2", "lam")}
+        rankings[reranked_name(name)] = k_reciprocal_distance(q, g, **settings)
+    for label, distance in rankings.items():
+        result = reid.evaluate(distance, query.labels, items.labels, **who)
+        counted = len(q) - result.without_match
+        if counted == 0:
+            raise ValueError(
+                f"{query.name}: no query has an item of its own in {items.name}, so that nothing can be counted"
+            )
+        scores.queries = counted
+        curve = {k: float(result.cmc[min(k, len(result.cmc)) - 1]) for k in evaluation.ks}
+        scores.metrics[label] = {**{f"R@{k}": 100 * share for k, share in curve.items()}, "mAP": 100 * result.mean_ap}
+        scores.hits[label] = {f"R@{k}": round(share * counted) for k, share in curve.items()}
 
 
 def _tracklets(values: NDArray[Any], split: Split) -> tuple[NDArray[Any], Split]:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from helpers.paths import DATA
 
-from ports.metrics.reid import distance_blocks, evaluate, evaluate_cameras, pool_queries, trapezoid_ap
+from ports.metrics.reid import (
+    distance_blocks,
+    evaluate,
+    evaluate_cameras,
+    expanded_blocks,
+    pool_queries,
+    trapezoid_ap,
+)
 from ports.metrics.reranking import k_reciprocal_distance
 
 RECORDED = DATA / "metrics"
@@ -110,7 +117,43 @@ def test_pooled_queries():
     np.testing.assert_allclose(pool_queries(x, [1, 1, 0], "max")[0], np.full((2, 2), np.sqrt(0.5)))
 
 
+def angles(*degrees):
+    return np.stack([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))], axis=1)
+
+
+def test_an_expanded_query_by_hand():
+    """The nearest item at 2 is junk, so 20 expands the query at 0: 50 overtakes -40, which a plain ranking has before it."""
+    gallery, cams, ids = angles(2, 20, -40, 50) * [[3], [1], [2], [1]], [1, 2, 2, 3], [7, 7, 9, 7]
+    who = {"query_cams": [1], "gallery_cams": cams, "junk_ids": (-1,)}
+    [(start, distance)] = expanded_blocks(angles(0), gallery, [7], ids, **who)
+    nearest = np.cos(np.deg2rad(np.array([18, 0, 60, 30])))
+    np.testing.assert_allclose(-distance[0], np.cos(np.deg2rad([2, 20, 40, 50])) + nearest / 2, rtol=0, atol=1e-15)
+    plain = evaluate(distance_blocks(angles(0), gallery), [7], ids, **who)
+    again = evaluate([(start, distance)], [7], ids, **who)
+    assert plain.mean_ap == pytest.approx((1 + (1 / 2 + 2 / 3) / 2) / 2) and again.mean_ap == 1
+    # A junk identity expands nothing either, and where all is junk the plain scores stand.
+    [(_, alone)] = expanded_blocks(angles(0), gallery[:1], [7], [-1], query_cams=[1], gallery_cams=[2])
+    np.testing.assert_allclose(alone, -np.cos(np.deg2rad([[2]])), rtol=0, atol=1e-15)
+    [(_, two)] = expanded_blocks(angles(0), gallery, [7], ids, **who, neighbours=2)
+    second = np.cos(np.deg2rad(np.array([42, 60, 0, 90])))
+    np.testing.assert_allclose(two, distance - second / 3, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("mars", [name for name in CASES if "ties" not in name], indirect=True)
+def test_one_expanded_query_leaves_the_first_place_alone(mars):
+    """As in the authors' log, whose re-ranked R@1 equals the pooled one to all digits; the rest of the order changes."""
+    ids, gallery, cams = arguments(mars)
+    x = mars["features"]
+    plain = evaluate(distance_blocks(x[mars["q"]], x), ids, gallery, **cams)
+    expanded = evaluate(
+        expanded_blocks(x[mars["q"]], x, ids, gallery, **cams, junk_ids=(0,), rows=3), ids, gallery, **cams
+    )
+    assert expanded.cmc[0] == plain.cmc[0] and expanded.mean_ap != plain.mean_ap
+
+
 def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="neighbours=0: expected at least 1"):
+        list(expanded_blocks(np.ones((1, 2)), np.ones((1, 2)), [1], [1], neighbours=0))
     with pytest.raises(ValueError, match=r"1 of 2 rows are zero .*, the first is row 1"):
         list(distance_blocks(np.array([[1.0], [0.0]]), np.ones((1, 1))))
     with pytest.raises(ValueError, match="2 identities, but 1 cameras"):

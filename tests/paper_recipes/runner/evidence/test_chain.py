@@ -49,13 +49,14 @@ def chains(request):
 
 def test_no_link_is_wrong_and_none_is_missing(chains):
     for name, rows in chains.items():
-        assert [link for link in rows if link not in ("images: resize", letters_link.LINK)] == LINKS, name
+        reranked = ["re-ranking"] * bool(registry.get(name).evaluation.rerank)
+        assert [link for link in rows if link not in ("images: resize", letters_link.LINK)] == LINKS + reranked, name
         assert (letters_link.LINK in rows) == (name in ("rll-sop", "osm-cub-bbox"))
         assert holds(list(rows.values())), (name, rows)
 
 
 def test_every_caffe_link_is_held_to_something(chains):
-    """Open links of the Caffe recipes: the ImageNet weights alone."""
+    """Open links of the Caffe recipes: the ImageNet weights, and the expanded queries of Market-1501, which were not recorded."""
     for recipe in map(registry.get, chains):
         if recipe.caffe is not None:
             rows = {
@@ -63,7 +64,20 @@ def test_every_caffe_link_is_held_to_something(chains):
                 for link, row in chains[recipe.name].items()
                 if link not in ("weights", "solver", letters_link.LINK)
             }
+            if recipe.name == "rll-tpami-market1501":
+                assert rows.pop("re-ranking")["verdict"] == "open: the script was read, not run"
             assert {row["verdict"] for row in rows.values()} <= set(HOLDS), recipe.name
+
+
+def test_wrong_reranked_distances_are_called_wrong(monkeypatch):
+    mars = registry.get("osm-mars")
+    right = metric_link.reranking(mars)
+    assert right.verdict == RECORDED and "12 recorded runs" in right.compared
+    original = metric_link.k_reciprocal_distance
+    monkeypatch.setattr(
+        metric_link, "k_reciprocal_distance", lambda *x, **kw: original(*x, **{**kw, "k2": kw["k2"] + 1})
+    )
+    assert metric_link.reranking(mars).verdict == "WRONG"
 
 
 # Links that stay open, and the word that says why or what to bring.
