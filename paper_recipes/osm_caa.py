@@ -281,7 +281,7 @@ OSM_MARS = _tracklets(
             "paper's table 1, AAAI2019_V01.pdf (poster); equals the authors' log at iteration 60000",
         ),
         *expect(
-            "M, re-ranked",
+            "M re-ranked",
             {"R@1": 86.0, "R@5": 94.4, "R@20": 97.1, "mAP": 81.0},
             1.0,
             "paper's table 1; equals line 4 of the authors' without_minus1_rerank.txt, iteration 60000. The settings are those "

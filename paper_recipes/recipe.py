@@ -261,7 +261,7 @@ def multi_query_name(embedding: str, how: str) -> str:
 
 
 def reranked_name(embedding: str) -> str:
-    return f"{embedding}, re-ranked"
+    return f"{embedding} re-ranked"
 
 
 def _facts(value: Any) -> Any:

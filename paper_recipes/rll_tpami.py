@@ -248,7 +248,7 @@ RLL_TPAMI_MARKET1501 = Recipe(
         *expect("concat (avg of queries)", {"R@1": 92.0131, "mAP": 78.9269}, 1.0, f"{_MARKET_LOG}, avg pooling"),
         *expect("concat (max of queries)", {"R@1": 91.8052, "mAP": 78.7506}, 1.0, f"{_MARKET_LOG}, max pooling"),
         *expect(
-            "concat (max of queries), re-ranked",
+            "concat (max of queries) re-ranked",
             {"R@1": 91.8052, "mAP": 80.8617},
             1.0,
             f"{_MARKET_LOG}, max pooling + re-ranking; the script read, not recorded",
@@ -272,7 +272,7 @@ RLL_TPAMI_MARKET1501 = Recipe(
             "concat": Log(_MARKET_FILE, only="single query,"),
             "concat (avg of queries)": Log(_MARKET_FILE, only="with avg pooling,"),
             "concat (max of queries)": Log(_MARKET_FILE, only="with max pooling,"),
-            "concat (max of queries), re-ranked": Log(_MARKET_FILE, only="with max pooling + re-ranking,"),
+            "concat (max of queries) re-ranked": Log(_MARKET_FILE, only="with max pooling + re-ranking,"),
         },
         clustering=CLUSTERING,
         papers=("RLL TPAMI",),

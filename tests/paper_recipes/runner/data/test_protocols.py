@@ -107,7 +107,7 @@ def test_multiple_queries_are_pooled_by_person_and_camera():
         "e": 1,
         "e (avg of queries)": 2,
         "e (max of queries)": 2,
-        "e (max of queries), re-ranked": 2,  # the first place is the same with one expanded query
+        "e (max of queries) re-ranked": 2,  # the first place is the same with one expanded query
     }
 
 
@@ -122,19 +122,19 @@ def test_reranked_scores_stand_beside_the_plain_ones():
     options = {"cameras": True, "junk_ids": [], "tracklets": False}
     for again in ({"by": "expansion", "neighbours": 1}, {"by": "k_reciprocal", "k1": 2, "k2": 1, "lam": 0.5}):
         scores = scoring.score(*features, of, evaluation("reid", options=options, rerank=again))
-        assert list(scores.metrics) == ["e", "e, re-ranked", "raw pixels"]
-        assert set(scores.hits["e, re-ranked"]) == set(scores.hits["e"])
+        assert list(scores.metrics) == ["e", "e re-ranked", "raw pixels"]
+        assert set(scores.hits["e re-ranked"]) == set(scores.hits["e"])
     from ports.metrics import reid, reranking
 
     distance = reranking.k_reciprocal_distance(features[0]["e"], features[1]["e"], k1=2, k2=1, lam=0.5)
     expected = reid.evaluate(distance, [7], gallery.labels, query_cams=[1], gallery_cams=gallery.cameras, junk_ids=())
-    assert scores.metrics["e, re-ranked"]["mAP"] == 100 * expected.mean_ap
+    assert scores.metrics["e re-ranked"]["mAP"] == 100 * expected.mean_ap
 
 
 def test_which_embeddings_are_reranked():
     market, mars = registry.get("rll-tpami-market1501"), registry.get("osm-mars")
-    assert mars.embeddings == ("M", "M, re-ranked")
-    assert market.reranked_names == tuple(f"{net} (max of queries), re-ranked" for net in market.outputs)
+    assert mars.embeddings == ("M", "M re-ranked")
+    assert market.reranked_names == tuple(f"{net} (max of queries) re-ranked" for net in market.outputs)
     assert derive.derive(market, ["multi_query=avg"]).reranked_names == ()
     assert derive.derive(mars, ["k1=20", "k2=6", "lam=0.3"]).evaluation.rerank == {
         "by": "k_reciprocal",
