@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from paper_recipes.nets import osm_caa, parts
 from paper_recipes.recipe import Recipe
 
 # Pictures are scaled to this side before a crop is taken, in every pipeline that crops.
@@ -41,10 +42,33 @@ def settle(recipe: Recipe, changed: Recipe, given: set[str]) -> Recipe:
         changed = _phases(changed, given)
     if changed.iterations != recipe.iterations or "evaluation.iterations" in given:
         changed = _evaluations(changed, given)
+    if changed.caffe is not None and (changed.sampler, changed.embedded) != (recipe.sampler, recipe.embedded):
+        changed = _net_inputs(changed)
     for key in ("crop", "size"):
         if changed.images.get(key) != recipe.images.get(key):
             _crop(changed, key)
     return changed
+
+
+def _net_inputs(changed: Recipe) -> Recipe:
+    """The training net for the batch that the sampler gives; one of tracklets has a slice for each of them."""
+    sampler, caffe = changed.sampler, changed.the_caffe()
+    if sampler.rule != "TrackletSampler":
+        net = parts.with_batch(caffe.train_net, sampler.batch_size)
+        return dataclasses.replace(changed, caffe=dataclasses.replace(caffe, train_net=net))
+    each = sampler.options["tracklets_per_class"]
+    for key, images in (("sampler", sampler.images_per_class), ("embedded", changed.embedded.images_per_class)):
+        if images % each:
+            raise SettingError(
+                f"{key}.images_per_class {images}: the {each} tracklets of a person have as many frames each, so it is a "
+                f"multiple of {each}"
+            )
+    net = osm_caa.with_tracklets(
+        caffe.train_net, tracklets=sampler.classes_per_batch * each, frames=sampler.images_per_class // each
+    )
+    # The letters form runs the same net.
+    embedded = dataclasses.replace(changed.embedded, classes_per_batch=sampler.classes_per_batch)
+    return dataclasses.replace(changed, caffe=dataclasses.replace(caffe, train_net=net), embedded=embedded)
 
 
 def _by_epochs(recipe: Recipe, changed: Recipe, given: set[str]) -> Recipe:

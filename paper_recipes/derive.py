@@ -43,8 +43,8 @@ _PARAMETERS: tuple[str, ...] = (
     "softmax_t_n_param",
 )
 _PARAMETERS += ("gaussian_param", "dropout_param", "loss_weight")
-# A net for tracklets slices its batch into as many as its file says.
-_SLICED = ("classes_per_batch", "tracklets_per_class")
+# A net for tracklets has a slice for each: two of a person, and as many persons on the letters as in full.
+_SLICED = ("embedded.classes_per_batch", "sampler.options.tracklets_per_class")
 _CHOICES = {
     "trains": ("all", "head"),
     "protocol": ("self", "query-gallery", "reid"),
@@ -163,10 +163,9 @@ def _settings(recipe: Recipe) -> Iterator[Setting]:
             others = [part for part in ("loss", "memory") if "embedding_dim" in (getattr(recipe.torch, part) or {})]
             paths = (*setting.paths, *(("torch", part, "embedding_dim") for part in others))
             setting = dataclasses.replace(setting, paths=paths)
-        if recipe.sampler.rule != "TrackletSampler" or not setting.key.endswith(_SLICED):
+        if recipe.sampler.rule != "TrackletSampler" or setting.key not in _SLICED:
             yield setting
-    if recipe.sampler.rule != "TrackletSampler":
-        yield Setting("batch", recipe.sampler.batch_size, ())
+    yield Setting("batch", recipe.sampler.batch_size, ())
     if recipe.torch is not None:
         if (updates := epoch(recipe)) is not None:
             yield Setting("epochs", recipe.iterations // updates, ())

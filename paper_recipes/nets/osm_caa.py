@@ -203,6 +203,20 @@ def train_tracklets(*, tracklets: int, frames: int, classes: int, sigma: float, 
     )
 
 
+def with_tracklets(given: Net, *, tracklets: int, frames: int) -> Net:
+    """A net of `train_tracklets`, settings of its layers included, for another number of tracklets or of their frames."""
+    own = {layer["name"]: layer for layer in given["layer"]}
+    classes = own["tracklet_feature/classifier"]["inner_product_param"]["num_output"]
+    # Its loss layers are replaced by those given, sigma with them.
+    fresh = train_tracklets(tracklets=tracklets, frames=frames, classes=classes, sigma=1.0, crop=given["input_dim"][3])
+    counted = ("slice_data", "slice_attention", "tracklet_feature")
+    return {
+        **given,
+        "input_dim": fresh["input_dim"],
+        "layer": [layer if layer["name"] in counted else own.get(layer["name"], layer) for layer in fresh["layer"]],
+    }
+
+
 def deploy(crop: int = 224) -> Net:
     """Test net: the middle level's 1024 features in the blob `pool5/7x7_s1`; the trunk ends at inception_4e."""
     layers, _ = auxiliary("M")

@@ -72,6 +72,13 @@ def concat(name: str, bottoms: list[str], top: str | None = None) -> Layer:
     return {"name": name, "type": "Concat", "bottom": bottoms, "top": [top or name]}
 
 
+def with_batch(given: Net, batch: int) -> Net:
+    """The net with inputs of `batch` rows. All its inputs have a row for each image."""
+    dims = list(given["input_dim"])
+    dims[::4] = [batch] * len(given["input"])
+    return {**given, "input_dim": dims}
+
+
 def net(inputs: dict[str, tuple[int, int, int, int]], layers: list[Layer]) -> Net:
     """A net with input blobs of the given (N, C, H, W) shapes, in the old `input`/`input_dim` form the authors use."""
     return {

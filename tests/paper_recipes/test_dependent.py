@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 
 from paper_recipes import derive, loss_defaults, registry
 from paper_recipes.dependent import SettingError, epoch
+from paper_recipes.nets import osm_caa
+from paper_recipes.runner.data import scale
 from ports import losses
+from ports.datasets.split import Split
 
 
 def lengths(recipe) -> tuple:
@@ -128,3 +132,34 @@ def test_the_last_layer_of_a_caffe_net():
     ]
     assert rates == [1]
     assert "caffe.embedding.num_output" not in derive.keys(registry.get("osm-cub"))  # its features end in the trunk
+
+
+def test_a_caffe_net_has_the_batch_that_the_sampler_gives():
+    recipe = registry.get("rll-sop+batch=90")
+    assert recipe.sampler.classes_per_batch == 30
+    assert recipe.the_caffe().train_net["input_dim"] == [90, 3, 227, 227, 90, 1, 1, 1]
+    assert registry.get("rll-sop").the_caffe().train_net["layer"] == recipe.the_caffe().train_net["layer"]
+
+
+def test_a_net_of_tracklets_has_a_slice_for_each():
+    """As the table that the authors' file was compared with writes it, for six persons; other settings of its layers stay."""
+    recipe = registry.get("osm-mars+sampler.classes_per_batch=6")
+    assert registry.get("osm-mars+batch=108") == recipe
+    expected = osm_caa.train_tracklets(tracklets=12, frames=9, classes=625, sigma=1.0)
+    assert recipe.the_caffe().train_net == expected
+    assert scale.embedded(recipe).sampler.classes_per_batch == scale.embedded(recipe, smoke=True).train_classes == 6
+    changed = registry.get("osm-lpw+batch=36+sampler.images_per_class=18+contrastive_loss_param.margin=1").the_caffe()
+    layers = {layer["name"]: layer for layer in changed.train_net["layer"]}
+    assert layers["WSiamese/loss_tracklet"]["contrastive_loss_param"]["margin"] == 1
+    assert layers["WSiamese/loss_image"]["gaussian_param"]["sigma"] == 0.6
+    assert [len(layers[name]["top"]) for name in ("slice_data", "slice_attention")] == [4, 4]
+    assert layers["tracklet_feature"]["bottom"] == ["feature1", "feature2", "feature3", "feature4"]
+
+
+def test_a_net_of_tracklets_is_not_given_fewer_persons_than_it_has_slices_for():
+    two = Split([f"{i}.png" for i in range(4)], np.array([1, 1, 2, 2]), "mine/train")
+    with pytest.raises(
+        ValueError, match=r"a batch of osm-mars has 3 persons, mine/train has 2; `--set sampler\.classes_per"
+    ):
+        scale.own(registry.get("osm-mars"), two, None)
+    assert scale.own(registry.get("osm-mars+sampler.classes_per_batch=2"), two, 1).sampler.batch_size == 36

@@ -95,7 +95,11 @@ def test_a_dimension_reaches_what_depends_on_it():
         ("ms-cub+frozen_bn=1", r"takes true or false \(now true\)"),
         ("ms-cub+protocol=mars", "evaluation.protocol is one of self, query-gallery, reid"),
         ("rll-sop+stepvalue=1,x", r"takes a list \(now 5000,10000,15000\), a whole number|takes a list .* a number"),
-        ("osm-mars+sampler.classes_per_batch=4", "no such setting"),  # the net slices 6 tracklets
+        ("osm-mars+tracklets_per_class=4", "no such setting"),  # the sampler names every person twice
+        ("osm-mars+embedded.classes_per_batch=4", "no such setting"),  # the letters form runs the same net
+        ("osm-mars+sampler.images_per_class=7", "sampler.images_per_class 7: the 2 tracklets .* a multiple of 2"),
+        ("osm-mars+embedded.images_per_class=7", "embedded.images_per_class 7: the 2 tracklets .* a multiple of 2"),
+        ("osm-mars+batch=50", "no multiple of the 18 images of a class"),
         ("ms-cub+loss.class=NCALoss", "no such setting"),
     ],
 )

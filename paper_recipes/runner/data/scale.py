@@ -71,6 +71,8 @@ def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool 
     `smoke` is the smallest scale that still takes every step of the code path.
     """
     small = replace(recipe.embedded, **SMOKE) if smoke else recipe.embedded
+    if (persons := _persons(recipe)) is not None:
+        small = replace(small, classes_per_batch=persons, train_classes=max(small.train_classes, persons))
     last = small.iterations if iterations is None else iterations
     every = {*range(small.evaluate_every, last + 1, small.evaluate_every), last}
     sampler = replace(
@@ -92,14 +94,25 @@ def _classifier_classes(recipe: Recipe) -> int | None:
     return None if recipe.caffe is None else recipe.caffe.classes
 
 
+def _persons(recipe: Recipe) -> int | None:
+    """Persons in each batch of a net that has a slice for each tracklet; None: any number."""
+    return recipe.sampler.classes_per_batch if recipe.sampler.rule == "TrackletSampler" else None
+
+
 def own(recipe: Recipe, train: Split, iterations: int | None) -> Plan:
     """The frozen recipe on a user's pictures: batches of no more classes than there are, any length.
 
-    Raises ValueError where the net has classifiers with fewer outputs than there are training classes.
+    Raises ValueError where the net has classifiers with fewer outputs than there are training classes, or slices for the
+    tracklets of more persons than there are.
     """
     most = _classifier_classes(recipe)
     if most is not None and train.num_classes > most:
         raise ValueError(f"{recipe.name} has classifiers of {most} classes, {train.name} has {train.num_classes}")
+    if (persons := _persons(recipe)) is not None and train.num_classes < persons:
+        raise ValueError(
+            f"a batch of {recipe.name} has {persons} persons, {train.name} has {train.num_classes}; "
+            f"`--set sampler.classes_per_batch={train.num_classes}` makes its net for as many"
+        )
     last = recipe.iterations if iterations is None else iterations
     every = max(1, min(recipe.snapshot_every, last // 4))
     stops = frozenset([*range(every, last + 1, every), last])
