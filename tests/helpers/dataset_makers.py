@@ -165,8 +165,20 @@ def make_lpw(root):
     return {"train": (3, 2), "query": (6, 3), "gallery": (12, 3)}
 
 
+def make_vehicleid(root):
+    """A vehicle of each test list is one of the next larger list, too."""
+    lists = {"train_list": [(1, 5), (2, 5), (3, 6)], "test_list_800": [(4, 7)], "test_list_1600": [(4, 7), (5, 7)]}
+    lists["test_list_2400"] = [*lists["test_list_1600"], (6, 8)]
+    touch(root, [f"image/{image:07}.jpg" for image in range(1, 7)])
+    (root / "train_test_split").mkdir()
+    for name, rows in lists.items():
+        lines = "".join(f"{image:07} {vehicle}\n" for image, vehicle in rows)
+        (root / "train_test_split" / f"{name}.txt").write_text(lines)
+    return {"train": (3, 2), "test": (3, 2), "test_medium": (2, 1), "test_small": (1, 1)}
+
+
 MAKERS = {"sop": make_sop, "cub": make_cub, "cars196": make_cars196, "inshop": make_inshop, "market1501": make_market1501,
-          "mars": make_mars, "lpw": make_lpw}  # fmt: skip
+          "mars": make_mars, "lpw": make_lpw, "vehicleid": make_vehicleid}  # fmt: skip
 TRACKS = {"mars": {"train": 2, "query": 1, "gallery": 4}, "lpw": {"query": 3}}
 
 

@@ -188,7 +188,7 @@ def test_full_disk_is_said_before_unpacking(tmp_path, monkeypatch):
 def test_each_data_set_is_described_in_its_own_file():
     """A file with a DATASET is found by being there; names, titles and folder patterns do not collide."""
     about = [datasets.describe(name) for name in datasets.names()]
-    assert [d.name for d in about] == ["cars196", "cub", "inshop", "lpw", "market1501", "mars", "sop"]
+    assert [d.name for d in about] == ["cars196", "cub", "inshop", "lpw", "market1501", "mars", "sop", "vehicleid"]
     assert len({d.title for d in about}) == len(about)
     for one in about:
         assert one.archives and one.counts and one.read.__module__.startswith("ports.datasets.")

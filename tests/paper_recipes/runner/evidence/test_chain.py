@@ -83,6 +83,7 @@ def test_wrong_reranked_distances_are_called_wrong(monkeypatch):
 # Links that stay open, and the word that says why or what to bring.
 OPEN = {
     "xbm-sop": {"network": "bring features", "loss": "golden record"},
+    "xbm-vehicleid": {"network": "bring features", "loss": "golden record"},
     "xbm-baseline-sop": {"network": "bring features", "loss": "golden record"},
     **{
         f"xbm-bn-{data}": {"network": "bring features", "loss": "golden record"}
