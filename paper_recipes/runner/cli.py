@@ -302,9 +302,8 @@ def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> 
 @click.option(
     "--archive", "archive_files", type=click.Path(path_type=Path), multiple=True, help="An official archive; repeat."
 )
-@click.option(
-    "--root", type=click.Path(path_type=Path), required=True, help="Folder of the data set, to make or to read."
-)
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of the data set, to make or to read.")
+@click.option("--download", is_flag=True, help="Fetch the archives first, where they are freely offered (resumable).")
 @click.option("--check", is_flag=True, help="Only look: counts, images and, where prepared here, the lists' hashes.")
 @click.option("--password", help="Of In-shop's archive; its authors send it on request.")
 @click.option("--mat", is_flag=True, help="Also write each split as a .mat in the authors' form.")
@@ -312,7 +311,7 @@ def curves(recipe: Recipe, run_directory: Path | None, picture: Path | None) -> 
 def prepare(dataset: str, **options: Any) -> None:
     """Make a data set's folder from its official archives, verified against the published counts.
 
-    An interrupted call goes on where it stopped.
+    An interrupted call goes on where it stopped. `prepare DATASET` alone says what to get, where, and under which terms.
     """
     from paper_recipes.runner.data import archives  # NumPy
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ports.datasets.description import Dataset
 from ports.datasets.layout import find_root, read_mat, safe_path
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 TRAIN_CLASSES = 98
@@ -109,4 +110,8 @@ DATASET = Dataset(
     "cars_test_annos_withlabels.mat)",
     folders=r"car_ims|cars_train|cars_test|devkit",
     boxes=True,
+    offer=Offer(
+        page="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+        files=(Archive("car_ims.tgz"), Archive("cars_annos.mat")),
+    ),
 )

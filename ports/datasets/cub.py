@@ -18,6 +18,7 @@ import numpy as np
 
 from ports.datasets.description import Dataset, Files, Packed, counted
 from ports.datasets.layout import find_root, read_lines, safe_path, to_int
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 TRAIN_CLASSES = 100
@@ -119,4 +120,16 @@ DATASET = Dataset(
     folders=r"\d{3}\.[A-Z].*|CUB_200_2011|images",
     boxes=True,
     pack=pack,
+    offer=Offer(
+        page="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        files=(
+            Archive(
+                "CUB_200_2011.tgz",
+                url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+                size=1150585339,
+                md5="97eceeb196236b17998738112f37df78",
+            ),
+        ),
+        terms="for research and education that is not commercial; the pictures belong to their photographers",
+    ),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ports.datasets.offer import Offer
 from ports.datasets.split import DatasetError, Split
 
 Files = dict[str, bytes]  # path inside an archive -> content
@@ -29,6 +30,7 @@ class Dataset:
     boxes        does each image have an annotated box?
     multi_query  folder in the archive with further images of each query's person; "" where there is none
     pack         splits "train" and "test" as the files of its archive; None: nobody needed that yet
+    offer        where it is to be had; None where nobody looked that up
     """
 
     name: str
@@ -42,6 +44,7 @@ class Dataset:
     boxes: bool = False
     multi_query: str = ""
     pack: Callable[[dict[str, Split]], Packed] | None = None
+    offer: Offer | None = None
 
     def finish(
         self, folder: object, splits: dict[str, Split], check_counts: bool, check_files: bool

@@ -18,6 +18,7 @@ import numpy as np
 
 from ports.datasets.description import Dataset, Files, Packed
 from ports.datasets.layout import find_root, read_lines, safe_path, to_int
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 LIST = "list_eval_partition.txt"
@@ -90,4 +91,9 @@ DATASET = Dataset(
     archives=f"img.zip (protected by a password that the authors send) and {LIST}",
     folders=r"img|Img|Eval|WOMEN|MEN|id_\d{8}",
     pack=pack,
+    offer=Offer(
+        page="https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
+        files=(Archive("img.zip"), Archive(LIST)),
+        terms="for research that is not commercial, under a signed agreement; the authors then send the zip's password",
+    ),
 )

@@ -17,6 +17,7 @@ import numpy as np
 
 from ports.datasets.description import Dataset
 from ports.datasets.layout import find_root
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 SCENES = ("scen1", "scen2", "scen3")
@@ -76,4 +77,5 @@ DATASET = Dataset(
     folders=r"scen[123]|pep_256x128",
     tracklets={"query": 756},
     cameras=True,
+    offer=Offer(page="https://liuyu.us/dataset/lpw/index.html", files=(Archive("pep_256x128.zip"),)),
 )

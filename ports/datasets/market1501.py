@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ports.datasets.description import Dataset
 from ports.datasets.layout import find_root
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -75,4 +76,9 @@ DATASET = Dataset(
     folders=r"bounding_box_(train|test)|Market-1501-v15.09.15",
     cameras=True,
     multi_query=BY_HAND,
+    offer=Offer(
+        page="https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html",
+        files=(Archive("Market-1501-v15.09.15.zip"),),
+        terms="for academic research",
+    ),
 )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ports.datasets.description import Dataset
 from ports.datasets.layout import find_root, read_lines, read_mat, safe_path
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 
@@ -97,4 +98,9 @@ DATASET = Dataset(
     # The gallery holds the query tracklets too.
     tracklets={"train": 8298, "query": 1980, "gallery": 12180},
     cameras=True,
+    offer=Offer(
+        page="https://zheng-lab.cecs.anu.edu.au/Project/project_mars.html, and for the folder info "
+        "https://github.com/liangzheng06/MARS-evaluation",
+        files=(Archive("bbox_train.zip"), Archive("bbox_test.zip"), Archive("info.zip")),
+    ),
 )

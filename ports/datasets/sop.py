@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ports.datasets.description import Dataset, Files, Packed, counted
 from ports.datasets.layout import find_root, read_lines, safe_path, to_int
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 HEADER = "image_id class_id super_class_id path"
@@ -78,4 +79,14 @@ DATASET = Dataset(
     archives="Stanford_Online_Products.zip",
     folders=r".+_final|Stanford_Online_Products",
     pack=pack,
+    offer=Offer(
+        page="https://cvgl.stanford.edu/projects/lifted_struct/",
+        files=(
+            Archive(
+                "Stanford_Online_Products.zip",
+                url="http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+                md5="7f73d41a2f44250d4779881525aea32e",
+            ),
+        ),
+    ),
 )

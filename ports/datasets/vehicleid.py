@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ports.datasets.description import Dataset
 from ports.datasets.layout import find_root, read_lines, safe_path, to_int
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import DatasetError, Split
 
 LISTS = {
@@ -62,4 +63,9 @@ DATASET = Dataset(
     },
     archives="VehicleID_V1.0 as an archive, which the authors send on request",
     folders=r"VehicleID(_V1\.0)?|train_test_split",
+    offer=Offer(
+        page="https://www.pkuml.org/resources/pku-vehicleid.html",
+        files=(Archive("VehicleID_V1.0"),),
+        terms="for academic research, sent by its authors on request",
+    ),
 )

@@ -28,6 +28,7 @@ import caffe_compat
 from paper_recipes import registry
 from paper_recipes.runner.cli import cli
 from paper_recipes.runner.data import letter_archives, run_data
+from ports import datasets
 from ports.datasets import DatasetError, archives, glyphs, read
 from ports.datasets.split import Split
 
@@ -297,3 +298,46 @@ def test_wrong_calls_of_embedded(packed, tmp_path):
     code, text = call("sop", "--embedded", "--root", tmp_path / "x", "--archive", "a.zip")
     assert code == 2 and "--embedded only writes archives" in text
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("dataset", datasets.names())
+def test_without_an_archive_it_says_what_to_get(dataset, tmp_path):
+    about = datasets.describe(dataset)
+    code, text = call(dataset)
+    assert code == 0 and about.title in text and " ".join(about.archives.split()) in text
+    for line in about.offer.lines():
+        assert " ".join(line.split()) in text
+    assert ("--download" in text) == about.offer.free
+    code, text = call(dataset, "--root", tmp_path / "nowhere")
+    assert code == 2 and text == f"{tmp_path / 'nowhere'}: not there yet, and no archive was given"
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_download_is_prepared_and_asked_for_once(tmp_path, monkeypatch, small_counts):
+    (archive,) = pack("sop", tmp_path)
+    asked = []
+
+    def fetch(file, folder):
+        asked.append((file.name, folder.name))
+        folder.mkdir(exist_ok=True)
+        return Path(shutil.copy(archive, folder / file.name))
+
+    monkeypatch.setattr("paper_recipes.runner.data.archives.download_archive", fetch)
+    root = tmp_path / "SOP"
+    for _ in range(2):  # again: only read
+        code, text = call("sop", "--download", "--root", root)
+        assert code == 0 and "as published" in text
+    assert asked == [("Stanford_Online_Products.zip", "SOP.archives")]
+
+
+def test_a_download_that_cannot_be(tmp_path):
+    code, text = call("inshop", "--download", "--root", tmp_path / "shop")
+    assert (
+        code == 2
+        and "img.zip, list_eval_partition.txt of inshop is not freely offered; its page: https://mmlab" in text
+    )
+    code, text = call("sop", "--download")
+    assert code == 2 and "--root says where the data set's folder is, or is to be" in text
+    code, text = call("sop", "--download", "--archive", "a.zip", "--root", tmp_path / "sop")
+    assert code == 2 and "leave --archive, --check and --embedded out" in text
+    assert not any(tmp_path.iterdir())
