@@ -30,6 +30,7 @@ from torch import Tensor
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.formats.caffemodel import read_caffemodel, write_caffemodel
 from caffe_compat.preprocessing import METADATA_KEY, PREPROCESSING, Preprocessing
+from caffe_compat.pth import read_pth
 from ports.backbones.bn_inception import BLOCKS, BNInception, widths_of
 from ports.files import atomic_path
 
@@ -179,12 +180,7 @@ def _normalised(state: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor
 
 
 def _read_pth(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen types here, pickle's among them
-        raise CaffeFormatError(
-            f"not a PyTorch weights file ({(str(error) or type(error).__name__).splitlines()[0]})", file=path
-        ) from None
+    content = read_pth(path)
     if not isinstance(content, Mapping):
         raise CaffeFormatError(f"holds a {type(content).__name__}, expected a state dict", file=path)
     # Training programs save more than weights: {"model_state_dict": ..., "optimizer": ..., "epoch": ...}.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import os
 from collections.abc import Callable, Sequence
@@ -152,9 +153,7 @@ def check(
     picked = [c for c in golden_set.cases if cases is None or any(fnmatch.fnmatch(c.name, p) for p in cases)]
     runs = [(case, d) for d in dtypes for case in picked if d in case.expected]
     if not runs:
-        raise ValueError(
-            f"{golden_set.name} has no case for dtype {dtype} and cases {cases}; it has {golden_set.dtypes}"
-        )
+        raise ValueError(no_case(golden_set, dtype, cases))
     options: dict[str, Any] = {"device": device, "framework": framework}
     tolerances = {d: chosen_tolerance(d, tolerance) for d in dtypes}
     report, trials = compared(loss, golden_set, runs, tolerances, called, **options)
@@ -179,6 +178,18 @@ def check(
             told = report.relation.kind != "error"
             report.hint = suggest(plain, picked, dtypes[0], tolerances[dtypes[0]], only_equal=told, **options)
     return report
+
+
+def no_case(golden_set: GoldenSet, dtype: Any, patterns: Sequence[str] | None) -> str:
+    """Why nothing is left of a set: no case of these names, or none of them in that precision."""
+    names = [case.name for case in golden_set.cases]
+    if any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns or ["*"]):
+        return f"{golden_set.name} has no case in {dtype}, only in {' and '.join(golden_set.dtypes)}"
+    close = difflib.get_close_matches((patterns or [""])[0], names, n=3, cutoff=0.4) or names[:3]
+    return (
+        f"{golden_set.name} has no case named {' or '.join(map(repr, patterns or []))}; its {len(names)} cases are named like "
+        f"{', '.join(close)}, and patterns such as '{names[0][:3]}*' choose among them"
+    )
 
 
 def sweep(factory: Callable[..., Any], against: str = "rll-cvpr19*", **options: Any) -> dict[str, Report]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .adapters import ADAPTERS
 from .cases import Case, GoldenSet
 from .compare import flat
 from .evaluate import evaluate
@@ -70,7 +71,8 @@ def diagnose(
         )
         if "positional argument" in problems[0][1]:
             found.lines.append(
-                f"the set calls the loss with ({golden_set.signature.replace('*', '')}); adapters fit other signatures"
+                f"the set calls the loss with ({golden_set.signature.replace('*', '')}); --adapter NAME fits another signature: "
+                + ", ".join(ADAPTERS)
             )
     if not usable:
         return found

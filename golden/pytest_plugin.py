@@ -86,8 +86,17 @@ def _params(mark: pytest.Mark, test_file: Path) -> tuple[list[tuple[Any, str]], 
         if asked in (dtype, "both") and any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
     if not params:  # pytest would skip such a test, and a skipped check looks like a passed one
-        raise MarkError(f"@pytest.mark.golden: {against} has no case for dtype {asked} and cases {patterns}")
+        raise MarkError(f"@pytest.mark.golden: {_no_case(against, asked, patterns, own=record is not None)}")
     return params, [name if asked != "both" else f"{name}-{dtype}" for name, dtype in params]
+
+
+def _no_case(against: str, dtype: str, patterns: list[str], *, own: bool) -> str:
+    if own:
+        return f"{against} has no case in {dtype} named {' or '.join(map(repr, patterns))}"
+    from .checker import no_case  # NumPy
+    from .sets import load_set  # NumPy
+
+    return no_case(load_set(against), dtype, patterns)
 
 
 def _runs(against: str, *, own: bool) -> list[tuple[str, str]]:

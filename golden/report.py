@@ -19,7 +19,6 @@ from .relation import Relation
 from .tables import coloured, table, wrapped
 
 _COLUMNS = ("case", "dtype", "loss expected", "got", "loss err", "grad err", "cosine", "norm ratio", "verdict")
-_UNWRAPPED = 1_000_000  # columns: a row of numbers is never broken
 _COLOURS = {"pass": "green", "ok": "green", "fail": "red", "error": "red", "no": "yellow", "info": "dim"}
 
 
@@ -108,7 +107,7 @@ class Report:
         lines.append(
             wrapped(f"recorded from {self.program}; errors in units of the tolerance, {self.tolerance}", width)
         )
-        made = table([_COLUMNS, *(self._cells(row) for row in self.rows)], _UNWRAPPED, right=range(2, 8))
+        made = table([_COLUMNS, *(self._cells(row) for row in self.rows)], None, right=range(2, 8))
         lines.append(made[0])
         lines += [line.removesuffix(row.verdict) + verdict(row.verdict) for line, row in zip(made[1:], self.rows)]
         for why, cases in self.reasons().items():

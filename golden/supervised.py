@@ -52,7 +52,7 @@ def _watch(arguments: list[str]) -> int:
         reason = reason or f"ended the process ({_ending(code)})"
         lost = {"call": int(last.split()[1]), "reason": reason}
     where = "was imported" if not lost and not last else "was run, outside of a call"
-    print(f"python -m {__package__}: the process ended ({_ending(code)}) while the target {where}", file=sys.stderr)
+    print(f"error: the process ended ({_ending(code)}) while the target {where}", file=sys.stderr)
     return 2
 
 

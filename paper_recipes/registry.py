@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import re
 from typing import Any
 
 from paper_recipes import classification, deep_metric, deep_metric_2018, derive, ms, osm_caa, rll, rll_tpami
 from paper_recipes.recipe import Expected, Recipe
+from ports import command_line
 
 _MODULES = (rll, rll_tpami, osm_caa, ms, classification, deep_metric, deep_metric_2018)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for module in _MODULES for recipe in module.RECIPES}
@@ -20,7 +20,7 @@ HELD: dict[tuple[str, str], tuple[Expected, ...]] = {
 
 
 class UnknownRecipeError(KeyError, ValueError):
-    """No recipe of that name; the message lists what there is."""
+    """No recipe of that name; the message names the nearest."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -34,9 +34,9 @@ def get(name: str) -> Recipe:
     if settings:
         result = derive.derive(get(base), settings)
         return dataclasses.replace(result, expected=_published(base, result))
-    close = difflib.get_close_matches(name, RECIPES, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise UnknownRecipeError(f"no recipe {name!r}.{hint} There are: {', '.join(RECIPES)}")
+    close = command_line.nearest(name, list(RECIPES))
+    hint = f" Nearest: {', '.join(close)};" if close else ""
+    raise UnknownRecipeError(f"no recipe {name!r}.{hint} `python -m paper_recipes list` shows all {len(RECIPES)}")
 
 
 def held() -> list[Recipe]:
@@ -65,6 +65,11 @@ def derived(recipe: Recipe, settings: tuple[str, ...], *, judge: bool = False) -
     """`recipe` with more settings "key=value"; `judge` holds a derived recipe that no published row belongs
     to to its parent's values.
     """
+    for setting in settings:
+        if not re.match(r"[^+=]+=", setting):  # else it would be read as part of the name
+            raise derive.SettingError(
+                f"--set {setting}: expected KEY=VALUE, such as iterations=100; `show {recipe.name} --keys` lists the keys"
+            )
     result = get("+".join([recipe.name, *settings])) if settings else recipe
     if judge and result.derived_from and not result.expected:
         return dataclasses.replace(result, expected=RECIPES[result.derived_from].expected)

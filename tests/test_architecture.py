@@ -32,7 +32,6 @@ HEAVY = {
     "matplotlib",
     "scipy",
     "PIL",
-    "rich",
     "tqdm",
     "h5py",
     "onnx",

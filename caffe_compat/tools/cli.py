@@ -1,22 +1,29 @@
 """`python -m caffe_compat info|convert|export|diff|draw|upgrade`.
 
-Every failure that a file or an argument causes is one line on stderr with file and position, and exit code 2; `diff`
-returns 1 when the net computes something else. `--debug` shows the traceback.
+Errors, exit codes and `--version` are those of `ports.command_line`; `diff` returns 1 when the net computes something else.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from caffe_compat.preprocessing import PREPROCESSING
 from caffe_compat.schema.tables import DIALECTS
+from ports import command_line
+from ports.console import Table, paragraph
 
-PROGRAM = "python -m caffe_compat"
+PACKAGE = "caffe_compat"
+
+
+def example(text: str) -> str:
+    """The example that ends a command's help."""
+    return command_line.example(f"python -m {PACKAGE} {text}")
 
 
 def _pairs(context: Any, parameter: Any, values: tuple[str, ...]) -> dict[str, str | None]:
@@ -38,29 +45,37 @@ file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
 out_argument = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
-    """Read, convert, check and draw what Caffe and MATLAB wrote."""
+@command_line.with_version
+@click.group(cls=command_line.Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Read, convert, check and draw what Caffe and MATLAB wrote.
+
+    Errors are one line, with exit code 2; --debug anywhere shows the traceback.
+    """
 
 
-@cli.command()
+@cli.command(
+    short_help="Show what is in a net, weights, solver state, mean or list.",
+    epilog=example("info deploy.prototxt --dialect rll_cvpr19"),
+)
 @click.argument("file", type=file_argument)
 @dialect_option
 @rename_option
 @phase_option
-def info(file: Path, dialect: str | None, rename: dict[str, str | None], phase: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Texts and tables as JSON.")
+def info(file: Path, dialect: str | None, rename: dict[str, str | None], phase: str, as_json: bool) -> None:
     """Layers, shapes, parameters and MACs of a prototxt; contents of weights, solver states, means and .mat lists."""
-    from rich.console import Console
-
     from caffe_compat.tools.info import describe  # protobuf
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for part in describe(file, dialect=dialect, rename=rename, phase=phase):
-        console.print(part, markup=False, highlight=False)
+    parts = list(describe(file, dialect=dialect, rename=rename, phase=phase))
+    if as_json:
+        click.echo(json.dumps([part.as_json() if isinstance(part, Table) else part for part in parts], indent=1))
+        return
+    for part in parts:
+        click.echo("\n".join(part.lines()) if isinstance(part, Table) else part)
 
 
-@cli.command()
+@cli.command(epilog=example("convert googlenet_bn.caffemodel bn_inception.safetensors"))
 @click.argument("source", type=file_argument)
 @click.argument("target", type=out_argument)
 @click.option("--mat-version", default="7", show_default=True, help="Version of a .mat target: 4, 6, 7 or 7.3.")
@@ -82,7 +97,10 @@ def convert(source: Path, target: Path, mat_version: str, image_root: Path | Non
     click.echo(run(source, target, mat_version=mat_version, image_root=image_root, generation=generation))
 
 
-@cli.command()
+@cli.command(
+    short_help="Write a deploy net as ONNX, checked against onnxruntime.",
+    epilog=example("export deploy.prototxt net.onnx --weights net.caffemodel"),
+)
 @click.argument("prototxt", type=file_argument)
 @click.argument("target", type=out_argument)
 @click.option(
@@ -106,7 +124,10 @@ def export(prototxt: Path, target: Path, preprocessing: str | None, **options: A
     click.echo(run(prototxt, options.pop("weights"), target, preprocessing=chosen, **options))
 
 
-@cli.command()
+@cli.command(
+    short_help="Compare every blob of a net with recorded ones.",
+    epilog=example("diff deploy.prototxt --reference recorded/ --dialect rll_cvpr19"),
+)
 @click.argument("prototxt", type=file_argument)
 @click.option("--reference", required=True, type=click.Path(exists=True, path_type=Path), help="Recorded blobs.")
 @click.option("--weights", type=file_argument, help="Weights of the record; without it its seeded recipe.")
@@ -115,19 +136,21 @@ def export(prototxt: Path, target: Path, preprocessing: str | None, **options: A
 @click.option("--stop", is_flag=True, help="Stop at the first wrong layer.")
 @dialect_option
 @phase_option
-def diff(prototxt: Path, reference: Path, **options: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The rows as JSON.")
+def diff(prototxt: Path, reference: Path, as_json: bool, **options: Any) -> None:
     """Compare every blob of a net with recorded ones, layer by layer; exit code 1 when one is wrong."""
-    from rich.console import Console
-
     from caffe_compat.tools.diff import diff_net  # torch
 
     report = diff_net(prototxt, reference, **options)
-    Console(width=None if sys.stdout.isatty() else 200).print(report.table())
+    table = report.table()
+    click.echo(json.dumps(table.as_json(), indent=1) if as_json else "\n".join(table.lines()))
+    if not as_json:
+        click.echo(paragraph(str(report)))
     if not report.ok:
         raise SystemExit(1)
 
 
-@cli.command()
+@cli.command(epilog=example("draw train.prototxt net.svg --phase TRAIN"))
 @click.argument("prototxt", type=file_argument)
 @click.argument("target", type=out_argument)
 @dialect_option
@@ -140,7 +163,10 @@ def draw(prototxt: Path, target: Path, dialect: str | None, rename: dict[str, st
     click.echo(draw_net(prototxt, target, dialect=dialect, rename=rename, phase=phase))
 
 
-@cli.command()
+@cli.command(
+    short_help="Bring old nets, weights and solver files to today's form.",
+    epilog=example("upgrade old.prototxt new.prototxt"),
+)
 @click.argument("source", type=file_argument)
 @click.argument("target", type=out_argument)
 @dialect_option
@@ -154,28 +180,18 @@ def upgrade(source: Path, target: Path, dialect: str | None, rename: dict[str, s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments  # wherever it stands
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    if not arguments:  # click's own answer to that changed between 8.1 and 8.2
-        click.echo(cli.get_help(click.Context(cli, info_name=PROGRAM)), err=True)
-        return 2
-    command: Callable[..., Any] = cli.main
-    try:
-        command(arguments, prog_name=PROGRAM, standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except click.ClickException as error:
-        click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
-        return 2
-    except (ValueError, OSError, KeyError, ImportError, RuntimeError, ArithmeticError, MemoryError) as error:
-        if debug:
-            raise
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        if isinstance(error, MemoryError):
-            text = f"out of memory: {str(error) or 'the file asks for more than there is'}"
-        click.echo(f"error: {' '.join(str(text).split())}", err=True)
-        return 2
-    return 0
+    return command_line.main(cli, PACKAGE, arguments, other=_of_a_file)
+
+
+def script() -> NoReturn:
+    """Entry point: run and leave with the exit code."""
+    sys.exit(main())
+
+
+def _of_a_file(error: Exception) -> tuple[str, int] | None:
+    """What a damaged file can cause besides: every command here is about one."""
+    if isinstance(error, MemoryError):
+        return f"out of memory: {str(error) or 'the file asks for more than there is'}", 2
+    if isinstance(error, (KeyError, RuntimeError, ArithmeticError)):
+        return str(error.args[0] if isinstance(error, KeyError) and error.args else error), 2
+    return None

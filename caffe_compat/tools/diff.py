@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
 
 from caffe_compat.errors import CaffeFormatError
 from caffe_compat.files import read_npz
 from caffe_compat.net import CaffeNet, load_net
 from caffe_compat.net.seeded import seed_weights, seeded_images
+from ports.console import Table
 
 #: largest error allowed, relative to the blob's RMS.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
@@ -67,18 +67,14 @@ class DiffReport:
         )
 
     def table(self) -> Table:
-        """The rows as a rich table."""
-        table = Table(title=f"{self.net} against {self.reference}, {self.dtype}", caption=str(self))
-        table.add_column("layer", overflow="fold")
-        for name in ("type", "blob", "shape"):
-            table.add_column(name, overflow="fold")
-        for name in ("RMS", "max error / RMS"):
-            table.add_column(name, justify="right")
-        table.add_column("verdict")
+        """The rows, a line each."""
+        header = ("layer", "type", "blob", "shape", "RMS", "max error / RMS", "verdict")
+        title = f"{self.net} against {self.reference}, {self.dtype}"
+        table = Table(header, names=range(7), right=(4, 5), title=title, paint={"ok": "green", "WRONG": "red"})
         for row in self.rows:
-            verdict = "[green]ok" if row.ok else f"[red]WRONG {row.note}".rstrip()
+            verdict = "ok" if row.ok else f"WRONG {row.note}".rstrip()
             shape = "x".join(map(str, row.shape))
-            table.add_row(row.layer, row.type, row.blob, shape, f"{row.rms:.4g}", f"{row.error:.2g}", verdict)
+            table.rows.append([row.layer, row.type, row.blob, shape, f"{row.rms:.4g}", f"{row.error:.2g}", verdict])
         return table
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from caffe_compat.files import read_npy
 from caffe_compat.formats.binaryproto import read_binaryproto
 from caffe_compat.formats.caffemodel import LayerWeights, read_layers
@@ -18,12 +16,13 @@ from caffe_compat.formats.text import layers_placed
 from caffe_compat.matlab.lists import load_splits
 from caffe_compat.schema import dialect_of
 from caffe_compat.tools.convert import kind_of, read_any, read_weights_npz
+from ports.console import Table
 
 
 def describe(
     path: Path, *, dialect: str | None = None, rename: Mapping[str, str | None] | None = None, phase: str = "TEST"
 ) -> Iterator[Any]:
-    """Printable parts (text and rich tables) that describe a file; its kind is told by the suffix."""
+    """Printable parts (text and tables) that describe a file; its kind is told by the suffix."""
     kind = kind_of(path)
     if kind == "caffemodel":
         yield from _weights(read_layers(path))
@@ -65,23 +64,14 @@ def _net(message: Any, phase: str) -> Iterator[Any]:
     net = load_net(message, phase=phase)
     inputs = ", ".join(f"{name} {_shape(shape)}" for name, shape in net.inputs.items())
     yield f'net "{message.name}", dialect {net.dialect}, phase {phase}, inputs: {inputs}'
-    table = Table()
-    for name in ("layer", "type", "bottoms", "tops", "top shapes"):
-        table.add_column(name, overflow="fold")
-    for name in ("parameters", "MACs"):
-        table.add_column(name, justify="right")
+    header = ("layer", "type", "bottoms", "tops", "top shapes", "parameters", "MACs")
+    table = Table(header, names=range(7), right=(5, 6))
     parameters, macs = layer_costs(net)
     for layer, count, cost in zip(net, parameters, macs):
         shapes = ", ".join(_shape(s) for s in layer.top_shapes(layer.bottom_shapes))
         names = ", ".join(layer.message.bottom), ", ".join(layer.message.top)
-        table.add_row(
-            layer.layer_name,
-            layer.layer_type,
-            *names,
-            shapes,
-            f"{count:,}" if count else "",
-            f"{cost:,}" if cost else "",
-        )
+        costs = (f"{n:,}" if n else "" for n in (count, cost))
+        table.rows.append([layer.layer_name, layer.layer_type, *names, shapes, *costs])
     yield table
     shared = sum(math.prod(b.tensor.shape) for b in net.learnable)
     samples = next(iter(net.inputs.values()), (1,))[0] or 1
@@ -121,11 +111,8 @@ def _bn_inception(path: Path) -> Iterator[Any]:
 
 
 def _weights(layers: list[LayerWeights]) -> Iterator[Any]:
-    table = Table()
-    for name in ("layer", "type", "blobs", "dtype"):
-        table.add_column(name, overflow="fold")
-    for name in ("values", "smallest", "largest"):
-        table.add_column(name, justify="right")
+    header = ("layer", "type", "blobs", "dtype", "values", "smallest", "largest")
+    table = Table(header, names=range(7), right=(4, 5, 6))
     total = 0
     for layer in layers:
         if not layer.blobs:
@@ -138,7 +125,7 @@ def _weights(layers: list[LayerWeights]) -> Iterator[Any]:
             else ["", ""]
         )
         shapes = ", ".join(_shape(blob.shape) for blob in layer.blobs)
-        table.add_row(layer.name, layer.type, shapes, str(layer.blobs[0].dtype), f"{count:,}", *ends)
+        table.rows.append([layer.name, layer.type, shapes, str(layer.blobs[0].dtype), f"{count:,}", *ends])
     yield table
     yield f"{len(layers)} layers, {sum(bool(layer.blobs) for layer in layers)} with blobs, {total:,} values"
 

@@ -12,8 +12,8 @@ from ..audit import AuditError, Finding, audit, libraries
 from ..audit_page import page, picture, rows
 from ..files import write_atomically
 from ..limits import SECONDS, set_limit
-from ..tables import table
-from .common import UsageError, width
+from ..tables import table, width
+from .common import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([finding.as_dict() for finding in findings], indent=1))
     else:
-        print("\n".join(table(rows(findings), width(200), right=(5, 6))))
+        print("\n".join(table(rows(findings), width(), right=(5, 6), names=(0, 1, 2, 3, 5, 6))))
     if options.write:
         target = Path(options.write)
         try:

@@ -12,7 +12,8 @@ from ..badge import endpoint, svg
 from ..checker import check, resolve
 from ..files import write_atomically
 from ..relation import KINDS
-from .common import UsageError, load, loss_arguments, width
+from ..tables import width
+from .common import UsageError, load, loss_arguments
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
         )  # fmt: skip
     except (KeyError, FileNotFoundError, TypeError, ValueError) as error:
         raise UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
-    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(report.json() if options.json else report.text(width(140), colours=colours), end="")
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(report.json() if options.json else report.text(width() or 140, colours=colours), end="")
     for path in files:
         try:
             report.save(path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -56,8 +54,3 @@ def to_device(loss: Any, device: str, framework: str | None) -> None:
         raise UsageError(f"device {device!r}: {str(error).splitlines()[0]}") from error
     if isinstance(loss, torch.nn.Module):
         loss.to(device)
-
-
-def width(otherwise: int) -> int:
-    """Columns of the terminal; `otherwise` where the output goes into a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else otherwise

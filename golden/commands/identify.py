@@ -8,8 +8,8 @@ import numpy as np
 
 from ..ranking import identify, separates
 from ..report import Report
-from ..tables import table, wrapped
-from .common import UsageError, load, loss_arguments, width
+from ..tables import table, width, wrapped
+from .common import UsageError, load, loss_arguments
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +40,14 @@ def run(options: argparse.Namespace) -> int:
     shown = reports if options.all else reports[:12]
     lines = table(
         [("verdict", "set", "cases", "cosine", "nearest form's", "what"), *map(_row, shown)],
-        width(140),
+        width(),
         right=(2, 3, 4),
+        names=(0, 1, 2, 3, 4),
     )
     print("\n".join(lines) + ("" if len(shown) == len(reports) else f"\n... {len(reports) - len(shown)} more (--all)"))
     if first.relation and first.relation.kind == "equal":
         return 0
     print(f"\n{options.target} equals none of them; nearest is {first.against}. What separates them:")
     for line in separates(loss, first, device=options.device, framework=options.framework):
-        print(wrapped(line, width(140), "  "))
+        print(wrapped(line, width() or 140, "  "))
     return 1

@@ -7,8 +7,8 @@ import fnmatch
 import json
 
 from ..sets import describe, set_names
-from ..tables import table
-from .common import UsageError, width
+from ..tables import table, width
+from .common import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +27,5 @@ def run(options: argparse.Namespace) -> int:
     for entry in found:
         settings = " ".join(f"{k}={v}" for k, v in entry["params"].items())
         rows.append((entry["name"], str(len(entry["cases"])), entry["signature"], settings, entry["what"]))
-    print("\n".join(table(rows, width(160), right=(1,))))
+    print("\n".join(table(rows, width(), right=(1,), names=(0, 1))))
     return 0

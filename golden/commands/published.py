@@ -6,8 +6,8 @@ import argparse
 import json
 
 from ..published import kinds, own, rows, unheld
-from ..tables import table
-from .common import UsageError, width
+from ..tables import table, width
+from .common import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         numbers = " ".join(f"{k} {v}" for k, v in row["metric"].items() if options.metric in (None, k))
         told = reasons[id(row)] if options.unheld else row.get("source", "")
         cells.append((row["paper"], row["method"], row["dataset"], numbers, row["kind"], told))
-    print("\n".join(table(cells, width(180))))
+    print("\n".join(table(cells, width(), names=(2, 4))))
     if options.unheld:
         print(f"{len(found)} of {len(own())} rows of the authors' own methods.")
     return 0

@@ -31,6 +31,7 @@ from paper_recipes.runner.verification import quick, recount
 from paper_recipes.runner.verification.facts import Facts, rows
 from paper_recipes.runner.verification.statement import OPEN, Statement, Unchecked, first_false, stated
 from ports import determinism
+from ports.console import Table
 
 # What decides how sums are rounded: where these agree, numbers are compared to the bit.
 _MACHINE = ("processor", "cpu_capability", "torch", "numpy", "threads", "cuda", "cudnn", "gpu")
@@ -284,15 +285,10 @@ class _Anew:
 
 
 def show(statements: list[Statement], out: Path) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("statement", "verdict", "recomputed", title=f"What {escape(str(out))} states", title_justify="left")
-    for statement in statements:
-        style = {"FALSE": "bold red", "holds": "green"}.get(statement.verdict, "yellow")
-        table.add_row(escape(statement.name), f"[{style}]{statement.verdict}[/]", escape(statement.words))
-    Console().print(table)
+    """Print the statements."""
+    paint = {"FALSE": "red", "holds": "green", OPEN.split(" ")[0]: "yellow"}
+    rows = [[statement.name, statement.verdict, statement.words] for statement in statements]
+    Table(("statement", "verdict", "recomputed"), rows, names=(0, 1), title=f"What {out} states", paint=paint).print()
 
 
 def as_json(statements: list[Statement], out: Path) -> dict[str, Any]:

@@ -81,12 +81,12 @@ def test_a_loss_that_gives_no_numbers_fails_without_a_traceback(run, sample_file
         (("check", "SAMPLES:Right", "--adapter", "magic"), "unknown adapter 'magic'"),
         (("check", "SAMPLES:Right", "--report", "a.pdf"), "the name must end in"),
         (("check", "SAMPLES:Right", "--device", "cuda:99"), "device 'cuda:99'"),
-        (("check", "SAMPLES:Right", "--case", "nothing"), "has no case for"),
+        (("check", "SAMPLES:Right", "--case", "nothing"), "has no case named 'nothing'; its"),
         (("check", "SAMPLES:Right", "--dtype", "float16"), "argument --dtype: invalid choice: 'float16'"),
         (("list", "nothing*"), "no golden set matches"),
         (("published", "--paper", "nothing"), "no published number matches"),
         (("published", "--kind", "nope"), "no published number is of kind 'nope'; there are: published, "),
-        (("nonsense",), "no such command 'nonsense'; there are list, check"),
+        (("nonsense",), "no command 'nonsense'. `python -m golden --help` lists them"),
     ],
 )
 def test_usage_errors_exit_with_2(run, sample_file, arguments, words):

@@ -131,7 +131,7 @@ def test_the_wheel_holds_one_package_with_its_data(wheel):
 
 @pytest.mark.slow
 def test_commands_work_without_torch(alone):
-    code = "import sys, importlib.util as u; sys.exit(any(map(u.find_spec, ('torch', 'golden', 'ports', 'click', 'rich'))))"
+    code = "import sys, importlib.util as u; sys.exit(any(map(u.find_spec, ('torch', 'golden', 'ports', 'click'))))"
     assert alone("-c", code) == (0, "")
     code, output = alone("-m", "dml_golden", "verify")
     assert code == 0 and "are as recorded" in output
@@ -148,7 +148,7 @@ def test_commands_work_without_torch(alone):
     assert code == 0, output
     assert alone("-m", "dml_golden", "check", "losses.py:contrastive", "--against", "records")[0] == 0
     code, output = alone("-m", "dml_golden", "list", "nothing")
-    assert code == 2 and output.startswith("python -m dml_golden: no golden set matches")
+    assert code == 2 and output.startswith("error: no golden set matches")
     program = "from dml_golden.mutants import *; print([r.verdict for r in rows(load_set('ms'), 'no_miner')].count('fail') > 0)"
     assert alone("-c", program) == (0, "True\n")
 

@@ -71,8 +71,8 @@ def test_a_wrong_mark_fails_its_own_test_and_no_other(project, tmp_path):
         '"rll-cvpr20"': "similar: rll-cvpr19",
         "": "takes the name of one golden set",
         '"ms", speed=3': "knows no speed",
-        '"ms", cases=["nothing*"]': "ms has no case for dtype float64 and cases ['nothing*']",
-        '"rll-library", dtype="float32"': "rll-library has no case for dtype float32",
+        '"ms", cases=["nothing*"]': "ms has no case named 'nothing*'; its",
+        '"rll-library", dtype="float32"': "rll-library has no case in float32, only in float64",
         '"ms", dtype="float16"': "takes dtype=",
     }
     tests = [f"@pytest.mark.golden({mark})\ndef test_{k}(golden_check):\n    pass\n" for k, mark in enumerate(marks)]

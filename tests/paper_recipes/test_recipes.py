@@ -33,7 +33,10 @@ def test_prose_does_not_change_the_fingerprint_and_facts_do():
 
 
 def test_an_unknown_name_lists_what_there_is():
-    with pytest.raises(registry.UnknownRecipeError, match=r"Did you mean 'rll-sop'\? There are: rll-sop, "):
+    with pytest.raises(
+        registry.UnknownRecipeError,
+        match=r"no recipe '.*'\. Nearest: rll-sop, .*; `python -m paper_recipes list` shows all",
+    ):
         registry.get("rll-sopp")
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 import caffe_compat
 from paper_recipes.runner.data import letter_archives
 from paper_recipes.runner.data.run_data import cache_folder
+from ports.console import Table
 from ports.datasets import Dataset, archives, describe
 from ports.datasets.download import fetch as download_archive
 from ports.datasets.split import DatasetError, Split
@@ -117,7 +116,9 @@ def _make_embedded(dataset: str, folder: Path) -> None:
 
 
 def _show(dataset: str, root: Path, splits: dict[str, Split], what: str) -> None:
-    table = Table("split", "images", "classes", "sha256 of the list", title=f"{dataset} in {root}: {what}")
-    for part, facts in archives.summary(splits).items():
-        table.add_row(part, f"{facts['images']:,}", f"{facts['classes']:,}", str(facts["list_sha256"]))
-    Console().print(table)
+    header = ("split", "images", "classes", "sha256 of the list")
+    rows = [
+        [part, f"{facts['images']:,}", f"{facts['classes']:,}", str(facts["list_sha256"])]
+        for part, facts in archives.summary(splits).items()
+    ]
+    Table(header, rows, names=range(4), right=(1, 2), title=f"{dataset} in {root}: {what}").print()

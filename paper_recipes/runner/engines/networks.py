@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from caffe_compat import load_bn_inception
 from caffe_compat.errors import CaffeFormatError
+from caffe_compat.pth import read_pth
 from paper_recipes.recipe import Torch
 from paper_recipes.runner.engines.starting_weights import IMAGENET, NARROW, Loaded, WeightsError, in_words
 from ports.backbones import heads
@@ -62,10 +62,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises WeightsError for files that hold anything else.
     """
     try:
-        content = load_file(str(path)) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # pickle, zip, safetensors and struct all have their own kinds
+        content = load_file(str(path)) if path.suffix == ".safetensors" else read_pth(path)
+    except CaffeFormatError as error:
+        raise WeightsError(str(error)) from error
+    except Exception as error:  # safetensors and struct have their own kinds
         raise WeightsError(
-            f"{path}: cannot read weights: {(str(error) or type(error).__name__).splitlines()[0]}"
+            f"{path}: not a safetensors file ({(str(error) or type(error).__name__).splitlines()[0]})"
         ) from error
     if isinstance(content, dict) and not _is_state(content):
         keys = ", ".join(map(repr, list(content)[:8]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 from paper_recipes import registry
 from paper_recipes.runner import run_files
 from paper_recipes.runner.data.scale import in_words
 from paper_recipes.runner.files import read_json
-from paper_recipes.runner.reports.compare import open_run
+from paper_recipes.runner.reports.compare import no_evaluation, open_run
 from paper_recipes.runner.verification import marks
 
 HEADER = [
@@ -22,7 +23,7 @@ def table(runs: list[Path]) -> tuple[list[str], list[list[str]]]:
     """Header and cells. R@1, mAP and NMI in percent, of the last evaluation's headline embedding; seconds: the median.
 
     A cell is empty where the run has no such number: raw pixels and NMI are of runs on letters, "untrained" is an evaluation
-    before the first step. Raises RunError for a folder that holds no run or no evaluation.
+    before the first step. A run without an evaluation says so. Raises RunError for a folder that holds no run.
     """
     lines = []
     for out in runs:
@@ -35,7 +36,9 @@ def _line(out: Path) -> list[str]:
     record, evaluations = open_run(out)
     recipe = registry.get(record["recipe"])
     headline, mark = recipe.embeddings[0], marks.of_run(out).words
-    first, last = evaluations[0], evaluations[-1]
+    nothing: dict[str, Any] = {"iteration": "", "metrics": {headline: {}}}
+    first, last = (evaluations[0], evaluations[-1]) if evaluations else (nothing, nothing)
+    mark = mark if evaluations else no_evaluation(record, mark)
     raw, clusters = read_json(out / "raw_pixels.json"), read_json(out / "clustering.json")
     seconds = [row["seconds"] for row in run_files.read(out, "timings") if "seconds" in row]
     return [

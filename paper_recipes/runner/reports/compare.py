@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,13 +34,17 @@ class Line:
     mark: str = ""  # what of the run does not hold, or that it cannot be verified
 
 
+NO_EVALUATION = "no evaluation"
+
+
 def open_run(out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Record and evaluations of a run; RunError for a folder that holds no run or no evaluation."""
-    record = run_files.record(out)
-    evaluations = run_files.read(out, "evaluations")
-    if not evaluations:
-        raise RunError(f"{out}: the run has no evaluation yet")
-    return record, evaluations
+    """Record and evaluations of a run, of which there may be none; RunError for a folder that holds no run."""
+    return run_files.record(out), run_files.read(out, "evaluations")
+
+
+def no_evaluation(record: dict[str, Any], mark: str) -> str:
+    """The mark of a run that has none: that, its status, and what else is wrong with it."""
+    return "; ".join(filter(None, (f"{NO_EVALUATION}: {record.get('status')}", mark)))
 
 
 def _base(name: str) -> str:
@@ -50,7 +55,7 @@ def _base(name: str) -> str:
 def lines(runs: list[Path]) -> list[Line]:
     """The last evaluation of runs on letters and on own pictures, the best (by the headline) of full ones, then what recipes are held to.
 
-    Raises RunError for a folder that holds no run or no evaluation.
+    A run without an evaluation is one row that says so. Raises RunError for a folder that holds no run.
     """
     rows: list[Line] = []
     names: dict[str, None] = {}
@@ -59,13 +64,17 @@ def lines(runs: list[Path]) -> list[Line]:
         with run_files.fitting(out):
             recipe = registry.get(record["recipe"])
             full = record["form"] == "full" and recipe.expected
-            chosen = best_of(recipe, evaluations) if full else evaluations[-1]
+            chosen: dict[str, Any] = {"iteration": "", "metrics": {}}
+            if evaluations:
+                chosen = best_of(recipe, evaluations) if full else evaluations[-1]
         names[_base(recipe.name)] = None
         form = in_words(record["form"])
         if form == "full" and weights_link.objection(recipe, record.get("weights")):
             # Beside published values, a run from other weights must be seen to be one.
             form = f"full, weights: {weights_link.judge(recipe, record.get('weights'))[0]}"
         mark = marks.of_run(out).words
+        if not evaluations:
+            rows.append(Line(recipe.name, form, record["data"]["name"], "", "", {}, no_evaluation(record, mark)))
         for embedding, metrics in chosen["metrics"].items():
             place = (recipe.name, form, record["data"]["name"], embedding, str(chosen["iteration"]))
             rows.append(Line(*place, metrics, mark))
@@ -92,7 +101,9 @@ def table(rows: list[Line]) -> tuple[list[str], list[list[str]]]:
 
 
 def as_text(header: list[str], body: list[list[str]], style: str) -> str:
-    """A table as "markdown", "csv" or "latex" (booktabs; columns that hold numbers alone are flush right)."""
+    """A table as "markdown", "csv", "json" or "latex" (booktabs; columns that hold numbers alone are flush right)."""
+    if style == "json":
+        return json.dumps([dict(zip(header, line)) for line in body], indent=1) + "\n"
     if style == "csv":
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([header, *body])
@@ -155,6 +166,8 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
         record, evaluations = open_run(out)
         recipe = registry.get(record["recipe"])
         headline = recipe.embeddings[0]
+        if not evaluations:
+            continue
         with run_files.fitting(out):
             points = [(row["iteration"], row["metrics"][headline]["R@1"]) for row in evaluations]
         kind = _kind(in_words(record["form"]), record["data"]["name"], marks.of_run(out).words)
@@ -166,6 +179,8 @@ def plot_iterations(runs: list[Path], path: Path) -> None:
         if logged := logs.logged(registry.get(name)).get(headline):
             points = [(point.iteration, point.metrics["R@1"]) for point in logged if "R@1" in point.metrics]
             curves.append((f"{name} {headline} (authors' log)", points, True))
+    if not curves:
+        raise RunError("no evaluation to plot in these runs")
     figures.recall_over_iterations(path, curves)
 
 

@@ -21,6 +21,7 @@ from paper_recipes.runner.files import read_object
 from paper_recipes.runner.scoring.verdict import CHECK, HIGHER, Verdict, verify
 from paper_recipes.runner.verification import marks, quick
 from paper_recipes.runner.verification.marks import Mark
+from ports.console import Table, paragraph
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _entry(path: Path) -> Entry:
         recipe = registry.of_record({"recipe": name})  # of a derived recipe: held to nothing
         reason = next(_objections(recipe, record, evaluations, how), "")
         result = None if reason else verify(recipe, evaluations)
-        best = _headline(recipe, evaluations)
+        best = _headline(recipe, evaluations, trained=how == "run")
     except registry.UnknownRecipeError:
         recipe, result, best, reason = None, None, "", marks.NO_RECIPE
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
@@ -110,52 +111,58 @@ def _objections(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[s
         yield "held to no published value"
 
 
-def _headline(recipe: Recipe, evaluations: list[dict[str, Any]]) -> str:
-    """The best value of the first embedding's R@1."""
+def _headline(recipe: Recipe, evaluations: list[dict[str, Any]], *, trained: bool) -> str:
+    """The best value of the first embedding's R@1. Of a run that trains, never the untrained network's."""
     name = recipe.embeddings[0]
-    values = [row["metrics"][name]["R@1"] for row in evaluations if "R@1" in row["metrics"].get(name, {})]
-    return f"{name} R@1 {max(values):.2f}" if values else ""
+    scored = [row for row in evaluations if "R@1" in row["metrics"].get(name, {})]
+    values = [row["metrics"][name]["R@1"] for row in scored if row["iteration"] > 0 or not trained]
+    return f"{name} R@1 {max(values):.2f}" if values else "untrained only" if scored else "no evaluation"
+
+
+def as_json(root: Path) -> dict[str, Any]:
+    """Every entry, those that count first."""
+    counted, others = _parted(root)
+    return {"counted": _counted(counted).as_json(), "not_counted": _others(others).as_json()}
+
+
+def _parted(root: Path) -> tuple[list[Entry], list[Entry]]:
+    """Those that count; the others, what does not hold last."""
+    everything = entries(root)
+    others = sorted((entry for entry in everything if entry.verdict is None), key=lambda entry: not entry.holds)
+    return [entry for entry in everything if entry.verdict is not None], others
+
+
+def _counted(found: list[Entry]) -> Table:
+    header = ("recipe", "held to", "got", "verdict", "weights", "by", "folder", "commit")
+    table = Table(header, names=(0, 1, 2, 5, 6, 7), title="Frozen recipes in full")
+    for entry in found:
+        assert entry.verdict is not None
+        first = entry.verdict.rows[0]
+        held = f"{first.metric} {first.expected} ± {first.tolerance}"
+        verdict = f"{entry.verdict.word}: {entry.verdict.within} of {len(entry.verdict.rows)} values"
+        last = (entry.weights, entry.how, str(entry.folder), (entry.git_sha or "-")[:10])
+        table.rows.append([entry.recipe, held, first.shown(), verdict, *last])
+    return table
+
+
+def _others(found: list[Entry]) -> Table:
+    header = ("recipe", "form", "best", "folder", "why it does not count")
+    rows = [[e.recipe, in_words(e.form), e.best, str(e.folder), e.reason] for e in found]
+    return Table(header, rows, names=(0, 1, 2, 3), title="Not counted")
 
 
 def show(root: Path) -> None:
     """Print both tables, and how many recipes were reproduced."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    everything = entries(root)
-    counted = [entry for entry in everything if entry.verdict is not None]
-    others = sorted((entry for entry in everything if entry.verdict is None), key=lambda entry: not entry.holds)
-    console = Console()
-    if counted:
-        table = Table(
-            "recipe", "held to", "got", "verdict", "weights", "by", "folder", "commit", title="Frozen recipes in full"
-        )
-        for entry in counted:
-            assert entry.verdict is not None
-            first = entry.verdict.rows[0]
-            held = f"{first.metric} {first.expected} ± {first.tolerance}"
-            verdict = f"{entry.verdict.word}: {entry.verdict.within} of {len(entry.verdict.rows)} values"
-            commit = (entry.git_sha or "-")[:10]
-            table.add_row(
-                *map(
-                    escape,
-                    (entry.recipe, held, first.shown(), verdict, entry.weights, entry.how, str(entry.folder), commit),
-                )
-            )
-        console.print(table)
-    if others:
-        table = Table("recipe", "form", "best", "why it does not count", "folder", title="Not counted")
-        for entry in others:
-            table.add_row(
-                *map(escape, (entry.recipe, in_words(entry.form), entry.best, entry.reason, str(entry.folder)))
-            )
-        console.print(table)
+    counted, others = _parted(root)
+    for table in (_counted(counted), _others(others)):
+        if table.rows:
+            table.print()
     passed = [entry for entry in counted if entry.verdict and entry.verdict.passed and entry.recipe in registry.RECIPES]
     trained = {entry.recipe for entry in passed if entry.how == "run"}
     scored = {entry.recipe for entry in passed if entry.how == "evaluate"}
     higher = sum(entry.verdict is not None and entry.verdict.word == HIGHER for entry in counted)
-    console.print(
+    text = (
         f"{len(trained)} of {len(registry.RECIPES)} recipes reproduced by training, {len(scored)} by a given model's "
         f"evaluation; not counted: {len(others)}." + (f" Higher than published: {higher}, {CHECK}." if higher else "")
     )
+    print(paragraph(text))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from paper_recipes import differences, gpu_memory
 from paper_recipes.recipe import Caffe, Recipe
 from paper_recipes.runner.scoring.verdict import Verdict
+from ports.console import Table, coloured, paragraph
 
 
 def show(recipe: Recipe) -> None:
-    console = Console()
-    facts = Table(title=recipe.title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    """Print every setting of a recipe, its sources and what it is held to."""
     sampler = recipe.sampler
     rows = {
         "name": recipe.name,
@@ -41,19 +36,20 @@ def show(recipe: Recipe) -> None:
         "GPU memory": str(gpu_memory.of(recipe.name) or "not counted: only frozen recipes are"),
         "letters form": _listed(asdict(recipe.embedded)),
     }
-    for key, value in rows.items():
-        facts.add_row(f"[bold]{key}[/bold]", value)
-    console.print(facts)
-    held = Table(
-        "embedding", "metric", "value", "tolerance", "status", "provenance", title="Held to", title_justify="left"
-    )
-    for e in recipe.expected:
-        held.add_row(e.embedding, e.metric, f"{e.value}", f"±{e.tolerance}", e.status, e.provenance)
-    console.print(held if recipe.expected else "Held to no published value.")
+    print(coloured(recipe.title, "bold"))
+    print("\n".join(Table(("", ""), [[key, value] for key, value in rows.items()]).lines()[1:]))
+    if recipe.expected:
+        held = [
+            [e.embedding, e.metric, f"{e.value}", f"±{e.tolerance}", e.status, e.provenance] for e in recipe.expected
+        ]
+        header = ("embedding", "metric", "value", "tolerance", "status", "provenance")
+        Table(header, held, names=range(5), right=(2, 3), title="\nHeld to").print()
+    else:
+        print("Held to no published value.")
     for setting, origin in recipe.provenance.items():
-        console.print(f"{setting}: {origin}")
+        print(paragraph(f"{setting}: {origin}"))
     for line in recipe.deviations:
-        console.print(f"deviation: {line}")
+        print(paragraph(f"deviation: {line}"))
 
 
 def network_rows(recipe: Recipe) -> dict[str, str]:
@@ -98,46 +94,43 @@ def _loss_layers(caffe: Caffe) -> list[str]:
 
 def scores(metrics: dict[str, dict[str, float]]) -> None:
     """Metrics of each embedding, percent."""
-    table = Table("embedding", *next(iter(metrics.values())))
-    for name, values in metrics.items():
-        table.add_row(name, *(f"{value:.2f}" for value in values.values()))
-    Console().print(table)
+    header = ["embedding", *next(iter(metrics.values()))]
+    rows = [[name, *(f"{value:.2f}" for value in values.values())] for name, values in metrics.items()]
+    Table(header, rows, names=range(len(header)), right=range(1, len(header))).print()
 
 
 def verdict(result: Verdict) -> None:
-    table = Table("metric", "expected", "got", "verdict", "provenance", title="Verdict", title_justify="left")
-    for row in result.rows:
-        table.add_row(row.metric, f"{row.expected} ± {row.tolerance}", row.shown(), row.verdict, row.provenance)
-    Console().print(table)
+    """The verdict row by row, then in a sentence."""
+    rows = [[r.metric, f"{r.expected} ± {r.tolerance}", r.shown(), r.verdict, r.provenance] for r in result.rows]
+    Table(("metric", "expected", "got", "verdict", "provenance"), rows, names=range(4), title="Verdict").print()
     for curve in result.curves:
         if curve.worst is not None:  # a model of unknown iteration stands beside no checkpoint
             words = f"{curve.embedding} {curve.metric} {curve.summary}, worst difference {curve.worst_words}"
-            Console().print(f"beside the authors' log: {words}", highlight=False)
-    Console().print(result.sentence, highlight=False)
+            print(paragraph(f"beside the authors' log: {words}"))
+    print(paragraph(result.sentence))
 
 
 def evidence(rows: list[dict[str, str]]) -> None:
-    table = Table(*rows[0], title="Chain of evidence", title_justify="left")
-    for row in rows:
-        table.add_row(*map(escape, row.values()))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)  # a file has no narrow side
+    """The chain of evidence."""
+    paint = {"WRONG": "red", "verified": "green", "rule": "green"}
+    Table(
+        list(rows[0]), [list(r.values()) for r in rows], names=(0, 3, 4), title="Chain of evidence", paint=paint
+    ).print()
 
 
 def diff(ours: Recipe, theirs: Recipe) -> None:
     """What differs between two recipes, setting by setting; and what each is held to."""
-    console = Console()
     rows = differences.explain(ours, theirs)
     if not rows:
-        console.print(f"{ours.name} and {theirs.name} compute the same thing.")
+        print(f"{ours.name} and {theirs.name} compute the same thing.")
         return
-    table = Table(title="What differs; everything else is equal", title_justify="left")
-    for heading in ("setting", ours.name, theirs.name):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    table.add_row("fingerprint", ours.fingerprint()[:16], theirs.fingerprint()[:16])
-    table.add_row("held to", _held_to(ours), _held_to(theirs))
-    console.print(table)
+    last = [
+        ["fingerprint", ours.fingerprint()[:16], theirs.fingerprint()[:16]],
+        ["held to", _held_to(ours), _held_to(theirs)],
+    ]
+    Table(
+        ("setting", ours.name, theirs.name), [*map(list, rows), *last], title="What differs; everything else is equal"
+    ).print()
 
 
 def _held_to(recipe: Recipe) -> str:

@@ -10,11 +10,11 @@ import functools
 import re
 import unicodedata
 
-UNKNOWN = "\ufffd"
+from ports.console import UNKNOWN
+from ports.console import shown as shown
+
 #: Longer names push the pictures of a grid off the page.
 LONGEST = 40
-# What would turn the rest of a line around, or is no character at all: controls, directions, halves of surrogate pairs.
-_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # An underscore within a word is one; what else is markup at the start of a line alone is in _START.
 _MARKUP = re.compile(r"([\\`*\[\]<&~$]|(?<![^\W_])_|_(?![^\W_]))")
 _START = re.compile(r"^(\d+(?=[.)])|(?=[-+=>#]))")
@@ -28,11 +28,6 @@ _LATEX = {character: rf"\{character}" for character in "_&%#${}"} | {
 
 class Markdown(str):
     """Text whose markup is meant."""
-
-
-def shown(value: object) -> str:
-    """One line of text that can be written as UTF-8; what has no place in a line is replaced."""
-    return _INVISIBLE.sub(UNKNOWN, re.sub(r"[\t\n\v\f\r\u0085\u2028\u2029]+", " ", str(value)))
 
 
 def text(value: object) -> str:

@@ -95,9 +95,10 @@ class Verdict:
 
 
 def best_of(recipe: Recipe, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """The evaluation with the highest headline metric, as the authors chose their checkpoint."""
+    """The evaluation with the highest headline metric, as the authors chose their checkpoint; before training only where it is alone."""
     first = recipe.expected[0]
-    return max(evaluations, key=lambda row: row["metrics"].get(first.embedding, {}).get(first.metric, -math.inf))
+    trained = [row for row in evaluations if row["iteration"] > 0] or evaluations
+    return max(trained, key=lambda row: row["metrics"].get(first.embedding, {}).get(first.metric, -math.inf))
 
 
 def verify(recipe: Recipe, evaluations: list[dict[str, Any]], *, objection: str = "") -> Verdict | None:

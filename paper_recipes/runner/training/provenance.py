@@ -15,28 +15,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PROJECT = "dml-ports"
+from ports import command_line
+
 PACKAGES = ("ports", "caffe_compat", "paper_recipes", "golden")
 ROOT = Path(__file__).resolve().parents[3]  # the folder that holds the imported packages
 
 
 def program() -> dict[str, Any]:
     """Version, source hash, commit: JSON types. Commit and dirty flag are None where no repository tracks the files."""
-    return {"project_version": version(), "source_sha256": source_sha256(), **git_state()}
-
-
-def version(root: Path = ROOT) -> str | None:
-    """Of the imported sources: the pyproject.toml beside them, else the installed package's metadata."""
-    project = root / "pyproject.toml"
-    if project.is_file():
-        text = project.read_text(encoding="utf-8")
-        found = re.search(rf'^name = "{PROJECT}"\nversion = "([^"]+)"', text, flags=re.MULTILINE)
-        if found:
-            return found[1]
-    try:
-        return metadata.version(PROJECT)
-    except metadata.PackageNotFoundError:
-        return None
+    return {"project_version": command_line.version(ROOT), "source_sha256": source_sha256(), **git_state()}
 
 
 @functools.cache

@@ -41,7 +41,7 @@ def test_the_module_runs_and_its_exit_code_is_the_commands():
     done = subprocess.run(
         [sys.executable, "-m", "paper_recipes", "show", "rll-sopp"], cwd=REPO, capture_output=True, text=True
     )
-    assert done.returncode == 2 and "Did you mean 'rll-sop'?" in done.stderr
+    assert done.returncode == 2 and "Nearest: rll-sop," in done.stderr
 
 
 def test_list_names_every_recipe(call):
@@ -70,7 +70,10 @@ def test_show_prints_the_settings_and_the_net(call):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["show", "rll-sopp"], "no recipe 'rll-sopp'. Did you mean 'rll-sop'?"),
+        (
+            ["show", "rll-sopp"],
+            "no recipe 'rll-sopp'. Nearest: rll-sop, rll-sop-m10, rll-tpami-sop; `python -m paper_recipes list`",
+        ),
         (["show", "rll-sop", "--net", "X"], "rll-sop has no net 'X'. There are: train, concat, H, L, M, solver"),
         (["run", "rll-sop", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["run", "rll-sop", "--data", "tests"], "those are class folders alone, but conftest.py lies there"),
@@ -85,7 +88,7 @@ def test_show_prints_the_settings_and_the_net(call):
         (["evaluate", "rll-sop", "--model", "README.md"], "unknown suffix; models are .caffemodel"),
         (["evaluate", "rll-sop", "--model", "x.pth", "--protocol", "rll-sopp"], "no recipe 'rll-sopp'"),
         (["leaderboard", "--runs", "nowhere"], "--runs nowhere: no such folder"),
-        (["dance"], "No such command 'dance'"),
+        (["dance"], "no command 'dance'. `paper_recipes --help` lists them"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(call, args, message):

@@ -182,8 +182,6 @@ def test_logs_of_the_authors_are_beside_the_run(full, monkeypatch, tmp_path):
     [
         (lambda run: (run / "run.json").unlink(), "is not a run directory: there is no run.json"),
         (lambda run: (run / "run.json").write_text("{"), r"run.json: not a run record"),
-        (lambda run: (run / "evaluations.jsonl").unlink(), "the run has no evaluation yet"),
-        (lambda run: (run / "evaluations.jsonl").write_text('{"iteration": 0, "met'), "the run has no evaluation yet"),
     ],
 )
 def test_what_is_no_run_is_said(full, spoil, message):
@@ -192,6 +190,23 @@ def test_what_is_no_run_is_said(full, spoil, message):
         compare.lines([full])
     with pytest.raises(RunError, match=message):
         compare.plot_iterations([full], full / "x.png")
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_text('{"iteration": 0, "met')])
+def test_a_run_without_an_evaluation_is_one_marked_row(full, small, spoil, tmp_path):
+    spoil(small / "evaluations.jsonl")
+    rows = compare.lines([full, small])
+    (marked,) = [row for row in rows if row.recipe == "ms-cub" and row.form != "published"]
+    assert marked.mark.startswith("no evaluation") and not marked.metrics
+    assert sum(row.form == "full" for row in rows) > 1, "the other runs are there"
+    assert sum("no evaluation" in line[1] for line in compare.table(rows)[1]) == 1
+    header, body = brief.table([small, full])
+    assert "no evaluation" in body[0][1] and dict(zip(header, body[0]))["R@1"] == ""
+    compare.plot_iterations([full, small], tmp_path / "x.png")
+    with pytest.raises(RunError, match="no evaluation to plot"):
+        compare.plot_iterations([small], tmp_path / "y.png")
+    shown = CliRunner().invoke(cli, ["compare", str(small), str(full), "--format", "json"])
+    assert "no evaluation: " in json.loads(shown.output)[0]["form"]
 
 
 def test_nothing_to_plot_is_said(tmp_path):

@@ -173,6 +173,28 @@ def test_a_given_models_evaluation_counts_apart(tmp_path):
     assert foreign.reason == "by the rules of ms-sop"
 
 
+def test_the_best_is_never_the_untrained_network():
+    recipe = registry.get("rll-sop")
+    rows = [evaluation(recipe, 0, +3.0), evaluation(recipe, 10, -3.0)]
+    shown = [leaderboard._headline(recipe, some, trained=True) for some in (rows, rows[:1], [])]
+    assert shown == ["concat R@1 76.80", "untrained only", "no evaluation"]
+    assert leaderboard._headline(recipe, rows[:1], trained=False) == "concat R@1 82.80", (
+        "a given model has no iteration"
+    )
+    assert leaderboard.verify(recipe, [evaluation(recipe, 0, +3.0), evaluation(recipe, 20000, 0.0)]).iteration == 20000
+
+
+def test_nothing_is_cut_at_any_width(tmp_path, monkeypatch):
+    folder = tmp_path / ("a_run_with_a_long_name_" * 4)
+    full_run.write(folder, "rll-tpami-market1501", form="embedded")
+    for columns in ("40", "80", "400", ""):
+        monkeypatch.setenv("COLUMNS", columns)
+        said = CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path)]).output
+        assert "rll-tpami-market1501 " in said and f"{folder} " in said, columns
+    entries = json.loads(CliRunner().invoke(cli, ["leaderboard", "--runs", str(tmp_path), "--json"]).output)
+    assert entries["not_counted"][0]["folder"] == str(folder) and entries["counted"] == []
+
+
 def test_a_torn_record_is_listed_and_stops_nothing(tmp_path):
     full_run.write(tmp_path / "a")
     (tmp_path / "b").mkdir()
