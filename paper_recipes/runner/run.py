@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -31,7 +29,7 @@ from paper_recipes.runner.reports import terminal
 from paper_recipes.runner.reports.banner import banner, batch
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import verdict
-from paper_recipes.runner.training import failures, history, loop, record
+from paper_recipes.runner.training import failures, history, loop, progress, record
 from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.parts import make_engine, make_sampler
 from paper_recipes.runner.training.state import Interrupted, Run
@@ -142,6 +140,8 @@ def _written(
     for line in history.begin(out, fields, _given(options), resume=options.resume):
         click.echo(line)
     run_files.write_record(out, fields)
+    for line in progress.announcement(current, reduced_from=_reduced(recipe, scale)):
+        click.echo(line)
     try:
         loop.train(current, resume=options.resume, say=_say)
         fields["status"] = "finished"
@@ -216,6 +216,14 @@ def _set(options: Options) -> dict[str, Any]:
 def _given(options: Options) -> dict[str, Any]:
     """The same as JSON types."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in _set(options).items()}
+
+
+def _reduced(recipe: Recipe, scale: scales.Plan) -> str | None:
+    """The recipe's batch, where own pictures have too few classes for it."""
+    facts = recipe.sampler
+    if scale.form != "own" or scale.sampler == facts:
+        return None
+    return f"{facts.batch_size} = {facts.classes_per_batch} x {facts.images_per_class}"
 
 
 def _record(
@@ -329,7 +337,7 @@ def _quiet(line: str) -> None:
 
 
 def _say(line: str) -> None:
-    """Print above the progress bar; a terminal's line is not wrapped, as the bar would lose its place."""
+    """Print above the progress bar, which is put away meanwhile."""
     from tqdm import tqdm
 
-    tqdm.write(line[: shutil.get_terminal_size().columns] if sys.stdout.isatty() else line)
+    tqdm.write(line)

@@ -18,12 +18,11 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ports.datasets.offer import Archive
 from ports.datasets.split import DatasetError
 from ports.files import atomic_path
 from ports.locks import alone
+from ports.progress import bar as bar_of
 
 TIMEOUT = 60.0  # seconds without a byte
 _PIECE = 1 << 20
@@ -95,7 +94,7 @@ def _receive(archive: Archive, part: Path, progress: bool) -> None:
 
 
 def _write(response: HTTPResponse, part: Path, start: int, total: int | None, name: str, progress: bool) -> None:
-    bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, leave=False, disable=not progress)
+    bar = bar_of(total, name, "B", initial=start, unit_scale=True, leave=False, wanted=progress)
     with bar, open(part, "ab" if start else "wb") as file:
         while piece := response.read(_PIECE):
             file.write(piece)

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from ports.bounded import budget
 from ports.datasets.split import DatasetError
+from ports.progress import bar as bar_of
 
 TAR_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 JUNK = ("__MACOSX/",)  # what macOS' Finder adds to zips
@@ -43,15 +44,13 @@ def extract(archive: Path, folder: Path, *, password: str | None = None, progres
     `ports.bounded.budget` of the archive's size, too little disk space. Looking first costs a compressed .tar a second
     pass of decompression.
     """
-    from tqdm import tqdm
-
     if not archive.is_file():
         raise DatasetError(f"{archive}: archive not found")
     folder.mkdir(parents=True, exist_ok=True)
     members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
     _look(archive, folder, members(archive, password))
     written = 0
-    bar: Any = tqdm(total=archive.stat().st_size, unit="B", unit_scale=True, desc=archive.name, disable=not progress)
+    bar: Any = bar_of(archive.stat().st_size, archive.name, "B", unit_scale=True, wanted=progress)
     with bar:
         for name, size, position, reader in _readable(archive, members(archive, password)):
             target = _target(folder, name, archive)

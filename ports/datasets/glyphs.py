@@ -30,6 +30,7 @@ from ports.datasets import sop
 from ports.datasets.glyph_letters import FACES, SCRIPTS, charmap, face_file, load_letters, script, tight
 from ports.datasets.split import DatasetError, Split
 from ports.locks import alone
+from ports.progress import bar as bar_of
 
 FORMAT = 2  # part of every image's seed: raise it when the rendering rule changes
 MARKER = "glyphs.json"  # written last: a folder that has it is complete
@@ -121,8 +122,6 @@ def _light(height: int, width: int, u: float, v: float, dim: int) -> NDArray[Any
 
 def _render_all(folder: Path, splits: dict[str, Split], progress: bool) -> str:
     """Write every image below `folder`; returns the sha256 of paths, sizes and pixels in list order."""
-    from tqdm import tqdm
-
     digests: dict[str, bytes] = {}
     by_face: dict[str, list[str]] = {face: [] for face in FACES}
     for split in splits.values():
@@ -132,7 +131,7 @@ def _render_all(folder: Path, splits: dict[str, Split], progress: bool) -> str:
         (folder / f"{name}_final").mkdir()
     total = sum(map(len, splits.values()))
     # Eight threads only wait for the disk (creating 18,000 files); drawing stays in this one.
-    with tqdm(total=total, desc="glyphs", unit="img", disable=not progress) as bar, ThreadPoolExecutor(8) as pool:
+    with bar_of(total, "drawing the letters", "img", wanted=progress) as bar, ThreadPoolExecutor(8) as pool:
         for face, paths in by_face.items():  # a face at a time: at most 111 open fonts, 65 MB of pictures
             fonts: dict[Any, Any] = {}
             saving = []

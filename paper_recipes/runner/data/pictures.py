@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from paper_recipes.runner import digests
 from paper_recipes.runner.data.run_data import Data, DataError, cache_folder
 from ports.datasets.split import Split
 from ports.files import atomic_path
+from ports.progress import bar as bar_of
 
 LIST = "pictures.sha256"
 _PLAIN = {"\\": "\\", "n": "\n", "r": "\r"}
@@ -38,7 +38,7 @@ def looked_at(data: Data, *, remembered: bool = True, progress: bool = True) -> 
     """
     parts = dict(_parts(data))
     files = [file for split in parts.values() for file in split.files()]
-    with tqdm(total=len(set(files)), unit="img", desc="sha256", leave=False, disable=not progress) as bar:
+    with bar_of(len(set(files)), "sha256", "img", leave=False, wanted=progress) as bar:
         try:
             found = digests.of_files(files, memory() if remembered else None, progress=bar.update)
         except OSError as error:

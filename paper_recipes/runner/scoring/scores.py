@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from paper_recipes.recipe import Evaluation, binary_name, multi_query_name, reranked_name
 from paper_recipes.runner.data.batches import test_batches
@@ -21,6 +20,7 @@ from ports.metrics import originals, reid
 from ports.metrics.binary import hamming_recall_at_k
 from ports.metrics.reranking import k_reciprocal_distance
 from ports.metrics.retrieval import recall_at_k
+from ports.progress import bar as bar_of
 
 
 @dataclass
@@ -48,7 +48,7 @@ def embed(
     """Raw embeddings of a whole split by test net, (len(split), D) float32. Call `engine.begin_embedding` before."""
     parts: dict[str, list[NDArray[Any]]] = {}
     batches = test_batches(split, pipeline, batch_size=batch_size, device=device, workers=workers)
-    bar = tqdm(total=len(split), unit="img", desc=f"embedding {split.name}", leave=False, disable=not progress)
+    bar = bar_of(len(split), f"embedding {split.name}", "img", leave=False, wanted=progress)
     with bar:
         for images in batches:
             for name, values in engine.embed(images).items():

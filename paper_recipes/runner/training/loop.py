@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.data import pictures
@@ -23,6 +22,7 @@ from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import saved
 from paper_recipes.runner.training import divergence, evaluation
+from paper_recipes.runner.training.progress import Progress
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism
 from ports.files import sweep
@@ -45,21 +45,17 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
         _evaluate(run, 0, say)
     root = run.replicas.root
     stop = _StopSignals()
-    bar = tqdm(total=run.plan.iterations, initial=done, unit="step", desc=run.recipe.name, disable=not root)
-    with stop, bar as progress, warnings.catch_warnings():
+    with stop, Progress(run, done, say) as progress, warnings.catch_warnings():
         # `divergence` says it, in the one line that ends the run.
         warnings.filterwarnings("ignore", message=r".* the loss is NaN$", category=RuntimeWarning)
         started = time.perf_counter()
         for step in steps(run, done):
-            iteration, losses = step.iteration, step.losses
+            iteration, losses, seconds = step.iteration, step.losses, time.perf_counter() - started
             if root:
                 row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
                 run_files.append(run.out / "steps.jsonl", row)
-                run_files.append(
-                    run.out / "timings.jsonl", {"iteration": iteration, "seconds": time.perf_counter() - started}
-                )
-            progress.set_postfix(loss=f"{sum(losses.values()):.4f}", refresh=False)
-            progress.update()
+                run_files.append(run.out / "timings.jsonl", {"iteration": iteration, "seconds": seconds})
+            progress.step(iteration, losses, run.engine.learning_rate, seconds)
             stopping = run.replicas.any(stop.requested)  # signals do not reach all processes in the same step
             if iteration in run.plan.snapshots or stopping:
                 divergence.check_weights(run, iteration, losses)  # every process has the same ones
