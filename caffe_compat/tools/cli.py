@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -178,9 +179,16 @@ def upgrade(source: Path, target: Path, dialect: str | None, rename: dict[str, s
     click.echo(run(source, target, dialect=dialect, rename=rename))
 
 
+def _one_line(message: Warning | str, *place: Any, **more: Any) -> None:
+    """A warning as its words alone: where in the program it arose says nothing at a command line."""
+    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return command_line.main(cli, PACKAGE, arguments, other=_of_a_file)
+    with warnings.catch_warnings():
+        warnings.showwarning = _one_line
+        return command_line.main(cli, PACKAGE, arguments, other=_of_a_file)
 
 
 def script() -> NoReturn:

@@ -55,12 +55,16 @@ def _make(
 ) -> None:
     work = root.with_name(root.name + ".partial")
     work.mkdir(exist_ok=True)
-    for file in files:
-        if is_archive(file):
-            extract(file, work, password=password, progress=progress)
-        else:
-            with atomic_path(work / file.name) as temporary:
-                shutil.copyfile(file, temporary)
+    try:
+        for file in files:
+            if is_archive(file):
+                extract(file, work, password=password, progress=progress)
+            else:
+                with atomic_path(work / file.name) as temporary:
+                    shutil.copyfile(file, temporary)
+    finally:
+        if not any(work.iterdir()):  # the first archive was none
+            work.rmdir()
     try:
         splits = read(dataset, work, check_counts=check_counts)
     except DatasetError as error:

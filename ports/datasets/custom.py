@@ -26,12 +26,20 @@ _LEAST_LABEL = {"gallery": -1}
 
 
 def read_list(
-    file: str | Path, *, name: str | None = None, root: str | Path | None = None, check_files: bool = False
+    file: str | Path,
+    *,
+    name: str | None = None,
+    root: str | Path | None = None,
+    check_files: bool = False,
+    all_classes: bool = False,
 ) -> Split:
     """A plain list, comma, tab or space before the label; the path may hold spaces (the last separator counts).
 
-    Raises DatasetError with file and line: no label, one that is no whole number from 0, a comma in one line and white
-    space in another, a path that leads out of the root and, with `check_files`, an image that is missing.
+    all_classes: labels are 0 to C-1, with an image of each, as lists to train on have them; a test list begins anywhere.
+
+    Raises DatasetError with file and line: no label, one that is no whole number from 0 (with `all_classes`, or not below the
+    number of classes), a comma in one line and white space in another, a path that leads out of the root and, with
+    `check_files`, an image that is missing.
     """
     file = Path(file)
     paths, labels, lines = [], [], []
@@ -52,10 +60,21 @@ def read_list(
         lines.append(number)
     if not paths:
         raise DatasetError(f"{file}: no images listed")
+    if all_classes:
+        _check_classes(labels, file, lines)
     folder = Path(root) if root is not None else file.resolve().parent
     split = Split(paths, np.array(labels, dtype=np.int64), name or file.stem, folder)
     _check_paths(split, file, lines, check_files)
     return split
+
+
+def _check_classes(labels: list[int], file: Path, lines: list[int]) -> None:
+    classes = len(set(labels))
+    for label, number in zip(labels, lines):
+        if label >= classes:
+            raise DatasetError(
+                f"{file}:{number}: label {label}, but the list has {classes} classes: their labels are 0 to {classes - 1}"
+            )
 
 
 def _divided(line: str) -> tuple[str, str, str]:

@@ -23,6 +23,8 @@ def of(recipe: Recipe, path: Path, lists: dict[str, Split], *, training: bool) -
         roles["test"] = lists["test"]
     else:
         raise DatasetError(f"{path}: there is {there}, but a test list, or query and gallery, are needed")
+    if protocol == "self" and len(roles["test"]) < 2:
+        raise DatasetError(f"{path}: the test list has one image, which has no other to be found")
     if protocol == "reid" and "gallery" not in roles:
         raise DatasetError(f"{path}: {recipe.name} needs query and gallery, there is {there}")
     if protocol == "self" and "gallery" in roles:

@@ -85,7 +85,7 @@ def _is_none(path: Path) -> str:
 
 
 def _txt(file: Path, root: Path) -> dict[str, Split]:
-    return {file.stem: custom.read_list(file, root=root, check_files=True)}
+    return {file.stem: custom.read_list(file, root=root, check_files=True, all_classes=file.stem == "train")}
 
 
 def _csv(file: Path, root: Path) -> dict[str, Split]:

@@ -145,6 +145,7 @@ def test_the_wrong_archive_is_named_and_nothing_is_left_in_place(tmp_path, small
     (tmp_path / "page.zip").write_text("<html>404 not found</html>")
     code, text = call("sop", "--archive", tmp_path / "page.zip", "--root", tmp_path / "sop")
     assert code == 2 and "page.zip: truncated or damaged" in text
+    assert not list(tmp_path.glob("sop*"))
     code, text = call("mnist", "--root", tmp_path)
     assert code == 2 and "unknown data set 'mnist'; there are cars196, cub" in text
     code, text = call("sop", "--root", tmp_path / "nowhere", "--check")

@@ -114,6 +114,13 @@ def test_query_and_gallery(images, tmp_path):
         run_data.open_folder(registry.get("ms-inshop"), folder, images)
 
 
+def test_a_test_list_of_one_image_has_nothing_to_find(images, tmp_path):
+    folder = write_txt(tmp_path / "lists")
+    (folder / "test.txt").write_text("2/1 a.png,2\n")
+    with pytest.raises(DatasetError, match="lists: the test list has one image, which has no other to be found"):
+        run_data.open_folder(registry.get("ms-cub"), folder, images)
+
+
 def test_one_test_list_is_divided_where_the_protocol_has_a_gallery(images, tmp_path):
     data = run_data.open_folder(registry.get("ms-inshop"), write_txt(tmp_path / "lists"), images)
     assert len(data.test) == 4 and len(data.gallery) == 2
@@ -213,6 +220,7 @@ def replaced(number, line):
         ("0/1 a.png 0", r"train.txt:2: white space before the label, the lines above have a comma: '0/1 a.png 0'"),
         ("0/1 a.png,-1", r"train.txt:2: label -1 is below 0"),
         ("0/1 a.png,99999999999999999999", r"train.txt:2: label 9+ is beyond 64 bits"),
+        ("0/1 a.png,7", r"train.txt:2: label 7, but the list has 3 classes: their labels are 0 to 2"),
         ("0/1 a.png,zero", r"train.txt:2: label must be a whole number, got 'zero'"),
         ("../secret.png,0", r"train.txt:2: 1 of 6 image paths lead out of .*'../secret.png'"),
     ],

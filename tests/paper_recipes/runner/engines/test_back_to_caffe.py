@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import caffe_compat
 from caffe_compat.formats.caffemodel import read_caffemodel
+from caffe_compat.tools import cli
 from caffe_compat.tools.convert import convert
 from paper_recipes import registry
 from paper_recipes.runner.engines import checkpoint, networks
@@ -43,6 +48,34 @@ def test_the_authors_deploy_net_gives_the_same_features(trained, reference, tmp_
         with torch.no_grad():
             (found,) = net(data=images.to(memory_format=torch.channels_last)).values()
         assert torch.equal(found.flatten(1), features) and features.std() > 0
+
+
+def test_onnx_from_a_checkpoint(trained, reference, tmp_path, capsys):
+    """`export` takes the checkpoint as --weights; what the deploy net leaves out is a line of warning."""
+    engine, path = trained
+    folder = reference / "prototxt/rll_cvpr19/SOP_GoogLeNet_Ori_V05/deploy_prototxts"
+    target = tmp_path / "h.onnx"
+    arguments = [
+        "export",
+        str(folder / "test_H.prototxt"),
+        str(target),
+        "--weights",
+        str(path),
+        "--dialect",
+        "rll_cvpr19",
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert cli.main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(str(target)) and "onnxruntime at batch sizes" in said.out
+    assert [line.split(":")[0] for line in said.err.splitlines()] == ["warning"]
+    images = 50 * torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"data": images.numpy()})
+    features = engine.embed(images)["H"].numpy()
+    # The bound that `export` itself holds its float32 output to: 1e-4 of the RMS.
+    assert np.abs(found.reshape(features.shape) - features).max() <= 1e-4 * np.sqrt((features**2).mean())
 
 
 def test_plain_names_of_a_caffe_recipe(trained, tmp_path):
