@@ -54,9 +54,10 @@ def tox_add_core_config(core_conf: ConfigSet, state: State) -> None:
 
 @impl
 def tox_before_run_commands(tox_env: ToxEnv) -> None:
-    if tox_env.name == "shared":
-        return
     root, work = Path(tox_env.core["tox_root"]), Path(tox_env.core["work_dir"])
+    borrowed = str(work / "shared")
+    if tox_env.name == "shared" or not any(borrowed in part for c in tox_env.conf["commands"] for part in c.args):
+        return  # the commands are run by an environment of their own
     digest = hashlib.sha256(b"".join((root / name).read_bytes() for name in _INPUTS)).hexdigest()
     stamp = work / "shared" / "made-from.sha256"
     if stamp.exists() and stamp.read_text() == digest:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .frameworks import framework_of
-from .frameworks.layers import SIMILARITIES, distances, normalisation, through
+from .frameworks.layers import SIMILARITIES, distances, lengths, normalisation, through
 
 Loss = Callable[..., Any]
 
@@ -106,6 +106,15 @@ def distance_matrix(loss: Loss) -> Loss:
     return lambda embeddings, labels: through(framework, distances(framework), loss, embeddings, labels)
 
 
+def pair_distances(loss: Loss) -> Loss:
+    """For loss(distances (N,), similar) of a set of pairs (a, b, similar): Euclidean, with gradient 0 (not NaN) between equal rows.
+
+    A loss that takes them in the other order: `pair_distances(labels_first(loss))`.
+    """
+    framework = framework_of(loss)
+    return lambda a, b, *rest: through(framework, lengths(framework), loss, a - b, *rest, signs=(1, -1))
+
+
 def labels_first(loss: Loss) -> Loss:
     """For loss(labels, embeddings)."""
     return lambda embeddings, labels, *rest: loss(labels, embeddings, *rest)
@@ -144,5 +153,6 @@ ADAPTERS: dict[str, Callable[[Loss], Loss]] = {
     "transposed-proxies": transposed_proxies,
     "pair-matrix": pair_matrix,
     "distance-matrix": distance_matrix,
+    "pair-distances": pair_distances,
     "labels-first": labels_first,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import reduce
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ import numpy as np
 
 from .adapters import ADAPTERS, with_miner
 from .checker import check
+from .compare import TOLERANCES
+from .diagnosis import IN_SINGLE
+from .relation import KINDS
 from .report import Report
-from .sets import load_set
+from .sets import load_set, set_names
 
 MAPPINGS = Path(__file__).with_name("mappings")
 
@@ -72,6 +76,21 @@ def mapping(name: str | Path) -> dict[str, Any]:
     return found
 
 
+def read(path: str | Path) -> list[Finding]:
+    """Findings that `golden audit --json` printed. AuditError for a file that holds something else."""
+    try:
+        found = [Finding(**entry) for entry in json.loads(Path(path).read_text(encoding="utf-8"))]
+    except OSError as error:
+        raise AuditError(f"cannot read {path}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise AuditError(f"{path} holds no findings of `golden audit --json`: {error}") from None
+    known = set(set_names())
+    for f in found:
+        if f.against not in known or f.dtype not in TOLERANCES or f.kind not in KINDS:
+            raise AuditError(f"{path}: {f.against!r}, {f.dtype!r}, {f.kind!r} is no set, dtype and relation")
+    return found
+
+
 def audit(name: str | Path) -> Iterator[Finding]:
     """Findings of a library, loss by loss. AuditError if it is not installed."""
     whole = mapping(name)
@@ -115,7 +134,10 @@ def _how(report: Report) -> str:
     kind = report.relation.kind if report.relation else "error"
     if kind in ("equal", "behind-l2"):
         return ""
-    if kind == "error":
+    single = (
+        report.diagnosis is not None and report.diagnosis.lines[:1] and report.diagnosis.lines[0].endswith(IN_SINGLE)
+    )
+    if kind == "error" and not single:
         return report.rows[0].why
     told = [f"differs on: {', '.join(report.relation.special)}"] if report.relation and report.relation.special else []
     if report.diagnosis:
@@ -145,15 +167,14 @@ def _built(value: Any) -> Any:
 
 
 def _adapter(entry: dict[str, Any]) -> Any:
-    names = entry.get("adapter")
+    named = entry.get("adapter", [])
+    names = [named] if isinstance(named, str) else named
     if "miner" in entry:
         miner = _built(entry["miner"])
         return lambda loss: with_miner(loss, miner)
     if "columns" in entry:  # embeddings as a list, then the labels, or None where the set has none
         count = int(entry["columns"])
         return lambda loss: lambda *given: loss(list(given[:count]), *(given[count:] or (None,)))
-    if names is None:
-        return None
-    if names not in ADAPTERS:
-        raise AuditError(f"{entry['name']}: unknown adapter {names!r}; there are {', '.join(ADAPTERS)}")
-    return ADAPTERS[names]
+    if unknown := [name for name in names if name not in ADAPTERS]:
+        raise AuditError(f"{entry['name']}: unknown adapter {unknown[0]!r}; there are {', '.join(ADAPTERS)}")
+    return (lambda loss: reduce(lambda made, name: ADAPTERS[name](made), names, loss)) if names else None

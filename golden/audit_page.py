@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle
 
-from .audit import Finding
+from .audit import Finding, libraries, mapping
 from .sets import describe
 
 _WORDS = {
@@ -29,7 +32,8 @@ what each computes, not which is better.
 
 - *equals*: every case, within 1e-10 (float64) or 1e-5 (float32). *Behind L2*: on unit rows, with the gradient led through the layer that
   normalises them; what normalises inside is that to a release which is fed by such a layer.
-- *Cosine* and *norm ratio*: of the gradient with the recorded one, medians over the cases in float64.
+- *Cosine* and *norm ratio*: of the gradient with the recorded one, medians over the cases in float64 (in float32 where the loss gives no
+  numbers in float64).
 - *What separates them*: the known deviations that reproduce the loss's gradient; else the nearest known form.
 
 Made by `python -m golden audit LIBRARY ... --write docs/audit.md`, which anybody can run; which class with which arguments stands for
@@ -38,9 +42,15 @@ what is in `golden/mappings`.
 
 
 def grouped(findings: Sequence[Finding]) -> list[tuple[Finding, Finding | None]]:
-    """(float64, float32 or None) for each loss and set."""
+    """(float64, float32 or None) for each loss and set. The first has the second's cosine and norm ratio where it has no numbers."""
     second = {(f.library, f.loss, f.against): f for f in findings if f.dtype == "float32"}
-    return [(f, second.get((f.library, f.loss, f.against))) for f in findings if f.dtype == "float64"]
+    found = []
+    for double in (f for f in findings if f.dtype == "float64"):
+        single = second.get((double.library, double.loss, double.against))
+        if double.cosine is None and single is not None:
+            double = replace(double, cosine=single.cosine, norm_ratio=single.norm_ratio)
+        found.append((double, single))
+    return found
 
 
 def _verdict(finding: Finding | None) -> str:
@@ -72,7 +82,18 @@ def page(findings: Sequence[Finding], picture: str = "") -> str:
     sets = sorted({f.against for f in findings})
     told = [f"- `{name}`: {describe(name)['what']} ({describe(name)['program']})" for name in sets]
     shown = [f"![Cosine against norm ratio of the gradients]({picture})", ""] if picture else []
-    return "\n".join([_INTRO, count, "", *shown, *table, "", "## The records", "", *told]) + "\n"
+    used = {f.library for f in findings}
+    runs = {whole["library"]: whole["runs"] for whole in map(mapping, libraries()) if "runs" in whole}
+    where = [f"- {name}: {words}" for name, words in runs.items() if name in used]
+    where = ["## Where they ran", "", *where, ""] if where else []
+    return "\n".join([_INTRO, count, "", *shown, *table, "", *where, "## The records", "", *told]) + "\n"
+
+
+def verdicts(text: str) -> list[tuple[str, ...]]:
+    """(library without its version, loss, set, float64's verdict, float32's) of each row of a page."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [(re.sub(r" \d\S*$", "", row[0]), *row[1:5]) for row in cells]
 
 
 def picture(findings: Sequence[Finding]) -> bytes:
@@ -87,7 +108,7 @@ def picture(findings: Sequence[Finding]) -> bytes:
     axes = figure.subplots()
     axes.axhline(1, color="#bbbbbb", lw=0.8)
     axes.axvline(1, color="#bbbbbb", lw=0.8)
-    for name, marker in zip(dict.fromkeys(f.library for f in shown), "osD^vPX*"):
+    for name, marker in zip(dict.fromkeys(f.library for f in shown), cycle("osD^vPX*")):
         mine = [f for f in shown if f.library == name]
         axes.scatter(
             [f.cosine or 0 for f in mine], [f.norm_ratio or 1 for f in mine], marker=marker, s=36, alpha=0.8, label=name

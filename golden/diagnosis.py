@@ -11,16 +11,15 @@ import numpy as np
 from .adapters import ADAPTERS
 from .cases import Case, GoldenSet
 from .compare import flat
-from .evaluate import evaluate
 from .model import compute
 from .references import Reference, reference_for
-from .search import Target, model, score, search, search_settings
+from .search import model, score, search, search_settings
 from .sets import load_set
+from .targets import Target, run
 
-MATCH = (
-    1e-6  # of the gradient's largest entry: a deviation counts as found if the user's gradient is reproduced so closely
-)
 _LARGEST_BATCH = 30
+#: the end of the first line where a loss gives numbers in float32 alone
+IN_SINGLE = "in float32:"
 
 
 @dataclass
@@ -47,23 +46,19 @@ class Diagnosis:
 def diagnose(
     loss: Callable[..., Any], golden_set: GoldenSet | str, *, device: Any = "cpu", framework: str | None = None
 ) -> Diagnosis:
-    """Explain the difference between a loss `(embeddings, labels, ...) -> scalar` and a golden set, in float64."""
+    """Explain the difference between a loss `(embeddings, labels, ...) -> scalar` and a golden set, in float64.
+
+    A loss that gives no numbers in float64 is run in float32, and held to that precision.
+    """
     if isinstance(golden_set, str):
         golden_set = load_set(golden_set)
     found = Diagnosis()
-    usable, problems = [], []
-    for case in golden_set.cases:
-        dtype = "float64" if "float64" in case.expected else "float32"
-        upstream = case.expected[dtype].upstream
-        outcome = evaluate(
-            loss, case.arguments, dtype="float64", device=device, upstream=upstream, framework=framework,
-            outputs=tuple(case.expected[dtype].outputs),
-        )  # fmt: skip
-        if outcome.problem:
-            problems.append((case.name, outcome.problem))
-        else:
-            want = case.expected[dtype]
-            usable.append(Target(case, outcome.gradients, outcome.loss, want, outcome.outputs))
+    usable, problems = run(loss, golden_set, "float64", device=device, framework=framework)
+    if not usable:
+        single, unsolved = run(loss, golden_set, "float32", device=device, framework=framework)
+        if single:
+            found.lines.append(f"no numbers in float64 ({problems[0][1]}); {IN_SINGLE}")
+            usable, problems = single, unsolved
     if problems:
         cases = ", ".join(name for name, _ in problems[:4]) + (", ..." if len(problems) > 4 else "")
         found.lines.append(
@@ -76,12 +71,13 @@ def diagnose(
             )
     if not usable:
         return found
-    same_gradient = all(t.gradient_error < MATCH for t in usable)
+    match = usable[0].match
+    same_gradient = all(t.gradient_error < match for t in usable)
     if not same_gradient:
         found.lines += _factor(usable)
     reference = reference_for(golden_set.family)
     small = [t for t in usable if len(t.case.arguments[0].array) <= _LARGEST_BATCH]
-    if not any(t.gradient_error >= MATCH or t.loss_error >= MATCH for t in small):
+    if not any(t.gradient_error >= match or t.loss_error >= match for t in small):
         small = usable  # only large batches show the difference
     if reference is not None and small:
         _explain(found, reference, golden_set, small, same_gradient)
@@ -92,7 +88,7 @@ def diagnose(
     found.lines += told
     if told and same_gradient:
         return found
-    if same_gradient and not any(t.loss_error >= MATCH for t in usable):
+    if same_gradient and not any(t.loss_error >= match for t in usable):
         worst = max(t.gradient_error for t in usable)
         found.lines.append(f"equal to {worst:.1e} of the gradient: rounding, or settings or arithmetic in float32")
     elif same_gradient and not found.deviations:
@@ -104,23 +100,24 @@ def _explain(
     found: Diagnosis, reference: Reference, golden_set: GoldenSet, targets: list[Target], same_gradient: bool
 ) -> None:
     """Fill in deviations of the gradient (unless it is right already) and of the reported loss."""
+    match = targets[0].match
     best: frozenset[str] = frozenset()
     if not same_gradient:
         if _settings(found, reference, golden_set, targets, loss_too=True):
             return
         # A known factor explains the whole difference: only its cause is looked for.
         factor_known = bool(found.lines) and "right direction" in found.lines[-1]
-        result = search(reference, golden_set.params, targets, MATCH, singles_only=factor_known)
-        found.matched, best, found.error = result.error < MATCH, result.deviations, result.error
+        result = search(reference, golden_set.params, targets, match, singles_only=factor_known)
+        found.matched, best, found.error = result.error < match, result.deviations, result.error
         if not found.matched and _settings(found, reference, golden_set, targets, loss_too=False):
             return
-        unexplained = [t.case.name for t, error in zip(targets, result.errors) if error >= MATCH]
+        unexplained = [t.case.name for t, error in zip(targets, result.errors) if error >= match]
         if not found.matched and 2 * len(unexplained) < len(targets):
             found.lines.append(f"not explained: {', '.join(unexplained)}; the other batches:")
         elif not found.matched and factor_known:
             return
         elif not found.matched:
-            if result.direction_error < MATCH:
+            if result.direction_error < match:
                 names = _sentence(reference, best)
                 found.matched, found.deviations = True, tuple(sorted(best))
                 found.lines.append(
@@ -139,7 +136,7 @@ def _explain(
     everything = best | value_deviations
     found.deviations = tuple(d.key for d in reference.deviations if d.key in everything)
     if best:
-        error = max((e for e in result.errors if e < MATCH), default=result.error)
+        error = max((e for e in result.errors if e < match), default=result.error)
         found.lines.append(f"the gradient matches (to {error:.0e} of its largest entry) if:")
     for key in found.deviations:
         effect = _alone(reference, golden_set.params, targets, key)
@@ -149,14 +146,17 @@ def _explain(
     form = next((n for n, preset in reference.presets.items() if _is_form(preset, best | value_deviations)), "")
     if not form and found.matched:  # a form may contain what is the set's own setting anyway
         forms = {n: score(reference, golden_set.params, targets, preset) for n, preset in reference.presets.items()}
-        form = next((n for n, result in forms.items() if result.error < MATCH and result.loss_error < MATCH), "")
+        form = next(
+            (n for n, result in forms.items() if result.error < match and result.loss_error < match),
+            "",
+        )
     if form:
         found.form = form
         found.lines.append(f"this is {form}")
     # Rounding alone separates these: no place in a user's list unless the rest has been found.
-    if not value_deviations and any(t.loss_error >= MATCH for t in targets) and best:
+    if not value_deviations and any(t.loss_error >= t.match for t in targets) and best:
         model = [_run(reference, golden_set.params, t.case, best)[0] for t in targets]
-        if any(abs(m - t.loss) > MATCH * max(abs(t.loss), 1e-12) for m, t in zip(model, targets)):
+        if any(abs(m - t.loss) > match * max(abs(t.loss), 1e-12) for m, t in zip(model, targets)):
             found.lines.append("the reported loss differs as well, in a way that is not known" + _loss_factor(targets))
 
 
@@ -164,7 +164,7 @@ def _settings(
     found: Diagnosis, reference: Reference, golden_set: GoldenSet, targets: list[Target], *, loss_too: bool
 ) -> bool:
     """Whether other settings of the right formula explain everything; says so in `found`."""
-    settings = search_settings(reference, golden_set.params, targets, MATCH, loss_too=loss_too)
+    settings = search_settings(reference, golden_set.params, targets, targets[0].match, loss_too=loss_too)
     if settings:
         theirs = ", ".join(f"{k}={v}" for k, v in settings.items())
         wanted = ", ".join(f"{k}={golden_set.params.get(k)}" for k in settings)
@@ -187,8 +187,9 @@ def _is_form(preset: frozenset[str], found: frozenset[str]) -> bool:
 
 def _outputs(found: Diagnosis, reference: Reference | None, golden_set: GoldenSet, targets: list[Target]) -> list[str]:
     """Why further outputs (the attention of `caa`) differ."""
+    match = targets[0].match
     names = [
-        n for n in targets[0].recorded.outputs if any(t.output_error(n, t.recorded.outputs) >= MATCH for t in targets)
+        n for n in targets[0].recorded.outputs if any(t.output_error(n, t.recorded.outputs) >= match for t in targets)
     ]
     lines = []
     for name in names:
@@ -199,7 +200,7 @@ def _outputs(found: Diagnosis, reference: Reference | None, golden_set: GoldenSe
         models = {
             k: [compute(reference, golden_set.params, t.case.arguments, frozenset({k})) for t in targets] for k in keys
         }
-        right = [k for k in keys if all(t.output_error(name, m.outputs) < MATCH for t, m in zip(targets, models[k]))]
+        right = [k for k in keys if all(t.output_error(name, m.outputs) < match for t, m in zip(targets, models[k]))]
         found.deviations += tuple(right[:1])
         found.matched |= bool(right)
         lines.append(f"{name} differs" + (f": {reference.words(right[0])}" if right else ""))
@@ -213,13 +214,15 @@ def _run(
 
 
 def _value(reference: Reference, params: dict[str, Any], targets: list[Target], best: frozenset[str]) -> frozenset[str]:
-    """Deviations of the reported loss on top of those of the gradient, which they leave as it is (to `MATCH`)."""
+    """Deviations of the reported loss on top of those of the gradient, which they leave as it is (to `Target.match`)."""
     order = {"loss": 0, "both": 1}
     keys = sorted((d for d in reference.deviations if d.changes in order), key=lambda d: order[d.changes])
     for extra in [frozenset[str](), *(frozenset({d.key}) for d in keys)]:
         models = [_run(reference, params, t.case, best | extra) for t in targets]
         errors = [abs(value - t.loss) / max(abs(t.loss), 1e-9) for (value, _), t in zip(models, targets)]
-        if max(errors) < MATCH and all(_same_gradient(gradient, t) for (_, gradient), t in zip(models, targets)):
+        if max(errors) < targets[0].match and all(
+            _same_gradient(gradient, t) for (_, gradient), t in zip(models, targets)
+        ):
             return extra
     return frozenset()
 
@@ -228,7 +231,8 @@ def _same_gradient(gradient: np.ndarray, target: Target) -> bool:
     """Whether a reference's flat gradient is the user's."""
     theirs = flat(target.gradients)
     return bool(
-        np.abs(gradient * target.upstream - theirs).max(initial=0) <= MATCH * max(np.abs(theirs).max(initial=0), 1e-300)
+        np.abs(gradient * target.upstream - theirs).max(initial=0)
+        <= target.match * max(np.abs(theirs).max(initial=0), 1e-300)
     )
 
 
@@ -306,13 +310,14 @@ def _nearest(reference: Reference, params: dict[str, Any], targets: list[Target]
 
 def _factor(targets: list[Target]) -> list[str]:
     """Findings that need no reference: a constant factor, one that follows the batch, or a radial difference."""
+    match = targets[0].match
     factors, sizes, radial = [], [], True
     for t in targets:
         want, got = t.want, t.got
         if np.linalg.norm(want) == 0:
             continue
         factor = got @ want / (want @ want)
-        if np.abs(got - factor * want).max() > MATCH * max(np.abs(got).max(), 1e-300):
+        if np.abs(got - factor * want).max() > match * max(np.abs(got).max(), 1e-300):
             factors.append(np.nan)
         else:
             factors.append(factor)
@@ -328,9 +333,9 @@ def _factor(targets: list[Target]) -> list[str]:
         }  # fmt: skip
         for words, form in forms.items():
             ratio = values / form
-            if np.ptp(ratio) <= MATCH * abs(ratio).max():
+            if np.ptp(ratio) <= match * abs(ratio).max():
                 number = f"{ratio[0]:.6g}"
-                text = number if not words else words if abs(ratio[0] - 1) < MATCH else f"{number} times {words}"
+                text = number if not words else words if abs(ratio[0] - 1) < match else f"{number} times {words}"
                 told = f" (all batches have {sizes[0]} rows)" if not words and len(set(sizes)) == 1 else ""
                 sign = " (sign!)" if ratio[0] < 0 else ""
                 return [f"the gradient has the right direction, but {text} times the length{sign}{told}"]
@@ -349,11 +354,11 @@ def _radial_only(target: Target) -> bool:
     norms = np.maximum((x * x).sum(1, keepdims=True), 1e-300)
     tangent = difference - x * ((x * difference).sum(1, keepdims=True) / norms)
     unit = np.allclose(norms, 1, atol=1e-3)
-    return unit and bool(np.abs(tangent).max() <= MATCH * np.abs(recorded[0]).max())
+    return unit and bool(np.abs(tangent).max() <= target.match * np.abs(recorded[0]).max())
 
 
 def _loss_factor(targets: list[Target]) -> str:
     ratios = np.array([t.loss / t.expected_loss for t in targets if t.expected_loss])
-    if len(ratios) and np.ptp(ratios) <= MATCH * abs(ratios).max():
+    if len(ratios) and np.ptp(ratios) <= targets[0].match * abs(ratios).max():
         return f": it is {ratios[0]:.6g} times the recorded one"
     return ""

@@ -16,8 +16,8 @@ from .frameworks import framework_of
 from .references import reference_for
 from .relation import KINDS, Trial
 from .report import Report
-from .search import Target
 from .sets import load_set, set_names
+from .targets import MATCH, Target
 
 _NEAR = ("equal", "behind-l2", "factor", "ordinary", "behind-l2-ordinary")
 _BATCHES = 4  # on which the known forms are compared
@@ -64,7 +64,7 @@ def _nearness(golden_set: GoldenSet, report: Report, trials: list[Trial]) -> tup
     ]
     usable.sort(key=lambda t: (len(kinds(t.case)), t.case.arguments[0].array.size))
     targets = [
-        Target(t.case, t.outcome.gradients, t.outcome.loss, t.case.expected[t.dtype], t.outcome.outputs)
+        Target(t.case, t.outcome.gradients, t.outcome.loss, t.case.expected[t.dtype], MATCH[t.dtype], t.outcome.outputs)
         for t in usable[:_BATCHES]
     ]
     if reference is None or not targets:

@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
-from .cases import Case, Expected
+from .cases import Case
 from .compare import flat
 from .model import compute
 from .references import Reference
+from .targets import Target
 
 _WIDTH, _DEPTH = 4, 6
 _ROUNDING = 1e-12  # errors below are rounding: a deviation that only moves the error below it is not named
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the user's loss gave on one case, and what was recorded."""
-
-    case: Case
-    gradients: tuple[np.ndarray, ...]
-    loss: float
-    recorded: Expected
-    outputs: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def output_error(self, name: str, others: dict[str, np.ndarray]) -> float:
-        """Largest difference of a further output to another of that name, relative to its largest entry."""
-        want = others[name]
-        return float(
-            np.abs(self.outputs[name].reshape(want.shape) - want).max(initial=0) / max(np.abs(want).max(), 1e-300)
-        )
-
-    @property
-    def upstream(self) -> float:
-        return self.recorded.upstream
-
-    @property
-    def expected_loss(self) -> float:
-        return self.recorded.loss
-
-    @property
-    def want(self) -> np.ndarray:
-        """The recorded gradient, flat."""
-        return flat(self.recorded.gradients)
-
-    @property
-    def got(self) -> np.ndarray:
-        """The user's gradient in the form that was recorded, flat."""
-        return flat(self.recorded.view(self.gradients))
-
-    @property
-    def gradient_error(self) -> float:
-        size = np.abs(self.want).max(initial=0)
-        return float(np.abs(self.got - self.want).max(initial=0) / (size if size > 0 else 1.0))
-
-    @property
-    def loss_error(self) -> float:
-        return abs(self.loss - self.expected_loss) / max(abs(self.expected_loss), 1e-12)
-
-    @property
-    def cosine(self) -> float:
-        want, got = self.want, self.got
-        size = np.linalg.norm(want) * np.linalg.norm(got)
-        return float(want @ got / size) if size > 0 else float("nan")
 
 
 @dataclass(frozen=True)

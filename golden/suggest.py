@@ -19,6 +19,7 @@ _WHY = {
     "transposed-proxies": "proxies are (D, C)",
     "pair-matrix": "the loss takes similarities (N, N)",
     "distance-matrix": "the loss takes distances (N, N)",
+    "pair-distances": "the loss takes the distances (N,) of pairs",
     "labels-first": "labels come first",
 }
 

@@ -8,8 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from ..audit import AuditError, Finding, audit, libraries
-from ..audit_page import page, picture, rows
+from ..audit import AuditError, Finding, audit, libraries, read
+from ..audit_page import page, picture, rows, verdicts
 from ..files import write_atomically
 from ..limits import SECONDS, set_limit
 from ..tables import table, width
@@ -17,7 +17,14 @@ from .common import UsageError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("library", nargs="+", help=f"{', '.join(libraries())}, or a mapping's .json file")
+    parser.add_argument("library", nargs="*", help=f"{', '.join(libraries())}, or a mapping's .json file")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="FILE.json",
+        help="findings that --json printed, of a library that another environment has",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compare", metavar="FILE.md", help="does a page's table say the same of these libraries? exit code 1: no"
+    )
     parser.add_argument("--json", action="store_true", help="machine-readable")
     parser.add_argument(
         "--write", metavar="FILE.md", help="write the page, and its picture beside it (needs matplotlib)"
@@ -30,6 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.write and not options.write.endswith(".md"):
         raise UsageError(f"{options.write}: the name must end in .md")
+    if not options.library and not options.also:
+        raise UsageError(f"which library? There are {', '.join(libraries())}, or a mapping's .json file")
     findings: list[Finding] = []
     try:
         set_limit(options.limit)
@@ -40,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
                     findings.append(finding)
                     if sys.stderr.isatty():
                         print(f"{finding.library}: {finding.loss} / {finding.against}", file=sys.stderr)
+            for name in options.also:
+                findings += read(name)
     except (AuditError, ValueError) as error:
         raise UsageError(str(error)) from error
     except KeyError as error:
@@ -56,4 +67,22 @@ def run(options: argparse.Namespace) -> int:
             write_atomically(target, page(findings, target.with_suffix(".svg").name).encode())
         except (OSError, ImportError) as error:
             raise UsageError(f"cannot write {target}: {error}") from error
-    return 0
+    return _compared(findings, Path(options.compare)) if options.compare else 0
+
+
+def _compared(findings: list[Finding], path: Path) -> int:
+    """Prints where the verdicts of a page are others; 1 if there are any."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    names = {finding.library for finding in findings}
+    shown = {row for row in verdicts(text) if row[0] in names}
+    found = set(verdicts(page(findings)))
+    for row in sorted(shown - found):
+        print(f"only in {path}: {', '.join(row)}")
+    for row in sorted(found - shown):
+        print(f"only found: {', '.join(row)}")
+    if shown == found:
+        print(f"{len(found)} rows as in {path}")
+    return int(shown != found)

@@ -21,7 +21,7 @@ _BELONGS = {
     "jaxlib": "jax",
     "flax": "jax",
     "tensorflow": "tensorflow",
-    "keras": "tensorflow",
+    "keras": "tensorflow",  # or what it was told to run on
 }
 
 
@@ -71,7 +71,14 @@ def _frameworks(loss: Any, depth: int) -> set[str]:
         kinds = type(loss).__mro__ if not isinstance(loss, type) else loss.__mro__
         scopes = [vars(sys.modules[k.__module__]) for k in kinds if k.__module__ in sys.modules]
     tops = {_top(value) for scope in scopes for value in list(scope.values())}
-    return {_BELONGS[top] for top in tops if top in _BELONGS}
+    return {_keras_on() if top == "keras" else _BELONGS[top] for top in tops if top in _BELONGS}
+
+
+def _keras_on() -> str:
+    """The framework that Keras runs on here: Keras 3 is told (KERAS_BACKEND), before it TensorFlow."""
+    backend = getattr(getattr(sys.modules.get("keras"), "config", None), "backend", None)
+    name = str(backend()) if callable(backend) else ""
+    return name if name in NAMES else _BELONGS["keras"]
 
 
 def _top(value: Any) -> str:

@@ -20,8 +20,12 @@ class Layer:
     backward: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def through(framework: str, layer: Layer, loss: Callable[..., Any], x: Any, *rest: Any) -> Any:
-    """loss(layer(x), *rest). What a NumPy loss returns as its (first) gradient is made one by x."""
+def through(
+    framework: str, layer: Layer, loss: Callable[..., Any], x: Any, *rest: Any, signs: tuple[int, ...] = (1,)
+) -> Any:
+    """loss(layer(x), *rest). What a NumPy loss returns as its (first) gradient is made one by x: one for each of `signs`, which x
+    is a sum of (x = a - b: 1 and -1).
+    """
     result = loss(layer.forward(x), *rest)
     if framework != "numpy":
         return result
@@ -29,7 +33,8 @@ def through(framework: str, layer: Layer, loss: Callable[..., Any], x: Any, *res
     value, gradients, more = split(result, names)
     if gradients is None:
         return result
-    led_back = (layer.backward(x, np.asarray(gradients[0])), *gradients[1:])
+    by_x = layer.backward(x, np.asarray(gradients[0]))
+    led_back = (*(sign * by_x for sign in signs), *gradients[1:])
     return {"loss": value, "gradient": led_back, **more} if isinstance(result, dict) else (value, led_back)
 
 
@@ -69,19 +74,26 @@ def distances(framework: str) -> Layer:
         pull = np.where(length > 0, (g + g.T) / np.where(length > 0, length, 1), 0)
         return (pull[:, :, None] * difference).sum(1)
 
-    def forward(x: Any) -> Any:
-        array = _arrays(framework)
-        difference = x[:, None] - x[None]
-        squared = (
-            import_module("tensorflow").reduce_sum(difference**2, -1)
-            if framework == "tensorflow"
-            else (difference**2).sum(-1)
-        )
-        away = squared > 0
-        root = array.sqrt(array.where(away, squared, array.ones_like(squared)))
-        return array.where(away, root, array.zeros_like(root))
+    return Layer(lambda x: _lengths(framework, x[:, None] - x[None]), backward)
 
-    return Layer(forward, backward)
+
+def lengths(framework: str) -> Layer:
+    """(N,) Euclidean lengths of rows, with derivative 0 at a row of zeros."""
+
+    def backward(x: np.ndarray, g: np.ndarray) -> np.ndarray:
+        length = np.linalg.norm(x, axis=1)
+        return np.where(length > 0, g / np.where(length > 0, length, 1), 0)[:, None] * x
+
+    return Layer(lambda x: _lengths(framework, x), backward)
+
+
+def _lengths(framework: str, x: Any) -> Any:
+    """Of the last axis; the root of a zero is not taken, so that it has a derivative."""
+    array = _arrays(framework)
+    squared = import_module("tensorflow").reduce_sum(x**2, -1) if framework == "tensorflow" else (x**2).sum(-1)
+    away = squared > 0
+    root = array.sqrt(array.where(away, squared, array.ones_like(squared)))
+    return array.where(away, root, array.zeros_like(root))
 
 
 def _arrays(framework: str) -> Any:

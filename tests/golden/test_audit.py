@@ -13,8 +13,8 @@ from helpers.paths import REPO
 
 import golden
 from golden import folk
-from golden.audit import AuditError, audit, build, libraries, mapping
-from golden.audit_page import page, picture, rows
+from golden.audit import AuditError, audit, build, libraries, mapping, read
+from golden.audit_page import page, picture, rows, verdicts
 from golden.sets import set_names
 
 PAGE = REPO / "docs" / "audit.md"
@@ -30,7 +30,7 @@ def written(tmp_path, losses, library="torch", **more):
 def test_a_mapping_names_sets_that_there_are(name):
     whole = mapping(name)
     names = [entry["name"] for entry in whole["losses"]]
-    assert names and len(set(names)) == len(names)
+    assert names and len(set(names)) == len(names) and set(whole) <= {"library", "installed", "runs", "losses"}
     assert {against for entry in whole["losses"] for against in entry["against"]} <= set(set_names())
     allowed = {"name", "call", "as_is", "arguments", "method", "columns", "miner", "adapter", "against", "note"}
     assert all(set(entry) <= allowed for entry in whole["losses"])
@@ -69,7 +69,7 @@ def test_what_cannot_be_audited(tmp_path):
     (tmp_path / "empty.json").write_text("[]")
     (tmp_path / "broken.json").write_text("{")
     for name, words in (
-        ("no-such", "no mapping for 'no-such'; there are folk, open-metric-learning"),
+        ("no-such", "no mapping for 'no-such'; there are folk, keras, open-metric-learning"),
         (tmp_path / "empty.json", "a mapping has a 'library' and a list of 'losses'"),
         (tmp_path / "broken.json", "broken.json: "),
         (written(tmp_path, [], library="no-such-library"), "no-such-library is not installed here"),
@@ -93,23 +93,50 @@ def test_the_page_and_its_picture(tmp_path):
     assert picture(findings) == picture(findings) and "0 of 3 comparisons" in page(findings)
 
 
-def table(text):
-    """(library without its version, loss, set, float64's verdict, float32's) of a page's rows."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
-    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    return [(re.sub(r" \d\S*$", "", row[0]), *row[1:5]) for row in cells]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pytorch-metric-learning", "torch", "folk"])
 def test_the_page_in_the_docs_is_current(name):
     """Of the libraries that the tests' environment has; the others need an environment of their own."""
-    shown = [row for row in table(PAGE.read_text()) if row[0] == mapping(name)["library"]]
-    assert shown == table(page(list(audit(name)))), "python -m golden audit ... --write docs/audit.md"
+    shown = [row for row in verdicts(PAGE.read_text()) if row[0] == mapping(name)["library"]]
+    assert shown == verdicts(page(list(audit(name)))), "python -m golden audit ... --write docs/audit.md"
+
+
+def test_findings_of_another_environment(tmp_path):
+    """What --json printed elsewhere stands in the table beside what is audited here; --compare tells where a page says otherwise."""
+    printed, made = tmp_path / "torch.json", tmp_path / "all.md"
+    printed.write_text(command("audit", "torch", "--json").output)
+    assert read(printed) == list(audit("torch"))
+    result = command("audit", "folk", "--also", printed, "--write", made)
+    assert result.exit_code == 0 and {row[0] for row in verdicts(made.read_text())} == {"torch", "folk ports"}
+    result = command("audit", "torch", "--compare", made)
+    assert result.exit_code == 0 and f"3 rows as in {made}" in result.output
+    made.write_text(made.read_text().replace("| differs (0 of 2) |", "| equals (2 of 2) |", 1))
+    result = command("audit", "--also", printed, "--compare", made)
+    assert (
+        result.exit_code == 1 and f"only in {made}: torch, nn.CrossEntropyLoss, unified-weight, equals" in result.output
+    )
+
+
+def test_what_holds_no_findings(tmp_path):
+    file = tmp_path / "found.json"
+    for text, words in (
+        ("{", f"{file} holds no findings of `golden audit --json`"),
+        ('[{"library": "torch"}]', "holds no findings"),
+        (
+            json.dumps([{**next(audit("torch")).as_dict(), "against": "no-such"}]),
+            "'no-such', 'float64', 'differs' is no set",
+        ),
+    ):
+        file.write_text(text)
+        result = command("audit", "--also", file)
+        assert result.exit_code == 2 and words in result.output and len(result.output.splitlines()) == 1
+    assert command("audit", "--also", tmp_path / "none.json").exit_code == 2
+    assert command("audit", "torch", "--compare", tmp_path / "none.md").exit_code == 2
+    assert "which library?" in command("audit").output
 
 
 def test_the_page_has_every_library():
-    shown = {row[0] for row in table(PAGE.read_text())}
+    shown = {row[0] for row in verdicts(PAGE.read_text())}
     assert shown == {mapping(name)["library"] for name in libraries()}
 
 

@@ -220,3 +220,20 @@ def test_effects_alone_agree_with_the_recorded_comparison():
     assert min(cosines, key=cosines.get) == "anchor_mean"
     assert np.isclose(effects["partner_in_graph"]["norm_ratio"], 1.9, atol=0.2)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_loss_of_float32_alone_is_diagnosed_in_float32():
+    """A factor of 2 in a loss that refuses float64: the reason for having no numbers, then what it computes."""
+    ours = MultiSimilarityLoss()
+
+    def single(x, y):
+        if x.dtype != torch.float32:
+            raise TypeError("float32 only")
+        return 2 * ours(x, y)
+
+    line = single.__code__.co_firstlineno + 2
+    lines = found(single, "ms").lines
+    assert lines[0] == f"no numbers in float64 (TypeError: float32 only (test_diagnosis.py:{line})); in float32:"
+    assert any("2 times the length" in line for line in lines)
+    report = golden.check(single, "ms", dtype="float32", properties=False)
+    assert report.relation.kind == "factor" and "in float32:" in str(report.diagnosis)

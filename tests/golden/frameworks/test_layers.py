@@ -40,6 +40,17 @@ def test_numpy_and_torch_agree(adapter, weight):
     np.testing.assert_allclose(ours.gradients[0], theirs.gradients[0], rtol=0, atol=1e-12)
 
 
+def test_distances_of_pairs_lead_back_to_both():
+    """A NumPy loss's gradient by the distances is made one by a and by b; torch's is the derivative."""
+    pairs = [Argument("a", X, True), Argument("b", A.copy(), True), Argument("similar", np.array([1, 0, 1, 0, 0, 1]))]
+    pairs[1].array[2] = X[2]  # equal rows
+    ours, theirs = (evaluate(adapters.pair_distances(loss), pairs, dtype="float64") for loss in square(B[0]))
+    assert not ours.problem and not theirs.problem and np.isclose(ours.loss, theirs.loss, rtol=1e-13)
+    for mine, other in zip(ours.gradients, theirs.gradients, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
+    assert (ours.gradients[0] == -ours.gradients[1]).all() and not ours.gradients[0][2].any()
+
+
 def test_a_value_alone_and_a_dict_pass_through():
     def alone(m, labels):
         return (m**2).sum()
