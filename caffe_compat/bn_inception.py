@@ -149,7 +149,10 @@ def to_caffe(state: Mapping[str, Tensor]) -> dict[str, list[NDArray[Any]]]:
 
 
 def _normalised(state: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor], LoadReport]:
-    """A PyTorch state dict of either generation, with or without prefix, in today's names and shapes, float32."""
+    """A PyTorch state dict of either generation, with or without prefix, in today's names and shapes, float32.
+
+    A net whose convolutions have no bias at all, as Caffe's, gets biases of 0.
+    """
     keys = {key: key for key in state}
     for prefix in _PREFIXES:
         keys = {k.removeprefix(prefix): original for k, original in keys.items()}
@@ -158,8 +161,13 @@ def _normalised(state: Mapping[str, Any], source: str) -> tuple[dict[str, Tensor
     widths = widths_of({"inception_4c_pool_proj.weight": probe}) if isinstance(probe, Tensor) else "pytorch"
     with torch.device("meta"):
         shapes = {k: tuple(v.shape) for k, v in BNInception(pool="avg", widths=widths).state_dict().items()}
+    biases = {f"{ours}.bias" for ours in UNITS.values()}
+    without = biases if biases.isdisjoint(keys) else set()
     new: dict[str, Tensor] = {}
     for key, shape in shapes.items():
+        if key in without:
+            new[key] = torch.zeros(shape)
+            continue
         if key.endswith("num_batches_tracked"):
             new[key] = state[keys[key]].reshape(()).long() if key in keys else torch.tensor(0)
             continue
