@@ -102,6 +102,8 @@ def _score(recipe: Recipe, options: Options, device: torch.device, processes: pr
     }
     write_json(out / "scores.json", facts)
     terminal.scores(scores.metrics)
+    for near in filter(None, map(scores.near_words, scores.metrics)):
+        click.echo(near)
     if clusters is not None:
         clustering.show(recipe, clusters, official=judged)
     click.echo(

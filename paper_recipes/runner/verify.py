@@ -222,7 +222,8 @@ class _Anew:
         counted = scoring.score(queries, gallery, run.data, run.recipe.evaluation).as_json()
         slack = 0 if self.alike else round(_COUNTS * stated_row["queries"])
         where = f"evaluations.jsonl: iteration {iteration}"
-        yield from recount.differences(stated_row, counted, where, f"checkpoint {iteration}'s embeddings", slack=slack)
+        source = f"checkpoint {iteration}'s embeddings"
+        yield from recount.differences(stated_row, counted, where, source, slack=slack, near=self.alike)
 
     def _embeddings(self, queries: dict[str, NDArray[Any]], gallery: dict[str, NDArray[Any]] | None) -> Iterator[str]:
         """The stored embeddings beside those of the checkpoint."""

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ports.metrics.finite import check_rows
+from ports.metrics.near import NEAR, near_counts
 from ports.metrics.retrieval import RecallResult
 
 
@@ -49,8 +50,9 @@ def _unit(embeddings: Any, name: str = "embeddings") -> Tensor:
 def _recall(ks: Iterable[int], x: Tensor, labels: Any, g: Tensor, gallery_labels: Any, place: int, minus_eye: bool):
     """place: the threshold is the place-th largest score of the own class (1: the largest)."""
     y, gy = _codes(labels, gallery_labels)
-    ks, ahead = [int(k) for k in ks], []
+    ks, found = [int(k) for k in ks], []
     rows = max(2**24 // len(g), 1)
+    exact = torch.promote_types(x.dtype, torch.float32)  # for sums of ones
     for start in range(0, len(x), rows):
         scores = x[start : start + rows] @ g.T
         if minus_eye:
@@ -59,10 +61,18 @@ def _recall(ks: Iterable[int], x: Tensor, labels: Any, g: Tensor, gallery_labels
         own = scores.masked_fill(~match, -torch.inf)
         # torch's topk has no trouble with a class smaller than `place`: the filler is -inf, a threshold that all pass.
         threshold = own.topk(min(place, len(g)), dim=1).values[:, -1:]
-        count = ((scores > threshold) & ~match).sum(1)
-        ahead.append(count.masked_fill(match.sum(1) < place, torch.iinfo(torch.int64).max))
-    rank = torch.cat(ahead)
-    return RecallResult({k: int((rank < k).sum()) for k in ks}, len(rank), "optimistic")
+        others = scores.masked_fill_(match, torch.nan)  # no comparison counts a match
+        # As `ranking` counts: two comparisons, into a buffer of the scores' type, and a third of the few rows where they differ.
+        close = torch.ge(others, threshold - NEAR, out=own).sum(1, dtype=exact).long()
+        clear = torch.gt(others, threshold + NEAR, out=own).sum(1, dtype=exact).long()
+        rank = clear.clone()
+        unsure = (close > clear).nonzero().view(-1)
+        rank[unsure] = (others[unsure] > threshold[unsure]).sum(1)
+        never = match.sum(1) < place
+        found.append(torch.stack([rank, clear, close]).masked_fill(never, torch.iinfo(torch.int64).max))
+    rank, clear, close = torch.cat(found, dim=1)
+    hits = {k: int((rank < k).sum()) for k in ks}
+    return RecallResult(hits, len(rank), "optimistic", near_counts(clear, close, ks))
 
 
 def ret_metric_recall(

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ports.metrics.finite import check_rows
+from ports.metrics.near import NEAR
 
 NEVER = torch.iinfo(torch.int64).max  # items ahead of a match that does not exist
 _TILE = 16  # a matrix product gives an entry the same bits wherever it stands, if both sides are a multiple of this
 _CPU_BLOCK, _CUDA_BLOCK = (512, 1024), (4096, 8192)  # queries x gallery rows of one product; multiples of the tile
+_AGAIN = 64  # queries compared again at once
 _HELD = 2**25  # scores held at once while a block's best matches are looked for (128 MiB in float32)
 
 
@@ -33,11 +35,15 @@ class Ahead:
     above: those with a strictly greater score. at_least: those with a greater or an equal score. matlab: greater, or
     equal and at a lower gallery index (a stable sort). A query that is itself in the gallery is never its own match. (In the
     scripts it is the last of the finite scores, and a hit where K reaches it; no recorded count depends on that.)
+    clear, close: those with a score greater by more than NEAR, and those with a score not less by more: between them lies
+    what rounding may make of the query (`ports.metrics.near`).
     """
 
     above: Tensor
     at_least: Tensor
     matlab: Tensor
+    clear: Tensor
+    close: Tensor
 
 
 class Rows:
@@ -132,7 +138,10 @@ class _Search:
         self.own = torch.as_tensor(own, device=device)  # sorted gallery column of the query itself, -1: none
         self.best = torch.full((self.n, 1), torch.inf, dtype=gallery.dtype, device=device)
         self.where = torch.full((self.n, 1), NEVER, device=device)  # input index of the best match; lowest of ties
-        self.above, self.at_least, self.tied = (torch.zeros(self.n, dtype=torch.int64, device=device) for _ in range(3))
+        # Negatives: clearly ahead; not clearly behind; ahead though not clearly; equal; equal and earlier in the gallery.
+        self.clear, self.close, self.slightly, self.equal, self.tied = (
+            torch.zeros(self.n, dtype=torch.int64, device=device) for _ in range(5)
+        )
         shape = (-(-self.rows // _TILE) * _TILE, -(-self.columns // _TILE) * _TILE)
         self._scores, self._mask = (torch.empty(shape, dtype=gallery.dtype, device=device) for _ in range(2))
 
@@ -156,26 +165,36 @@ class _Search:
     def _gallery_block(self, block: int) -> Tensor:
         return self.gallery.block(block * self.columns, min((block + 1) * self.columns, self.m))
 
-    def _count(self, scores: Tensor, a: int, b: int, left: int, mask: Tensor, matches: Tensor | None = None) -> None:
-        """Adds counts of columns from `left` on to queries [a, b). Overwrites `scores` and `mask`.
+    def _count(
+        self, scores: Tensor, a: int, b: int, left: int, mask: Tensor, matches: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """Adds counts of columns from `left` on to queries [a, b). Overwrites `mask`.
 
-        matches: per query, best matches among these columns, which are not negatives.
+        matches: per query, among these columns, the matches not behind the best by more than NEAR and those equal to it, which
+        are not negatives.
         """
         best = self.best[a:b]
-        # Comparisons into the scores' own type run several times faster than into bool; sums of ones stay exact
-        # (there are fewer columns than 2^24).
-        at_least = torch.ge(scores, best, out=mask)
-        above = scores.gt_(best)
-        n_at_least, n_above = at_least.sum(1).to(torch.int64), above.sum(1).to(torch.int64)
+        # Two comparisons tell how many are clearly ahead and how many are close, and these are one number for most queries: then
+        # it is the exact count too. The few others are compared again. Comparisons into the scores' own type run several
+        # times faster than into bool; sums of ones stay exact (there are fewer columns than 2^24).
+        close = torch.ge(scores, best - NEAR, out=mask).sum(1).to(torch.int64)
+        clear = torch.gt(scores, best + NEAR, out=mask).sum(1).to(torch.int64)
         if matches is not None:
-            n_at_least -= matches
-        self.at_least[a:b] += n_at_least
-        self.above[a:b] += n_above
-        rows = (n_at_least > n_above).nonzero().view(-1)
-        if len(rows):
+            close -= matches[0]
+        self.close[a:b] += close
+        self.clear[a:b] += clear
+        unsure = (close > clear).nonzero().view(-1)
+        for rows in unsure.split(_AGAIN) if len(unsure) else ():
+            some, limit, queries = scores[rows], best[rows], a + rows
+            at_least, above = some >= limit, some > limit
+            tied = at_least.sum(1) - above.sum(1)
+            if matches is not None:
+                tied -= matches[1][rows]
+            self.slightly[queries] += above.sum(1) - clear[rows]
+            self.equal[queries] += tied
             # No match is counted: the best match by index is not earlier than itself.
-            earlier = self.index[left : left + scores.shape[1]] < self.where[a:b][rows]
-            self.tied[a + rows] += ((at_least[rows] > above[rows]) & earlier).sum(1)
+            earlier = self.index[left : left + scores.shape[1]] < self.where[queries]
+            self.tied[queries] += (at_least & ~above & earlier).sum(1)
 
     def near(self, q: Tensor, a: int, b: int) -> None:
         """Best matches of queries [a, b), and the counts in the blocks that had to be computed for them."""
@@ -201,7 +220,8 @@ class _Search:
         self.where[a:b] = self.index[left + place].masked_fill(~equal, NEVER).amin(1, keepdim=True)
         # A query without a match: a threshold that no score passes.
         self.best[a:b] = best.masked_fill(~valid.any(1, keepdim=True), torch.inf)
-        self._count(scores, a, b, left, torch.empty_like(scores), equal.sum(1))
+        close = valid & (matches >= best - NEAR)
+        self._count(scores, a, b, left, torch.empty_like(scores), (close.sum(1), equal.sum(1)))
 
     def far(self, q: Tensor, a: int, b: int, g: Tensor, block: int) -> None:
         """The counts of queries [a, b) in a gallery block that holds no match of theirs."""
@@ -261,23 +281,28 @@ def items_ahead(
     search.run(max(2**28 // (4 * gallery.shape[1]), 1))
 
     none = search.where.view(-1) == NEVER
-    above, at_least, tied = (x.clone() for x in (search.above, search.at_least, search.tied))
-    matlab = (above + tied).masked_fill(none, NEVER)
+    above = search.clear + search.slightly
+    counts = {"clear": search.clear, "close": search.close, "above": above}
+    counts |= {"at_least": above + search.equal, "matlab": above + search.tied}
     zero = torch.as_tensor(query_rows.zero, device=device)
     if zero.any():
         # All scores are NaN: every item ties with every other one.
         matches = torch.as_tensor(search.last - search.first, device=device) - (search.own >= 0).to(torch.int64)
         others = search.m - (search.own >= 0).to(torch.int64)
-        above = torch.where(zero, 0, above)
-        at_least = torch.where(zero, others - matches, at_least)
         # The first match by index, less the query itself where that comes before it.
         column = torch.as_tensor(search.first, device=device)
         column = column + (search.own == column).to(torch.int64)
         first = search.index[column.clamp(max=search.m - 1)]
         itself = search.index[search.own.clamp(min=0)]
         first = first - ((search.own >= 0) & (itself < first)).to(torch.int64)
-        matlab = torch.where(zero & ~none, first, matlab)
-    above, at_least = above.masked_fill(none, NEVER), at_least.masked_fill(none, NEVER)
-    back = torch.empty_like(above, dtype=torch.int64)
+        tied: dict[str, Any] = {
+            "above": 0,
+            "clear": 0,
+            "at_least": others - matches,
+            "close": others - matches,
+            "matlab": first,
+        }
+        counts = {name: torch.where(zero, tied[name], values) for name, values in counts.items()}
+    back = torch.empty_like(search.clear)
     back[torch.as_tensor(order, device=device)] = torch.arange(len(order), device=device)
-    return Ahead(above=above[back].cpu(), at_least=at_least[back].cpu(), matlab=matlab[back].cpu())
+    return Ahead(**{name: values.masked_fill(none, NEVER)[back].cpu() for name, values in counts.items()})

@@ -19,19 +19,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ports.metrics.finite import check_rows, refuse
+from ports.metrics.near import NEAR, near_counts
 
 
 class ReidResult(NamedTuple):
     """cmc (G,): share of queries with a good item among the first k+1, junk removed. mean_ap: over the same queries.
 
     average_precision (Q,): NaN for a query without a good item. Such queries are left out of both means and counted in
-    `without_match` (the original's mAP would be NaN).
+    `without_match` (the original's mAP would be NaN). clear, close (Q,): wrong items nearer than the nearest good one by more
+    than 1e-6, and those not farther by more (`ports.metrics.near`); both 0 for a query without a good item.
     """
 
     cmc: NDArray[Any]
     mean_ap: float
     average_precision: NDArray[Any]
     without_match: int
+    clear: NDArray[Any]
+    close: NDArray[Any]
+
+    def near(self, ks: Iterable[int]) -> dict[int, int]:
+        """K -> queries whose place among the first K is decided by at most 1e-6, exact ties included."""
+        return near_counts(self.clear, self.close, ks)
 
 
 class CameraResult(NamedTuple):
@@ -85,15 +93,20 @@ def evaluate(
     junk_of = _junk_rule(ids, gids, cams, gcams, junk_ids)
     first = np.full(len(ids), -1)
     average = np.full(len(ids), np.nan)
-    for i, order in _orders(distance, len(ids), len(gids)):
+    clear, close = np.zeros((2, len(ids)), dtype=np.int64)
+    for i, order, row in _orders(distance, len(ids), len(gids)):
         kept = order[~junk_of(i)[order]]
-        places = np.flatnonzero(gids[kept] == ids[i])
+        good = gids[kept] == ids[i]
+        places = np.flatnonzero(good)
         if len(places):
             first[i], average[i] = places[0], trapezoid_ap(places)
+            nearest, wrong = row[kept[places[0]]], row[kept[~good]]
+            clear[i], close[i] = (wrong < nearest - NEAR).sum(), (wrong <= nearest + NEAR).sum()
     valid = first >= 0
     n = int(valid.sum())
     curve = np.bincount(first[valid], minlength=len(gids)).cumsum() / n if n else np.full(len(gids), np.nan)
-    return ReidResult(curve, float(average[valid].mean()) if n else float("nan"), average, len(ids) - n)
+    mean = float(average[valid].mean()) if n else float("nan")
+    return ReidResult(curve, mean, average, len(ids) - n, clear, close)
 
 
 def expanded_blocks(
@@ -144,7 +157,7 @@ def evaluate_cameras(
         if len(values) and (values.min() < 1 or values.max() > cameras):
             raise ValueError(f"{name}: cameras are numbered 1 to {cameras}, got {values.min()} to {values.max()}")
     ap, rank1 = np.zeros((len(ids), cameras)), np.full((len(ids), cameras), -2.0)
-    for i, order in _orders(distance, len(ids), len(gids)):
+    for i, order, _ in _orders(distance, len(ids), len(gids)):
         same, own = (gids == ids[i])[order], (gcams == cams[i])[order]
         cam = gcams[order]
         for other in np.unique(cam[same & ~own]):
@@ -229,7 +242,8 @@ def _junk_rule(
     return lambda query: never | ((gids == ids[query]) & (gcams == cams[query]))
 
 
-def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, NDArray[Any]]]:
+def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """Query, gallery items from the nearest to the farthest, distances as they stand."""
     blocks = iter([(0, np.asarray(distance))] if hasattr(distance, "shape") else distance)
     seen = 0
     for start, block in blocks:
@@ -239,7 +253,7 @@ def _orders(distance: Any, queries: int, gallery: int) -> Iterator[tuple[int, ND
         if not np.isfinite(block).all():
             _refuse_distances(queries, chain([(start, block)], blocks))
         for row in range(len(block)):
-            yield start + row, np.argsort(block[row], kind="stable")
+            yield start + row, np.argsort(block[row], kind="stable"), block[row]
     if seen != queries:
         raise ValueError(f"distances of {seen} queries, but {queries} identities")
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ports.metrics.near import near_counts
 from ports.metrics.ranking import Ahead, full_precision, items_ahead
 
 TIES = ("matlab", "optimistic", "strict", "pessimistic")
@@ -29,20 +30,24 @@ class RecallResult(dict[int, float]):
     """K -> recall in [0, 1], with the exact counts beside it.
 
     hits: K -> number of queries with a match among their K nearest. queries: number of queries, those without any
-    match in the gallery included (they count as misses). ties: the rule.
+    match in the gallery included (they count as misses). ties: the rule. near: K -> number of queries whose hit at K is
+    decided by at most 1e-6, exact ties included (`ports.metrics.near`).
     """
 
-    def __init__(self, hits: dict[int, int], queries: int, ties: str) -> None:
+    def __init__(self, hits: dict[int, int], queries: int, ties: str, near: dict[int, int]) -> None:
         super().__init__({k: count / queries for k, count in hits.items()})
-        self.hits, self.queries, self.ties = hits, queries, ties
+        self.hits, self.queries, self.ties, self.near = hits, queries, ties, near
 
     @classmethod
     def sum(cls, parts: Sequence[RecallResult]) -> RecallResult:
         """The result over all queries from those over disjoint parts of them, as several processes make them."""
         if len({(tuple(part.hits), part.ties) for part in parts}) != 1:
             raise ValueError("recall parts must be of the same K and the same tie rule")
-        hits = {k: sum(part.hits[k] for part in parts) for k in parts[0].hits}
-        return cls(hits, sum(part.queries for part in parts), parts[0].ties)
+        hits, near = (
+            {k: sum(count[k] for count in counts) for k in parts[0].hits}
+            for counts in ([part.hits for part in parts], [part.near for part in parts])
+        )
+        return cls(hits, sum(part.queries for part in parts), parts[0].ties, near)
 
 
 def recall_at_k(
@@ -90,7 +95,8 @@ def recall_at_k(
     if ties not in TIES:
         raise ValueError(f"ties={ties!r}: expected one of {', '.join(TIES)}")
     rank = {"matlab": ahead.matlab, "pessimistic": ahead.at_least}.get(ties, ahead.above)
-    return RecallResult({k: int((rank < k).sum()) for k in ks}, len(rank), ties)
+    near = near_counts(ahead.clear, ahead.close, ks)
+    return RecallResult({k: int((rank < k).sum()) for k in ks}, len(rank), ties, near)
 
 
 def negatives_ahead(

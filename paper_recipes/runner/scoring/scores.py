@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from ports.datasets.split import Split
 from ports.images import Pipeline
 from ports.metrics import originals, reid
 from ports.metrics.binary import hamming_recall_at_k
+from ports.metrics.near import NEAR
 from ports.metrics.reranking import k_reciprocal_distance
 from ports.metrics.retrieval import recall_at_k
 from ports.progress import bar as bar_of
@@ -25,14 +26,30 @@ from ports.progress import bar as bar_of
 
 @dataclass
 class Scores:
-    """`metrics[test net]["R@1"]` in percent, `hits[test net]["R@1"]` of `queries` as exact counts."""
+    """`metrics[test net]["R@1"]` in percent, `hits[test net]["R@1"]` of `queries` as exact counts.
+
+    near: likewise, the queries whose hit is decided by less than 1e-6 (`ports.metrics.near`), where there are any.
+    """
 
     metrics: dict[str, dict[str, float]]
     hits: dict[str, dict[str, int]]
     queries: int
+    near: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        return {"metrics": self.metrics, "hits": self.hits, "queries": self.queries}
+        return {"metrics": self.metrics, "hits": self.hits, "queries": self.queries, "near": self.near}
+
+    def note(self, name: str, near: dict[int, int]) -> None:
+        if some := {f"R@{k}": count for k, count in near.items() if count}:
+            self.near[name] = some
+
+    def near_words(self, name: str) -> str | None:
+        """One line on the near-ties of an embedding; None where there are none."""
+        if name not in self.near:
+            return None
+        counts = ", ".join(f"{count:,} at {metric}" for metric, count in self.near[name].items())
+        limit = f"{NEAR:.0e}".replace("e-0", "e-")
+        return f"{name}: of {self.queries:,} queries, {counts} are decided by less than {limit}: rounding, so another processor may differ"
 
 
 def embed(
@@ -140,6 +157,7 @@ def _recall(
     result = rule(queries, data.test.labels, ks, **where)
     scores.metrics[name] = {f"R@{k}": 100 * float(result[k]) for k in ks}
     scores.hits[name] = {f"R@{k}": int(result.hits[k]) for k in ks}
+    scores.note(name, result.near)
 
 
 def _reid(
@@ -186,6 +204,7 @@ def _reid(
         curve = {k: float(result.cmc[min(k, len(result.cmc)) - 1]) for k in evaluation.ks}
         scores.metrics[label] = {**{f"R@{k}": 100 * share for k, share in curve.items()}, "mAP": 100 * result.mean_ap}
         scores.hits[label] = {f"R@{k}": round(share * counted) for k, share in curve.items()}
+        scores.note(label, result.near(evaluation.ks))
 
 
 def _tracklets(values: NDArray[Any], split: Split) -> tuple[NDArray[Any], Split]:

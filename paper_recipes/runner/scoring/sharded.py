@@ -59,10 +59,12 @@ def recall(replicas: Replicas) -> Any:
         # In the order of the labels: a block of queries then has its matches in a short run of the gallery.
         order = np.argsort(np.asarray(labels), kind="stable")
         rows = order[len(order) * replicas.rank // replicas.world : len(order) * (replicas.rank + 1) // replicas.world]
-        hits = dict.fromkeys(ks, 0)
+        hits = near = dict.fromkeys(ks, 0)
         if len(rows):
-            hits = recall_at_k(embeddings, labels, ks, query_rows=rows, **options).hits
-        totals = replicas.add([hits[k] for k in ks])
-        return RecallResult({k: int(n) for k, n in zip(ks, totals)}, len(order), options.get("ties", "matlab"))
+            part = recall_at_k(embeddings, labels, ks, query_rows=rows, **options)
+            hits, near = part.hits, part.near
+        totals = [int(n) for n in replicas.add([counts[k] for counts in (hits, near) for k in ks])]
+        counted = [dict(zip(ks, half)) for half in (totals[: len(ks)], totals[len(ks) :])]
+        return RecallResult(counted[0], len(order), options.get("ties", "matlab"), counted[1])
 
     return recall_at_k if replicas.world == 1 else shared

@@ -43,6 +43,8 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
             manifest.seal(run.out, "clustering.json")
     shown = "  ".join(f"{k} {v:.1f}" for k, v in scores.metrics[headline].items())
     say(f"iteration {iteration}: {headline} {shown} on {scores.queries} images of unseen classes")
+    if (near := scores.near_words(headline)) is not None:
+        say(near)
     timings = {"extraction_seconds": extracted, "images": run.data.images_to_embed}
     return {"evaluations": scores.as_json(), "timings": timings}
 

@@ -32,11 +32,11 @@ def wrong(facts: Facts) -> Iterator[str]:
 
 
 def differences(
-    stated: dict[str, Any], counted: dict[str, Any], where: str, source: str, *, slack: int = 0
+    stated: dict[str, Any], counted: dict[str, Any], where: str, source: str, *, slack: int = 0, near: bool = False
 ) -> Iterator[str]:
     """Where the hits of one evaluation are not those counted; metrics without a count must agree to nine digits.
 
-    slack: by how many hits they may differ.
+    slack: by how many hits they may differ. near: the counts of near-ties too, which hold where the bits are the same.
     """
     if stated["queries"] != counted["queries"]:
         yield f"{where}: {stated['queries']} queries, {source} have {counted['queries']}"
@@ -51,3 +51,5 @@ def differences(
                 said, rounding = stated["metrics"][name][metric], 1e-9 + 100 * slack / max(1, stated["queries"])
                 if not np.isclose(said, value, rtol=0, atol=rounding):
                     yield f"{where}: {name} {metric} says {said:.6f}, {source} give {value:.6f}"
+    if near and "near" in stated and stated["near"] != counted["near"]:
+        yield f"{where}: says near-ties {stated['near']}, {source} give {counted['near']}"

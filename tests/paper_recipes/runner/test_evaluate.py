@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -116,6 +117,9 @@ def test_official_data_gets_a_verdict_an_exit_code_and_a_line_of_the_leaderboard
     assert score("a", recipe) == 1  # mean colours are no embedding
     said = capsys.readouterr().out
     assert "not reproduced" in said and "below the band" in said and "run by CPUExecutionProvider" in said
+    # Mean colours of black and white letters: all but a line in the space of colours, so close that rounding decides.
+    assert re.search(r"concat: of 40 queries, [1-9]\d* at R@1 are decided by less than 1e-6: rounding", said)
+    assert json.loads((tmp_path / "a" / "scores.json").read_text())["near"]["concat"]["R@1"] > 0
     assert (
         score("b", recipe, protocol="ms-sop") == 0
         and "no verdict: published values belong to" in capsys.readouterr().out
@@ -140,6 +144,7 @@ def test_saved_embeddings_are_scored_again_by_other_rules(tmp_path, capsys):
     evaluate.score_model(recipe, again)
     old, new = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("first", "again"))
     assert list(new["metrics"]) == ["concat", "H", "L", "M"] and "R@1000" in new["metrics"]["H"]
+    assert old["near"] == new["near"] == {}, "no count below rests on rounding"
     assert new["hits"]["M"]["R@1"] == old["hits"]["M"]["R@1"] and new["sha256"] == old["sha256"]
     assert "embeddings saved in" in capsys.readouterr().out and not list((tmp_path / "again").glob("*.npy"))
 

@@ -206,6 +206,19 @@ def test_sealed_recall_with_hits(run):
     )
 
 
+def test_sealed_near_ties(run):
+    def surer(row):
+        row["near"] = {"fc": {"R@1": 5}}
+        return row
+
+    edit(run / "evaluations.jsonl", 7, surer)
+    record = json.loads((run / "run.json").read_text())
+    record["result"] = run_files.read(run, "evaluations")[-1]
+    (run / "run.json").write_text(json.dumps(record))
+    seal_again(run)
+    assert named(run).startswith("evaluation 6: evaluations.jsonl: iteration 6: says near-ties {'fc': {'R@1': 5}}, ")
+
+
 def test_sealed_embeddings(run):
     """Embeddings that give the hits stated, and are not the checkpoint's."""
     path = run / "embeddings" / "query_fc.npy"
