@@ -254,6 +254,11 @@ def _find(recipe: Recipe, known: dict[str, Setting], key: str) -> Setting:
     if fitting:
         raise SettingError(f"--set {key}: {recipe.name} has several such settings: {', '.join(general or fitting)}")
     tail = key.rsplit(".", 1)[-1]
+    if tail in ("backbone", "model_name"):
+        raise SettingError(
+            f"--set {key}: a network comes with weights and pictures of its own, so another one is another recipe "
+            f"(`python -m paper_recipes list`); classification_metric_learning, where --model_name names it, has resnet50 alone"
+        )
     names = [name for name in known if ("/" in name) == ("/" in key)]
     close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
     close += [name for name in names if difflib.get_close_matches(tail, [name.rsplit(".", 1)[-1]], cutoff=0.7)]

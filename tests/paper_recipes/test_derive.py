@@ -101,6 +101,8 @@ def test_a_dimension_reaches_what_depends_on_it():
         ("osm-mars+embedded.images_per_class=7", "embedded.images_per_class 7: the 2 tracklets .* a multiple of 2"),
         ("osm-mars+batch=50", "no multiple of the 18 images of a class"),
         ("ms-cub+loss.class=NCALoss", "no such setting"),
+        ("cls-cub+backbone=bninception", "another one is another recipe .* has resnet50 alone"),
+        ("cls-cub+model_name=bninception", "another one is another recipe"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(name, message):
