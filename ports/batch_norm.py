@@ -9,14 +9,18 @@ BLAS and keeps its digits. Here the same blobs are within 3e-6 (8e-6, one roundi
    most of a channel is one constant it is 0 for that constant, so that the sums are those of the other values alone. A
    guess that turns out to be four deviations off is replaced by the mean, and the pass is repeated;
 2. the mean of what is left gives the rest of the mean, which float32 could not hold beside the guess; the mean square
-   gives the variance. Sums are trees (torch's sum), and from one piece of the batch to the next float64;
+   gives the variance. Over the places of a sample sums are trees (torch's sum), over the samples float64;
 3. output = (x - guess) * scale + offset, in which nothing large cancels; the gradient has the same form.
 
-A piece stays in a core's cache while these passes go over it, and the one large buffer is the output itself, so a training
-step took 1.01 of torch's kernels' CPU time (four pairs on a loaded machine). torch's CUDA kernels lose digits too: on the blob
-of 99.9 % the gradient is wrong by 2e-4 of its largest entry in float32 and 2e-13 in float64 (seen on an H200). There the
+These passes go over a few samples at a time, while a cache holds them. Each thread then sums the samples that it has just
+written: a sum over all samples at once is shared out by channel, and on two cores fetching the other's values took ten
+times the sum's own time. So neither the threads nor the pieces change a bit. A training
+step of rll-sop took 1.01 and 1.05 of torch's kernels' time on two threads (medians of 6 and 12 pairs), 1.03 on one.
+
+torch's CUDA kernels lose digits too: on the
+blob of 99.9 % the gradient is wrong by 2e-4 of its largest entry in float32 and 2e-13 in float64 (seen on an H200). There the
 same passes sum in float64, a piece is larger, and the pass of the second guess is always made: to ask would be to wait. Within
-4e-6 and 3e-14 there, and not free: a step of rll-sop takes 223 ms on an H200 where torch's kernels make it 131.
+4e-6 and 3e-14 there, and not free: a step of rll-sop took 223 ms on an H200 where torch's kernels made it 131.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "batch_norm"]
 
-_PIECE = {"cpu": 1 << 17, "cuda": 1 << 24}  # values: half a core's cache; a buffer of 64 MB
+_PIECE = {"cpu": 1 << 20, "cuda": 1 << 24}  # values: half a core's cache; a buffer of 64 MB
 
 
 def batch_norm(
@@ -46,6 +50,8 @@ def batch_norm(
     *,
     world: int = 1,
     sum_: Callable[[Tensor], Any] | None = None,
+    relu: bool = False,
+    overwrite: bool = False,
 ) -> Tensor:
     """`torch.batch_norm`, argument for argument, with accurate sums when `training`.
 
@@ -57,10 +63,14 @@ def batch_norm(
     Not twice differentiable.
     """
     if not training:
-        return torch.batch_norm(x, gamma, beta, mean, variance, False, momentum, eps, cudnn)
+        top = torch.batch_norm(x, gamma, beta, mean, variance, False, momentum, eps, cudnn)
+        return top.relu_() if relu else top
     if sum_ is None and (x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling()):
-        return torch.batch_norm(x, gamma, beta, mean, variance, True, momentum, eps, False)
-    top, own_mean, own_variance = _Normalise.apply(x, gamma, beta, eps, world, sum_)  # type: ignore[no-untyped-call]
+        top = torch.batch_norm(x, gamma, beta, mean, variance, True, momentum, eps, False)
+        return top.relu_() if relu else top
+    top, own_mean, own_variance = _Normalise.apply(  # type: ignore[no-untyped-call]
+        x, gamma, beta, eps, world, sum_, relu, overwrite
+    )
     if mean is not None and variance is not None:
         count = world * x.numel() // x.shape[1]
         with torch.no_grad():
@@ -81,17 +91,19 @@ class _Normalise(torch.autograd.Function):
         eps: float,
         world: int,
         sum_: Callable[[Tensor], Any] | None,
+        relu: bool,
+        overwrite: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         count = world * x.numel() // x.shape[1]
-        dims, column = [0, *range(2, x.ndim)], (1, -1, *(1,) * (x.ndim - 2))
+        column = (1, -1, *(1,) * (x.ndim - 2))
         guess = _guess(x)
         if sum_ is not None:
             sum_(guess)
             guess /= world
-        top = torch.empty_like(x)
+        centred = torch.empty_like(x)
         for attempt in range(2):
             shift = guess.view(column)
-            rest, variance = _moments(x, shift, top, dims, sum_).div_(count)
+            rest, variance = _moments(x, shift, centred, sum_).div_(count)
             variance = torch.addcmul(variance, rest, rest, value=-1).clamp_(min=0)
             far = (rest * rest > 16 * variance).any()  # four deviations off or more; then the mean is the guess
             if attempt or (x.device.type == "cpu" and not far):
@@ -100,9 +112,18 @@ class _Normalise(torch.autograd.Function):
         deviation = (variance + eps).rsqrt_()
         scale = deviation if gamma is None else deviation * gamma
         offset = -rest * scale if beta is None else torch.addcmul(beta.double(), rest, scale, value=-1)
-        torch.addcmul(offset.to(x.dtype).view(column), top, scale.to(x.dtype).view(column), out=top)
+        top = x if overwrite else centred
+        offset, slope = torch.stack([offset, scale]).to(x.dtype).view(2, *column)
+        for piece, out in _pieces(centred, top):
+            torch.addcmul(offset, piece, slope, out=out)
+            if relu:
+                out.clamp_(min=0)
+        if overwrite:
+            ctx.mark_dirty(x)
         ctx.count, ctx.sum_ = count, sum_
-        ctx.save_for_backward(x, shift, rest, deviation, scale)
+        # Either x - guess is kept, or x, from which it is computed again.
+        kept = (centred, None) if overwrite else (x, shift)
+        ctx.save_for_backward(*kept, rest, deviation, scale, top if relu else None)
         mean = rest + guess
         ctx.mark_non_differentiable(mean, variance)
         return top, mean, variance
@@ -110,31 +131,37 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, shift, rest, deviation, scale = ctx.saved_tensors
-        dims, column = [0, *range(2, x.ndim)], shift.shape
+        x, shift, rest, deviation, scale, top = ctx.saved_tensors
         sums, products = [], []
-        product = x.new_empty(0)
-        for piece, above in _pieces(x, dy):
-            sums.append(_sum(above, dims))
-            product = product if product.shape == piece.shape else torch.empty_like(piece)
-            products.append(_sum(torch.sub(piece, shift, out=product).mul_(above), dims))
+        dx, buffer = torch.empty_like(x), x.new_empty(0)
+        for piece, above, below, out in _pieces(x, dy, dx, dx if top is None else top):
+            if top is not None:  # the ReLU's gradient, which waits in dx for the second pass
+                above = torch.ops.aten.threshold_backward.grad_input(above, out, 0, grad_input=below)
+            sums.append(_sum(above))
+            buffer = buffer if buffer.shape == piece.shape else torch.empty_like(piece)
+            products.append(_sum(torch.mul(_centred(piece, shift, buffer), above, out=buffer)))
         dbeta = _total(sums)
         along = torch.addcmul(_total(products), rest, dbeta, value=-1).mul_(deviation)
         parameters = [g.to(x.dtype) if n else None for g, n in zip((along, dbeta), ctx.needs_input_grad[1:])]
         if not ctx.needs_input_grad[0]:
-            return None, *parameters, None, None, None
+            return None, *parameters, *(None,) * 5
         total = torch.stack([along.mul(deviation), dbeta])
         if ctx.sum_ is not None:
             ctx.sum_(total)
         slope, mean = total.div_(ctx.count)
         offset = torch.addcmul(-mean, rest, slope).mul_(scale)
+        column = (1, -1, *(1,) * (x.ndim - 2))
         slope, offset, scale = torch.stack([slope, offset, scale]).to(x.dtype).view(3, *column)
-        dx = torch.empty_like(x)
-        for piece, above, below in _pieces(x, dy, dx):
-            torch.sub(piece, shift, out=below)
-            torch.addcmul(above, below, slope, value=-1, out=below)
+        for piece, above, below in _pieces(x, dy if top is None else dx, dx):
+            buffer = buffer if buffer.shape == piece.shape else torch.empty_like(piece)
+            torch.addcmul(above, _centred(piece, shift, buffer), slope, value=-1, out=below)
             torch.addcmul(offset, below, scale, out=below)
-        return dx, *parameters, None, None, None
+        return dx, *parameters, *(None,) * 5
+
+
+def _centred(x: Tensor, shift: Tensor | None, buffer: Tensor) -> Tensor:
+    """x - shift, in `buffer`; x itself where it is that already."""
+    return x if shift is None else torch.sub(x, shift, out=buffer)
 
 
 def _guess(x: Tensor) -> Tensor:
@@ -144,16 +171,14 @@ def _guess(x: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(one, two), torch.minimum(torch.maximum(one, two), three))
 
 
-def _moments(
-    x: Tensor, shift: Tensor, centred: Tensor, dims: list[int], sum_: Callable[[Tensor], Any] | None
-) -> Tensor:
+def _moments(x: Tensor, shift: Tensor, centred: Tensor, sum_: Callable[[Tensor], Any] | None) -> Tensor:
     """Writes x - shift into `centred`; returns the sums (2, C) of that and of its square, float64, over all processes."""
     sums, squares = [], []
     square = x.new_empty(0)
     for piece, out in _pieces(x, centred):
-        sums.append(_sum(torch.sub(piece, shift, out=out), dims))
+        sums.append(_sum(torch.sub(piece, shift, out=out)))
         square = square if square.shape == piece.shape else torch.empty_like(piece)
-        squares.append(_sum(torch.mul(out, out, out=square), dims))
+        squares.append(_sum(torch.mul(out, out, out=square)))
     total = torch.stack([_total(sums), _total(squares)])
     if sum_ is not None:
         sum_(total)
@@ -161,27 +186,23 @@ def _moments(
 
 
 def _pieces(*blobs: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Blobs of one shape (N, C, ...) in parts of about `_PIECE` values: some samples, or some rows of pixels of one."""
+    """Blobs of one shape (N, C, ...) in parts of some samples: about `_PIECE` values, and one sample for every thread at least."""
     x = blobs[0]
-    most = _PIECE["cpu" if x.device.type == "cpu" else "cuda"]
-    if x.numel() <= most:
-        return iter([blobs])
-    sample = x.numel() // len(x)
-    parts = zip(*(blob.split(max(1, most // sample)) for blob in blobs))
-    if x.ndim < 3 or sample <= most:
-        return parts
-    rows = max(1, most * x.shape[2] // sample)
-    return (rows_of for part in parts for rows_of in zip(*(blob.split(rows, dim=2) for blob in part)))
+    cpu = x.device.type == "cpu"
+    samples = max(_PIECE["cpu" if cpu else "cuda"] * len(x) // x.numel(), torch.get_num_threads() if cpu else 1)
+    return iter([blobs]) if samples >= len(x) else zip(*(blob.split(samples) for blob in blobs))
 
 
-def _sum(x: Tensor, dims: list[int]) -> Tensor:
-    """(C,): over all but the channels. torch's sum is a tree on the CPU; of its order on CUDA nothing is known, and float64 needs none."""
-    return x.sum(dims) if x.device.type == "cpu" else x.sum(dims, dtype=torch.float64)
+def _sum(x: Tensor) -> Tensor:
+    """(N, C): over all places of a sample. torch's sum is a tree on the CPU; of its order on CUDA nothing is known, and float64 needs none."""
+    if x.ndim == 2:
+        return x
+    return x.sum([*range(2, x.ndim)], dtype=x.dtype if x.device.type == "cpu" else torch.float64)
 
 
 def _total(sums: list[Tensor]) -> Tensor:
-    """The sums of all pieces, added up in float64: (C,)."""
-    return sums[0].double() if len(sums) == 1 else torch.stack(sums).double().sum(0)
+    """The sums of all samples, added up in float64: (C,)."""
+    return (sums[0] if len(sums) == 1 else torch.cat(sums)).sum(0, dtype=torch.float64)
 
 
 class _Exact(nn.modules.batchnorm._BatchNorm):

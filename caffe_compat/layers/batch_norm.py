@@ -62,13 +62,23 @@ class BatchNorm(Layer):
         factor = torch.where(weight == 0, torch.zeros_like(weight), 1 / weight)
         return self.mean_sum * factor, self.variance_sum * factor
 
-    def normalize(self, x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
-        """BatchNorm and a following Scale in one call: what `forward` computes, times gamma, plus beta."""
+    def normalize(
+        self,
+        x: Tensor,
+        gamma: Tensor | None = None,
+        beta: Tensor | None = None,
+        relu: bool = False,
+        overwrite: bool = False,
+    ) -> Tensor:
+        """BatchNorm and a following Scale in one call: what `forward` computes, times gamma, plus beta.
+
+        relu: then max(that, 0). overwrite: x is not needed any more and its memory may be used.
+        """
         if self.use_global_stats:
-            return self.normalized(x, gamma, beta)
+            return self.normalized(x, gamma, beta, relu=relu)
         # Where batch_norm leaves the batch's mean and unbiased variance.
         mean, variance = self.mean_sum.new_zeros(2, self.channels)
-        top = self.normalized(x, gamma, beta, mean, variance)
+        top = self.normalized(x, gamma, beta, mean, variance, relu, overwrite)
         with torch.no_grad():
             self.weight_sum.mul_(self.fraction).add_(1)
             self.mean_sum.mul_(self.fraction).add_(mean)
@@ -82,23 +92,28 @@ class BatchNorm(Layer):
         beta: Tensor | None = None,
         mean: Tensor | None = None,
         variance: Tensor | None = None,
+        relu: bool = False,
+        overwrite: bool = False,
     ) -> Tensor:
         """`normalize` without adding to the running sums; the batch's statistics go to `mean` and `variance`."""
         if x.ndim == 1:
-            return self.normalized(x[:, None], gamma, beta, mean, variance)[:, 0]
+            return self.normalized(x[:, None], gamma, beta, mean, variance, relu)[:, 0]
         cudnn = torch.backends.cudnn.enabled
         if self.use_global_stats:
             mean, variance = self.global_statistics()
-            return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.eps, cudnn)
+            return self.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.eps, cudnn, relu=relu)
         if x.numel() > self.channels:
             # momentum 1 makes batch_norm store this batch's statistics instead of a running average.
-            return self.batch_norm(x, gamma, beta, mean, variance, True, 1.0, self.eps, cudnn)
+            return self.batch_norm(
+                x, gamma, beta, mean, variance, True, 1.0, self.eps, cudnn, relu=relu, overwrite=overwrite
+            )
         # One value per channel: exactly 0, and 0 / (m - 1) has no variance. torch would return rounding noise.
         if mean is not None:
             mean.copy_(x.detach().reshape(-1))
         column = (1, -1, *(1,) * (x.ndim - 2))
         top = x - x if gamma is None else (x - x) * gamma.reshape(column)
-        return top if beta is None else top + beta.reshape(column)
+        top = top if beta is None else top + beta.reshape(column)
+        return top.relu() if relu else top
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return (self.normalize(bottoms[0]),)

@@ -189,7 +189,13 @@ class CaffeNet(nn.Module):
                 scale = step.fused_scale
                 x = bottoms[0]
                 blobs.defer(step.tops[0], _unfused(layer, x))
-                blobs[step.fused_top] = layer.normalize(x, scale.gamma, scale.beta if scale.bias_term else None)
+                blobs[step.fused_top] = layer.normalize(
+                    x,
+                    scale.gamma,
+                    scale.beta if scale.bias_term else None,
+                    relu=step.fused_relu,
+                    overwrite=step.bottom_is_free and not self.keep_blobs,
+                )
                 return
             tops = layer.overwrite(bottoms[0]) if step.in_place else layer(*bottoms)
         except (RuntimeError, ValueError, IndexError) as error:

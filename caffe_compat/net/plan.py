@@ -13,6 +13,7 @@ from caffe_compat.layers import LAYERS, Layer
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.batch_norm import BatchNorm
 from caffe_compat.layers.checks import check_memory, check_size
+from caffe_compat.layers.convolution import Convolution
 from caffe_compat.layers.scale import Scale
 from caffe_compat.net.data_layers import data_tops, is_data_layer
 from caffe_compat.schema import dialects_of_type
@@ -31,6 +32,10 @@ class Step:
     #: the next layer, a Scale, is computed here too: its parameters and its top's name.
     fused_scale: Any = None
     fused_top: str = ""
+    #: and the ReLU that overwrites this top.
+    fused_relu: bool = False
+    #: no other layer, backward included, needs the bottom's value.
+    bottom_is_free: bool = False
     #: the top may be written over the bottom's memory.
     in_place: bool = False
 
@@ -100,6 +105,7 @@ def make_plan(net: Any, dialect: str, phase: str, given: Mapping[str, Shape] | N
     _share(plan)
     _fuse(plan)
     _mark_in_place(plan)
+    _fuse_relu(plan)
     _find_last_use(plan)
     return plan
 
@@ -256,6 +262,28 @@ def _mark_in_place(plan: Plan) -> None:
                 step.in_place = _readers(plan, source, step.bottoms[0]) == 1
         for name in (*step.tops, step.fused_top):
             writer[name] = step
+
+
+def _fuse_relu(plan: Plan) -> None:
+    """BatchNorm and Scale do the work of the ReLU that overwrites their top, and may write into a convolution's output."""
+    writer: dict[str, Step] = {}
+    steps: list[Step] = []
+    kept = {*plan.inputs, *plan.outputs}
+    for step in plan.steps:
+        before = steps[-1] if steps else None
+        plain = getattr(step.layer, "slope", None) == 0 and step.in_place
+        if before is not None and before.fused_scale is not None and plain and step.tops == [before.fused_top]:
+            before.fused_relu = True
+            continue
+        if step.fused_scale is not None:
+            name = step.bottoms[0]
+            source = writer.get(name)
+            if source is not None and isinstance(source.layer, Convolution) and name not in kept:
+                step.bottom_is_free = _readers(plan, source, name) == 1
+        for name in (*step.tops, step.fused_top):
+            writer[name] = step
+        steps.append(step)
+    plan.steps = steps
 
 
 def _find_last_use(plan: Plan) -> None:

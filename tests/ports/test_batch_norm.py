@@ -137,11 +137,46 @@ def test_any_number_of_axes(shape):
         assert max(found.values()) < tolerance, found
 
 
-@pytest.mark.parametrize("pieces", [1, 7, 10**9])
-def test_pieces_of_any_size(pieces, monkeypatch):
-    monkeypatch.setitem(exact._PIECE, "cpu", pieces)
-    x = blob(0.8, shape=(9, 4, 20, 20))
-    assert max(errors(exact.batch_norm, x, gradient(x)).values()) < TOLERANCE[torch.float32]
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_neither_pieces_nor_threads_change_a_bit(layout, monkeypatch):
+    x = blob(0.8, shape=(9, 4, 20, 20)).to(memory_format=LAYOUTS[layout])
+    found = []
+    threads = torch.get_num_threads()
+    try:
+        for pieces, torch_threads in ((1, 1), (3600, 1), (10**9, 1), (3600, 2)):
+            torch.set_num_threads(torch_threads)
+            monkeypatch.setitem(exact._PIECE, "cpu", pieces)
+            found.append(computed(exact.batch_norm, x, torch.ones(4), torch.zeros(4), gradient(x)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0][name], other[name]) for other in found[1:] for name in other)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["first guess", "second guess"])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_relu_and_the_inputs_memory_change_no_bit(layout, relu, overwrite, far):
+    """Against the output, a ReLU of its own, and x kept."""
+    x = blob(0.8, shape=(6, 4, 20, 20)).to(memory_format=LAYOUTS[layout])
+    if far:
+        x[0, :, 0, 0] = x[3, :, 10, 10] = 1e4  # two of the three pixels of the guess
+    dy = gradient(x)
+
+    def plain(x, *rest):
+        top = exact.batch_norm(x, *rest)
+        return top.relu() if relu else top
+
+    def quick(x, *rest):
+        own = x * 1
+        top = exact.batch_norm(own, *rest, relu=relu, overwrite=overwrite)
+        assert (top.data_ptr() == own.data_ptr()) == overwrite
+        return top
+
+    parameters = torch.linspace(0.5, 1.0, 4), torch.linspace(-0.5, 0.5, 4)
+    want, got = (computed(function, x, *parameters, dy) for function in (plain, quick))
+    assert all(torch.equal(got[name], want[name]) for name in want)
+    assert (want["top"] < 0).any() != relu
 
 
 @pytest.mark.parametrize("view", ["slice", "transposed", "expanded gradient", "gradient in the other layout"])

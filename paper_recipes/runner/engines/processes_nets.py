@@ -86,10 +86,13 @@ def batch_norm(
     momentum: float,
     eps: float,
     cudnn: bool = True,
+    **options: bool,
 ) -> Tensor:
     """`ports.batch_norm` with the statistics of all processes' samples, (N, C, ...) each of the same shape."""
     world, sum_ = (replicas.world, dist.all_reduce) if training and replicas.together else (1, None)
-    return exact.batch_norm(x, gamma, beta, mean, variance, training, momentum, eps, cudnn, world=world, sum_=sum_)
+    return exact.batch_norm(
+        x, gamma, beta, mean, variance, training, momentum, eps, cudnn, world=world, sum_=sum_, **options
+    )
 
 
 class SynchronisedBatchNorm(exact.BatchNorm2d):

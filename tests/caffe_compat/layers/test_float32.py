@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.batch_norm import torchs_own
 
 from caffe_compat import load_net
 from caffe_compat.layers.batch_norm import BatchNorm
@@ -89,6 +90,6 @@ def test_float32_is_as_near_as_its_figure(place, layout):
 
 
 def test_the_check_notices_torchs_batch_norm(monkeypatch):
-    monkeypatch.setattr(BatchNorm, "batch_norm", staticmethod(torch.batch_norm))
+    monkeypatch.setattr(BatchNorm, "batch_norm", staticmethod(torchs_own))
     text, shape, bound = PLACES["BatchNorm, Scale, ReLU as one step"]
     assert max(errors(text, shape, "channels_last").values()) > 30 * bound

@@ -200,12 +200,29 @@ def test_in_place_relu_gives_the_same_gradient_as_a_separate_one():
             text + layer("relu", "ReLU", "bn", top) + tail.replace("{{", "{").replace("}}", "}").replace("{0}", top),
             phase="TRAIN",
         )
-        assert [s.in_place for s in net.plan.steps if s.layer.layer_type == "ReLU"] == [top == "bn"]
+        # In place it is one step with BatchNorm and Scale.
+        assert [step.layer.layer_name for step in net.plan.steps if step.fused_relu] == ["bn"] * (top == "bn")
         net(data=images(4, 6))
         net.loss().backward()
         grads.append([p.grad for p in net.parameters()])
     assert len(grads[0]) == 4
     assert all(torch.equal(a, b) for a, b in zip(*grads))
+
+
+@pytest.mark.parametrize("reader", ["", "old", "conv's own"])
+def test_a_convolutions_output_is_written_over_only_if_nobody_reads_it_again(reader):
+    """One reader besides BatchNorm, or a caller who looks at the blobs, and the output keeps its values."""
+    text = INPUT + CONV + (layer("old", "Power", "conv", "old") if reader == "old" else "")
+    text += layer("bn", "BatchNorm", "conv", "n") + layer("sc", "Scale", "n", "bn", "scale_param { bias_term: true }")
+    net = build(text + layer("relu", "ReLU", "bn", "bn"), phase="TRAIN")
+    net.keep_blobs = reader == "conv's own"
+    (step,) = [step for step in net.plan.steps if step.fused_relu]
+    assert step.bottom_is_free == (reader != "old")
+    tops = net(data=images(4, 6))
+    want = net.plan.layers[0](images(4, 6))[0]
+    for name, blob in {"conv": net.blobs.get("conv"), "old": tops.get("old")}.items():
+        assert blob is None or torch.equal(blob, want), name
+    assert (net.blobs.get("conv") is not None) == (reader == "conv's own")
 
 
 def test_in_place_layer_does_not_disturb_other_readers():

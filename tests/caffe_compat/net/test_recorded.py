@@ -72,7 +72,7 @@ def test_every_blob_on_cuda(reference, cuda, monkeypatch, name, dtype):
 
 @pytest.mark.slow
 def test_every_prototxt_of_the_releases_builds(reference):
-    """All layers supported, every BatchNorm joined with its Scale, every ReLU in place."""
+    """All layers supported, every BatchNorm joined with its Scale, every ReLU joined with them or in place."""
     files = [p for p in sorted(reference.glob("prototxt/**/*.prototxt")) if p.name != "solver.prototxt"]
     assert len(files) > 30
     for path in files:
@@ -108,6 +108,7 @@ def test_first_training_step_blob_by_blob(reference, run_name):
         samples, diffs = trace["iter1_blob_data_samples"], trace["iter1_blob_diff_samples"]
     rewritten = {top for step in net.plan.steps for top in step.tops if top in step.bottoms}
     rewritten |= {step.tops[0] for step in net.plan.steps if step.fused_scale is not None}
+    rewritten |= {step.fused_top for step in net.plan.steps if step.fused_relu}
     graded = []
     for index, recorded in enumerate(manifest["iter1_blobs"]):
         name = recorded["name"]
