@@ -28,6 +28,7 @@ from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training import provenance
 from paper_recipes.runner.training.parts import make_engine
 from ports import determinism
+from ports.allocator import keep_freed_memory
 
 # queries and gallery (N, D) by embedding, and which model made them (JSON types)
 Found = tuple[dict[str, NDArray[Any]], "dict[str, NDArray[Any]] | None", dict[str, Any]]
@@ -54,6 +55,7 @@ def score_model(recipe: Recipe, options: Options) -> int:
     Several processes under torchrun share images and queries; the root says and writes what comes of it.
     """
     trained_models.check(recipe, options.model)
+    keep_freed_memory()
     determinism.configure(recipe.seed, threads=options.threads, cudnn=recipe.cudnn)
     device = process_group.device_for(options.device)
     with process_group.joined("global" if process_group.launched() > 1 else None, device=device) as processes:

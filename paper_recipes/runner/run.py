@@ -34,6 +34,7 @@ from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.parts import make_engine, make_sampler
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism
+from ports.allocator import keep_freed_memory
 
 
 @dataclass
@@ -63,6 +64,7 @@ def run(recipe: Recipe, options: Options) -> int:
     """
     seed = recipe.seed if options.seed is None else options.seed
     cudnn = recipe.cudnn and options.cudnn
+    keep_freed_memory()
     determinism.configure(seed, strict=options.strict, threads=options.threads, cudnn=cudnn)  # before CUDA starts
     _check(recipe, options)
     device = process_group.device_for(options.device)

@@ -31,6 +31,7 @@ from paper_recipes.runner.verification import quick, recount
 from paper_recipes.runner.verification.facts import Facts, rows
 from paper_recipes.runner.verification.statement import OPEN, Statement, Unchecked, first_false, stated
 from ports import determinism
+from ports.allocator import keep_freed_memory
 from ports.console import Table
 
 # What decides how sums are rounded: where these agree, numbers are compared to the bit.
@@ -66,6 +67,7 @@ def verify(options: Options) -> list[Statement]:
     found = quick.statements(facts)
     if not options.quick:
         threads = facts.record["environment"].get("threads")
+        keep_freed_memory()
         determinism.configure(facts.record["seed"], strict=facts.record["comparable"], threads=threads)
         found += _Anew(facts, options).statements()
     return found

@@ -1,0 +1,27 @@
+"""Memory of freed blobs is kept by the process for the next ones.
+
+glibc asks the kernel for every block above some MB and gives it back when it is freed, and the kernel clears each page anew. A
+network's blobs are such blocks, at every step the same ones. On two cores of an EPYC, kept against given back (two processes
+each, medians): a pass of rll-sop's test net over 60 images 1.47 and 1.61 s against 2.07 and 2.10, a training step of 18 images
+1.62 and 1.68 s against 1.77 and 1.87, the most memory held 2,035 and 2,160 MB against 2,062 and 2,045.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_... of malloc.h
+_NEVER = 2**31 - 1  # bytes that may lie free at the end of the heap: the largest int
+
+
+def keep_freed_memory() -> bool:
+    """From here on this process's malloc takes and keeps memory in one piece; False where the C library is not glibc.
+
+    No number changes. In use for programs of their own, not for a library in somebody else's.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version  # noqa: B018 - AttributeError elsewhere
+        return bool(libc.mallopt(_MMAP_MAX, 0)) and bool(libc.mallopt(_TRIM_THRESHOLD, _NEVER))
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library of the process itself
+        return False

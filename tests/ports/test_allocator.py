@@ -1,0 +1,43 @@
+"""Freed memory is used again: counted in the pages that the kernel has to clear."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ports.allocator import keep_freed_memory
+
+PROGRAM = """
+import resource, sys
+import torch
+from ports.allocator import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(16_000_000)
+start = faults()
+for _ in range(20):
+    torch.ones(16_000_000)
+print(faults() - start)
+"""
+
+
+def pages(how: str) -> int:
+    """Page faults of twenty blobs of 64 MB, one after the other, in a process of their own."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_blobs_take_the_memory_of_those_before_them():
+    if sys.platform == "win32" or not keep_freed_memory():
+        pytest.skip("needs glibc")
+    # A blob has 15,625 pages (fewer faults where the kernel gives large pages): each time, or only where malloc's
+    # alignment does not fit into the hole (6 times of 20 were seen).
+    assert pages("kept") * 2 < pages("given back")
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert keep_freed_memory() is False
