@@ -134,13 +134,12 @@ def expanded_blocks(
     junk_of = _junk_rule(ids, gids, cams, gcams, junk_ids)
     items = _unit(gallery, "gallery")
     for start, distance in distance_blocks(queries, gallery, rows=rows):
-        score = 1 - distance
+        expansion = np.zeros((len(distance), items.shape[1]), items.dtype)
         for row, own in enumerate(distance):
             order = np.argsort(own, kind="stable")
             nearest = order[~junk_of(start + row)[order]][:neighbours]
-            shares = 1 / np.arange(2, len(nearest) + 2, dtype=items.dtype)
-            score[row] += items @ (shares @ items[nearest])
-        yield start, -score
+            expansion[row] = 1 / np.arange(2, len(nearest) + 2, dtype=items.dtype) @ items[nearest]
+        yield start, distance - 1 - expansion @ items.T
 
 
 def evaluate_cameras(

@@ -6,6 +6,7 @@ the copies' own where a whole way is walked.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,8 +14,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ from paper_recipes.runner.cli import cli
 from paper_recipes.runner.data import letter_archives, run_data
 from ports import datasets
 from ports.datasets import DatasetError, archives, glyphs, read
+from ports.datasets.offer import Archive, Offer
 from ports.datasets.split import Split
 
 
@@ -315,20 +319,43 @@ def test_without_an_archive_it_says_what_to_get(dataset, tmp_path):
 
 
 def test_a_download_is_prepared_and_asked_for_once(tmp_path, monkeypatch, small_counts):
+    """From a server on the loopback to the verified folder."""
     (archive,) = pack("sop", tmp_path)
     asked = []
 
-    def fetch(file, folder):
-        asked.append((file.name, folder.name))
-        folder.mkdir(exist_ok=True)
-        return Path(shutil.copy(archive, folder / file.name))
+    class Host(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(archive.stat().st_size))
+            self.end_headers()
+            self.wfile.write(archive.read_bytes())
 
-    monkeypatch.setattr("paper_recipes.runner.data.archives.download_archive", fetch)
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     root = tmp_path / "SOP"
-    for _ in range(2):  # again: only read
-        code, text = call("sop", "--download", "--root", root)
-        assert code == 0 and "as published" in text
-    assert asked == [("Stanford_Online_Products.zip", "SOP.archives")]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/host/Stanford_Online_Products.zip"
+        size = archive.stat().st_size
+        offer = Offer("a page", (Archive("Stanford_Online_Products.zip", url, size, md5_of(archive)),))
+        module = datasets._modules()["sop"]
+        monkeypatch.setattr(module, "DATASET", dataclasses.replace(module.DATASET, offer=offer))
+        for _ in range(2):  # again: only read
+            code, text = call("sop", "--download", "--root", root)
+            assert code == 0 and "as published" in text
+        assert call("sop", "--root", root, "--check")[0] == 0
+        server.shutdown()
+        thread.join()
+    assert asked == ["/host/Stanford_Online_Products.zip"]
+    assert [path.name for path in (tmp_path / "SOP.archives").iterdir()] == ["Stanford_Online_Products.zip"]
+
+
+def md5_of(file: Path) -> str:
+    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def test_a_download_that_cannot_be(tmp_path):
