@@ -58,7 +58,12 @@ def verify(run_directory: Path, as_json: bool, **options: Any) -> None:
 @click.option(
     "--brief", "short", is_flag=True, help="One line for each run: recall@1 of raw pixels, untrained, at the end."
 )
-def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Path | None, short: bool) -> None:
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Curves, settings and classes on one page."
+)
+def compare(
+    runs: tuple[Path, ...], style: str, picture: Path | None, curves: Path | None, short: bool, page: Path | None
+) -> None:
     """Put runs beside each other and beside the values that their recipes are held to."""
     from paper_recipes.runner.reports import brief  # NumPy
     from paper_recipes.runner.reports import compare as comparison  # NumPy
@@ -69,6 +74,11 @@ def compare(runs: tuple[Path, ...], style: str, picture: Path | None, curves: Pa
         comparison.plot(rows, picture)
     if curves is not None:
         comparison.plot_iterations(list(runs), curves)
+    if page is not None:
+        from paper_recipes.runner.reports import compare_page  # matplotlib
+
+        compare_page.write(list(runs), page)
+        click.echo(page, err=True)
 
 
 @cli.command(short_help="Show what has been reproduced here, verified anew.", epilog=example("leaderboard --runs runs"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.reports.words import drawn
+from paper_recipes.runner.reports.words import drawn, shown
 from paper_recipes.runner.scoring.curves import Curve, compare, headline
 from ports.images.decoding import decode
 
@@ -26,20 +25,22 @@ COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")
 
 
 def loss_curve(path: Path, steps: list[dict[str, Any]]) -> None:
-    """Every loss top over the iterations, and the learning rate's steps as vertical lines."""
-    fig, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    """Every loss top over the iterations; below, on the same axis, the learning rate."""
+    fig, (axes, below) = plt.subplots(2, 1, figsize=(7, 4.6), layout="constrained", sharex=True, height_ratios=(3, 1))
     iterations = [row["iteration"] for row in steps]
     for colour, name in zip(COLOURS, steps[0]["losses"]):
         values = [row["losses"][name] for row in steps]
         axes.plot(iterations, values, color=colour, alpha=0.35, linewidth=0.8)
         axes.plot(iterations, _running_mean(values), color=colour, label=drawn(name))
-    for before, after in pairwise(steps):
-        if before["lr"] != after["lr"]:
-            axes.axvline(after["iteration"], color="#999999", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="iteration", ylabel="reported loss", title="Losses as the release reports them (pale: every step)")
+    axes.set(ylabel="reported loss", title="Losses as the release reports them (pale: every step)")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, frameon=False)
-    _save(fig, path)
+    rates = [row["lr"] for row in steps]
+    below.plot(iterations, rates, color="#444444", drawstyle="steps-post", marker="." if len(steps) == 1 else None)
+    below.set(xlabel="iteration", ylabel="learning rate", yscale="log" if min(rates) > 0 else "linear")
+    if max(rates) == min(rates):  # a logarithmic axis of one value has no ticks
+        below.set(yscale="linear", ylim=(0, 1.5 * max(max(rates), 1e-12)))
+    save(fig, path)
 
 
 def recall_curve(
@@ -63,7 +64,7 @@ def recall_curve(
     where = "unseen letters" if form.startswith("embedded") else "the test set"
     axes.set(xlabel="iteration", ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
-    _save(fig, path)
+    save(fig, path)
 
 
 def authors_curves(recipe: Recipe, evaluations: list[dict[str, Any]] | None, path: Path) -> None:
@@ -111,7 +112,7 @@ def log_curves(path: Path, panels: dict[str, list[Curve]], title: str) -> None:
     for axes in grid[:, 0]:
         axes.set_ylabel("percent", fontsize=8)
     fig.suptitle(drawn(title, longest=120), fontsize=9)
-    _save(fig, path)
+    save(fig, path)
 
 
 def recall_over_k(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
@@ -124,7 +125,7 @@ def recall_over_k(path: Path, curves: list[tuple[str, list[tuple[int, float]], b
             ticks.append(k)
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
-    _save(fig, path)
+    save(fig, path)
 
 
 def recall_over_iterations(path: Path, curves: list[tuple[str, list[tuple[int, float]], bool]]) -> None:
@@ -134,7 +135,7 @@ def recall_over_iterations(path: Path, curves: list[tuple[str, list[tuple[int, f
     scale = "symlog" if max(ends) > 20 * max(min(ends), 1) else "linear"
     axes.set(xscale=scale, xlabel="iteration", ylabel="recall@1 [%]", title="Runs and authors' logs")
     axes.set_xlim(left=0)
-    _save(fig, path)
+    save(fig, path)
 
 
 def _several(curves: list[tuple[str, list[tuple[int, float]], bool]]) -> tuple[Any, Axes]:
@@ -152,22 +153,41 @@ def _several(curves: list[tuple[str, list[tuple[int, float]], bool]]) -> tuple[A
 
 
 def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]) -> None:
-    """Queries in the first column, their nearest neighbours behind them; green frame = same class, red = another."""
+    """Queries in the first column, their nearest neighbours behind them; green frame = same class, red = another.
+
+    Above a query: its kind, its class, the rank of the first item of its class. Above a neighbour: rank, cosine and, of another
+    class, its name. Names are cut to what fits above a picture.
+    """
     columns = 1 + max(len(row["neighbours"]) for row in rows)
     fig, grid = plt.subplots(
-        len(rows), columns, figsize=(1.5 * columns, 1.62 * len(rows)), layout="constrained", squeeze=False
+        len(rows), columns, figsize=(1.6 * columns, 1.9 * len(rows)), layout="constrained", squeeze=False
     )
+    for axes in grid.flat:
+        axes.axis("off")
     for axes_row, row in zip(grid, rows):
-        _picture(axes_row[0], row["query"], QUERY, f"query {drawn(names.get(row['label'], row['label']))}")
-        for axes, neighbour in zip(axes_row[1:], row["neighbours"]):
+        rank = f"\nfirst right at rank {row['rank']:,}" if row.get("rank") else ""
+        kind = f"{row['kind']}: " if "kind" in row else "query: "
+        _picture(axes_row[0], row["query"], QUERY, f"{drawn(kind)}{_name(names, row['label'])}{rank}")
+        for place, (axes, neighbour) in enumerate(zip(axes_row[1:], row["neighbours"]), 1):
             right = neighbour["label"] == row["label"]
-            label = drawn(names.get(neighbour["label"], neighbour["label"]))
-            mark = "right" if right else f"wrong: {label}"
-            _picture(axes, neighbour["file"], RIGHT if right else WRONG, f"{mark}  {neighbour['cosine']:.3f}")
-    _save(fig, path)
+            label = "right" if right else _name(names, neighbour["label"])
+            _picture(
+                axes,
+                neighbour["file"],
+                RIGHT if right else WRONG,
+                f"{place}: cosine {neighbour['cosine']:.3f}\n{label}",
+            )
+    save(fig, path)
+
+
+def _name(names: dict[int, str], label: int) -> str:
+    """As long as a picture of the grid is wide: names of classes often differ at their ends alone."""
+    name = shown(names.get(label, label))
+    return drawn(name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}")
 
 
 def _picture(axes: Axes, file: str, colour: str, title: str) -> None:
+    axes.axis("on")
     axes.imshow(decode(file), aspect="equal")
     axes.set_title(title, fontsize=7, color=colour)
     axes.set(xticks=[], yticks=[])
@@ -183,6 +203,6 @@ def _running_mean(values: list[float], window: int = 10) -> NDArray[Any]:
     return (total[ends] - total[starts]) / (ends - starts)
 
 
-def _save(fig: Any, path: Path) -> None:
+def save(fig: Any, path: Path) -> None:
     fig.savefig(path, dpi=110)
     plt.close(fig)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import json
 from pathlib import Path
 from typing import Any
-
-from markdown_it import MarkdownIt
 
 from golden import published
 from paper_recipes import registry
@@ -15,10 +12,10 @@ from paper_recipes.recipe import Recipe
 from paper_recipes.runner import manifest, run_files
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.files import read_json
-from paper_recipes.runner.reports import figures
+from paper_recipes.runner.reports import figures, html_page, seen, top
 from paper_recipes.runner.reports.banner import NOT_COMPARABLE
 from paper_recipes.runner.reports.terminal import network_rows
-from paper_recipes.runner.reports.words import Markdown, code, shown, table, text
+from paper_recipes.runner.reports.words import Markdown, code, table, text
 from paper_recipes.runner.scoring import curves
 from paper_recipes.runner.scoring.verdict import Verdict, verify
 from paper_recipes.runner.verification import marks
@@ -26,15 +23,6 @@ from paper_recipes.runner.verification.marks import Mark
 from ports import datasets
 from ports.files import atomic_path
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { border: 1px solid #ccc; padding: .25rem .6rem }
-th { background: #f3f3f3; text-align: left } img { max-width: 100% } code { background: #f3f3f3; padding: 0 .2em }
-blockquote { border-left: 4px solid #e0a800; margin-left: 0; padding-left: 1rem; background: #fff8e1 }
-"""
-
-# No script runs in the page, whatever should get into it; the pictures lie beside it.
-_POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src * file: data:; style-src 'unsafe-inline'\">"
 # packages whose version is shown; run.json has all of them
 _SHOWN = ("torch", "torchvision", "numpy", "scipy", "pillow", "matplotlib", "protobuf", "safetensors")
 _CURVES = (
@@ -58,19 +46,35 @@ def write(out: Path, evidence: list[dict[str, str]]) -> Path:
     steps, evaluations = run_files.read(out, "steps"), run_files.read(out, "evaluations")
     with run_files.fitting(out):
         recipe = registry.of_record(record)
-        pictures = _draw(out, recipe, record, steps, evaluations)
-        page_text = "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures, mark)) + "\n"
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(page_text)
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_POLICY}'
-        f"<title>{html.escape(shown(recipe.title))}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
-    )
-    for name, content in (("report.md", page_text), ("report.html", page)):
+        verdict = _verdict(recipe, record, evaluations, mark)
+        kind, words = top.sentence(recipe, record, evaluations, verdict, mark)
+        found = top.numbers(recipe, record, evaluations, read_json(out / "raw_pixels.json"))
+        at = top.chosen(recipe, record, evaluations)
+        when = "" if at is None else f"{recipe.embeddings[0]} at iteration {at['iteration']:,}, {at['queries']} queries"
+        links = [(row.get("link", ""), top.COLOURS[top.kind_of(row.get("verdict", ""))]) for row in evidence]
+        drawn = seen.draw(out, recipe, record, links)
+        pictures = [*_draw(out, recipe, record, steps, evaluations), *drawn.pictures]
+        middle = seen.sections(out, recipe, record, evaluations, drawn)
+        body = (
+            "\n\n".join(_sections(recipe, record, steps, evaluations, evidence, out, pictures, middle, mark, verdict))
+            + "\n"
+        )
+    head = f"# {text(recipe.title)}\n\n**{text(words)}**\n\n"
+    page = html_page.page(recipe.title, top.as_html(recipe.title, kind, words, found, when, evidence), body, out)
+    for name, content in (("report.md", head + body), ("report.html", page)):
         with atomic_path(out / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
     if (out / manifest.FILE).is_file():  # else the report alone would be sealed, and the old run seem to lack the rest
         manifest.seal(out, "report.md", "report.html", *pictures)
     return out / "report.html"
+
+
+def _verdict(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]], mark: Mark) -> Verdict | None:
+    """None but for a full run: what one that diverged had reached before is no result of its recipe."""
+    if record["form"] != "full" or "diverged" in record:
+        return None
+    objection = mark.words if mark.false is not None else weights_link.objection(recipe, record.get("weights"))
+    return verify(recipe, evaluations, objection=objection)
 
 
 def published_rows(recipe: Recipe) -> list[dict[str, Any]]:
@@ -108,11 +112,6 @@ def _draw(out: Path, recipe: Recipe, record: dict[str, Any], steps: list[Any], e
         name = "curves.png" if full else "authors_curves.png"
         figures.authors_curves(recipe, evaluations if full else None, out / name)
         drawn.append(name)
-    grid = out / "neighbours.json"
-    if grid.exists():
-        names = {int(label): name for label, name in record["data"].get("class_names", {}).items()}
-        figures.retrieval_grid(out / "retrieval.png", json.loads(grid.read_text(encoding="utf-8"))["rows"], names)
-        drawn.append("retrieval.png")
     return drawn
 
 
@@ -124,9 +123,11 @@ def _sections(
     evidence: list[dict[str, str]],
     out: Path,
     pictures: list[str],
+    middle: list[str],
     mark: Mark,
+    verdict: Verdict | None,
 ) -> list[str]:
-    parts = [f"# {text(recipe.title)}"]
+    parts: list[str] = []
     if not record.get("comparable", True):
         parts.append(f"> {NOT_COMPARABLE}")
     if record["form"].startswith("embedded"):
@@ -146,16 +147,12 @@ def _sections(
         parts.append(f"> **{text(mark.words)}**")
     if "diverged" in record:
         parts.append(f"> {text(record['diverged']['line'])}")
-    objection = mark.words if mark.false is not None else weights_link.objection(recipe, record.get("weights"))
-    # What a run that diverged had reached before is no result of its recipe.
-    judged = record["form"] == "full" and "diverged" not in record
-    verdict = verify(recipe, evaluations, objection=objection) if judged else None
     if evaluations:
         parts += ["## Result", _result_table(record, evaluations, read_json(out / "raw_pixels.json"))]
         if verdict is not None:
             parts.append(_verdict_text(verdict))
     if "recall.png" in pictures:
-        parts.append("![Recall@1 over the iterations](recall.png)")
+        parts.append("![Recall@1 over the iterations, beside published values](recall.png)")
     if verdict is not None and "curves.png" in pictures:
         parts += ["## Beside the authors' logs", _CURVES, curves.as_markdown(verdict.curves)]
         parts.append("![Recall over the iterations, the authors' and this run's](curves.png)")
@@ -166,16 +163,13 @@ def _sections(
             "![The authors' logs](authors_curves.png)",
         ]
     if "losses.png" in pictures:
-        parts += ["## Losses", "![Losses over the iterations](losses.png)"]
-    if "retrieval.png" in pictures:
-        parts += [
-            "## Nearest neighbours",
-            "Query, then its five nearest neighbours of the test set by cosine of the headline embedding. "
-            "Green: same class. Red: another class.",
-            "![Queries and their nearest neighbours](retrieval.png)",
-        ]
+        parts += ["## Losses and learning rate", "![Losses and learning rate over the iterations](losses.png)"]
+    parts += middle
     parts += ["## Published values", _published_table(recipe)]
-    parts += ["## Chain of evidence", table(list(evidence[0]), [list(row.values()) for row in evidence])]
+    parts += ["## The chain, row by row"]
+    if seen.CHAIN in pictures:
+        parts.append("![The chain of evidence: " + ", ".join(_in_words(row) for row in evidence) + f"]({seen.CHAIN})")
+    parts.append(table(list(evidence[0]), [list(row.values()) for row in evidence]))
     parts += ["## Settings", _settings_table(recipe, record), "## Environment", _environment_table(record)]
     if mark.statements:
         rows = [[statement.name, statement.verdict, statement.words] for statement in mark.statements]
@@ -253,6 +247,11 @@ def _environment_table(record: dict[str, Any]) -> str:
     rows += [["history", "; ".join(map(_event, record.get("history", ()))) or "not recorded"]]
     rows += [[key, str(value)] for key, value in record["environment"].items() if value is not None]
     return table(["", ""], rows)
+
+
+def _in_words(row: dict[str, str]) -> str:
+    """A link for who does not see the picture."""
+    return text(f"{row.get('link', '')} {row.get('verdict', '')}")
 
 
 def _event(event: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from ports.console import shown as shown
 LONGEST = 40
 # An underscore within a word is one; what else is markup at the start of a line alone is in _START.
 _MARKUP = re.compile(r"([\\`*\[\]<&~$]|(?<![^\W_])_|_(?![^\W_]))")
-_START = re.compile(r"^(\d+(?=[.)])|(?=[-+=>#]))")
+_START = re.compile(r"^(\d+(?=[.)](?:\s|$))|(?=[-+=>#]))")
 
 _LATEX = {character: rf"\{character}" for character in "_&%#${}"} | {
     "\\": r"\textbackslash{}",

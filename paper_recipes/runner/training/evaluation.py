@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from paper_recipes.runner import manifest
 from paper_recipes.runner.data.batches import test_batches
 from paper_recipes.runner.engines.engine import Embedder
-from paper_recipes.runner.files import write_json
-from paper_recipes.runner.scoring import clustering, neighbours, saved, sharded
+from paper_recipes.runner.files import read_json, write_json
+from paper_recipes.runner.scoring import clustering, insight, neighbours, saved, sharded
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training.state import Run
+
+DISTANCES = "distances.json"  # histograms of the first evaluation and of the latest
 
 
 def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
@@ -35,9 +37,12 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
     scores = _score(run, queries, gallery)
     headline = run.engine.headline
     if run.replicas.root:
-        neighbours.write(run.out / "neighbours.json", queries, gallery, run.data, headline, iteration)
+        by_camera = bool(run.recipe.evaluation.options.get("cameras"))
+        both = insight.sides(queries, gallery, run.data, headline, cameras=by_camera)
+        neighbours.write(run.out / "neighbours.json", both, run.data, iteration)
+        _keep_distances(run, both, iteration)
         kept = saved.save_evaluation(run.out, queries, gallery, run.data, iteration)
-        manifest.seal(run.out, "neighbours.json", *kept)
+        manifest.seal(run.out, "neighbours.json", DISTANCES, *kept)
         if iteration == run.plan.iterations and run.plan.form == "embedded":
             clustering.at_the_end(run.recipe, queries, gallery, run.data, run.out, say)
             manifest.seal(run.out, "clustering.json")
@@ -47,6 +52,13 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
         say(near)
     timings = {"extraction_seconds": extracted, "images": run.data.images_to_embed}
     return {"evaluations": scores.as_json(), "timings": timings}
+
+
+def _keep_distances(run: Run, both: insight.Sides, iteration: int) -> None:
+    """The first evaluation's histograms stay; a resume replaces what comes after its checkpoint."""
+    path = run.out / DISTANCES
+    earlier = [row for row in (read_json(path) or {"rows": []})["rows"] if row["iteration"] < iteration]
+    write_json(path, {"rows": [*earlier[:1], {"iteration": iteration, **insight.distances(both)}]})
 
 
 def untrained(run: Run) -> None:

@@ -1,0 +1,131 @@
+"""The report: what stands on top, that it needs nothing beside it, that it is the same twice; odd runs are told, not failed on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from helpers import full_run, report_run
+
+from paper_recipes import registry
+from paper_recipes.runner.reports import page, seen, top
+from paper_recipes.runner.scoring import insight
+from paper_recipes.runner.verification.marks import Mark
+
+NAMES = [f"a class name of forty characters no {k:04d}_"[:40] for k in range(8)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = report_run.make(tmp_path_factory.mktemp("report") / "run", names=NAMES)
+    page.write(out, report_run.CHAIN)
+    return out
+
+
+def test_it_is_one_file_without_a_script(run):
+    text = (run / "report.html").read_text()
+    assert "<script" not in text and not re.findall(r'(?:src|href)="(?!data:image/png;base64,)', text)
+    pictures = re.findall(r'<img src="data:[^"]+" alt="([^"]*)"', text)
+    assert len(pictures) == 7 and all(len(alt) > 20 for alt in pictures), "each is told in words, too"
+    assert "prefers-color-scheme: dark" in text and "@media print" in text
+    assert "default-src 'none'" in text
+
+
+def test_every_picture_also_lies_beside_it(run):
+    wanted = ("losses", "recall", "chain", "distances", "retrieval", "map", "classes")
+    assert all((run / f"{name}.png").stat().st_size > 3000 for name in wanted)
+    assert set(re.findall(r"\]\((\w+)\.png\)", (run / "report.md").read_text())) == set(wanted)
+
+
+def test_twice_is_the_same_to_the_bit(run):
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    page.write(run, report_run.CHAIN)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_the_chain_is_drawn_and_opens(run):
+    text = (run / "report.html").read_text()
+    kinds = re.findall(r'<li class="(\w+)"><details><summary>(.) ([^<]+)</summary>', text)
+    assert kinds == [
+        ("open", "–", "weights"),
+        ("good", "✓", "images: resize"),
+        ("good", "✓", "sampler"),
+        ("bad", "✗", "loss gradient"),
+    ]
+    assert "<dt>worst error</dt><dd>4.5e-13</dd>" in text
+
+
+def test_recall_of_classes_is_counted_as_the_protocol_does(run):
+    text = (run / "report.md").read_text()
+    assert "The protocol counts the same." in text and "## Recall of each class" in text
+    assert all(name in text for name in NAMES), "whole names in the table of the worst ten"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({}, "open", r"Recall@1 on own folder mine rose from 14.6 % to 81.2 % in 10 steps; this is no reproduction"),
+        ({"classes": 3, "each": 12}, "open", r"Recall@1 on own folder mine"),
+        ({"iterations": (10,)}, "open", r"Recall@1 on own folder mine is \d+\.\d % at iteration 10; this is no"),
+        ({"iterations": ()}, "open", r"Nothing was measured: the run has no evaluation"),
+        (
+            {"status": "diverged at iteration 7", "diverged": {"line": "diverged at iteration 7: loss is not finite"}},
+            "bad",
+            r"The run diverged at iteration 7; what it had reached before is no result",
+        ),
+        (
+            {"status": "stopped by the user at iteration 5", "iterations": (0, 5)},
+            "open",
+            r"No result yet: stopped by the user at iteration 5",
+        ),
+    ],
+    ids=["finished", "three classes", "one evaluation", "none", "diverged", "stopped"],
+)
+def test_the_verdict_is_one_sentence_on_top(tmp_path, changes, kind, words):
+    out = report_run.make(tmp_path / "run", **changes)
+    text = page.write(out, report_run.CHAIN).read_text()
+    found = re.search(r'<p class="verdict (\w+)">([^<]+)</p>', text)
+    assert found[1] == kind and re.match(words, found[2]), found[2]
+    assert text.index(found[0]) < text.index('<div class="tiles">') < text.index("<h2>")
+    assert len(re.findall('class="tile"', text)) == (0 if changes.get("iterations") == () else 2)
+
+
+def test_a_full_runs_numbers_stand_beside_the_published_ones():
+    recipe = registry.get("rll-sop")
+    rows = full_run.evaluations(recipe, -2.0)
+    rows[2] = full_run.evaluation(recipe, rows[2]["iteration"], 0.1)
+    record = {"form": "full", "status": "finished"}
+    (first, *_) = top.numbers(recipe, record, rows, None)
+    assert (first.name, round(first.value, 1)) == ("R@1", 79.9), "of the best checkpoint"
+    assert first.beside == (f"published 79.8 ± {recipe.expected[0].tolerance:g}",)
+    verdict = page._verdict(recipe, {**record, "weights": full_run.weights(recipe)}, rows, Mark())
+    kind, words = top.sentence(recipe, record, rows, verdict, Mark())
+    assert kind == "good" and words == verdict.sentence
+
+
+def test_the_untrained_number_stands_beside_the_letters():
+    recipe = registry.get("ms-cub")
+    rows = [{"iteration": i, "queries": 9, "metrics": {"embedding": {"R@1": v}}} for i, v in ((0, 30.0), (20, 52.0))]
+    raw = {"metrics": {"raw pixels": {"R@1": 40.0}}}
+    (number,) = top.numbers(recipe, {"form": "embedded"}, rows, raw)
+    assert number.beside == ("published on CUB-200-2011 65.7", "untrained 30.0", "raw pixels 40.0")
+    (own,) = top.numbers(recipe, {"form": "own"}, rows, None)
+    assert own.beside == ("untrained 30.0",), "what is published is of other pictures"
+
+
+@pytest.mark.slow
+def test_ten_thousand_classes(tmp_path):
+    out = report_run.make(tmp_path / "run", classes=10_000, each=2, iterations=(10,))
+    text = page.write(out, report_run.CHAIN).read_text()
+    assert len(text) < 2_000_000 and "of 20,000 queries" in text
+
+
+def test_without_embeddings_there_is_a_report(run, tmp_path):
+    out = report_run.make(tmp_path / "run")
+    for path in (out / "embeddings").iterdir():
+        path.unlink()
+    text = page.write(out, report_run.CHAIN).read_text()
+    assert "Nearest neighbours" in text and "Map of the test set" not in text
+    assert seen.of_run(out, registry.get("ms-cub")) is None and isinstance(
+        seen.of_run(run, registry.get("ms-cub")), insight.Sides
+    )
