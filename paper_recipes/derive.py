@@ -254,11 +254,8 @@ def _find(recipe: Recipe, known: dict[str, Setting], key: str) -> Setting:
     if fitting:
         raise SettingError(f"--set {key}: {recipe.name} has several such settings: {', '.join(general or fitting)}")
     tail = key.rsplit(".", 1)[-1]
-    if tail in ("backbone", "model_name"):
-        raise SettingError(
-            f"--set {key}: a network comes with weights and pictures of its own, so another one is another recipe "
-            f"(`python -m paper_recipes list`); classification_metric_learning, where --model_name names it, has resnet50 alone"
-        )
+    if reason := _why_none(recipe, tail):
+        raise SettingError(f"--set {key}: {reason}")
     names = [name for name in known if ("/" in name) == ("/" in key)]
     close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
     close += [name for name in names if difflib.get_close_matches(tail, [name.rsplit(".", 1)[-1]], cutoff=0.7)]
@@ -267,6 +264,20 @@ def _find(recipe: Recipe, known: dict[str, Setting], key: str) -> Setting:
     raise SettingError(
         f"--set {key}: {recipe.name} has no such setting. {hint}All of them: python -m paper_recipes show {recipe.name} --keys"
     )
+
+
+def _why_none(recipe: Recipe, key: str) -> str:
+    """Why a recipe lacks a setting that others have, or ""."""
+    if key in ("backbone", "model_name"):
+        return (
+            "a network comes with weights and pictures of its own, so another one is another recipe (`python -m paper_recipes "
+            "list`); classification_metric_learning, where --model_name names it, has resnet50 alone"
+        )
+    if key == "epochs":
+        return f"{recipe.sampler.rule} has no epochs of a known length; the length of {recipe.name} is iterations"
+    if key == "lr" and recipe.caffe is not None:
+        return f"the rate of {recipe.name} is its solver's: base_lr"
+    return ""
 
 
 def _abbreviates(key: str, name: str) -> bool:

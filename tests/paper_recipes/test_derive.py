@@ -103,6 +103,9 @@ def test_a_dimension_reaches_what_depends_on_it():
         ("ms-cub+loss.class=NCALoss", "no such setting"),
         ("cls-cub+backbone=bninception", "another one is another recipe .* has resnet50 alone"),
         ("cls-cub+model_name=bninception", "another one is another recipe"),
+        ("ms-cub+epochs=3", "MsRandomIdentity has no epochs of a known length; the length of ms-cub is iterations"),
+        ("rll-sop+lr=0.1", "the rate of rll-sop is its solver's: base_lr"),
+        ("cls-cub+lr=0.1", "several such settings: torch.phases.1.lr, torch.phases.2.lr"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(name, message):
