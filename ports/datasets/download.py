@@ -46,16 +46,25 @@ def fetch(archive: Archive, folder: Path, *, progress: bool = True) -> Path:
         raise DownloadError(f"{archive.name}: {archive.url or 'no address'} is not one of http or https")
     folder.mkdir(parents=True, exist_ok=True)
     target, part = folder / archive.name, folder / f"{archive.name}.part"
-    with alone(folder / f".{archive.name}.lock"):
-        if not target.is_file():
-            try:
-                _receive(archive, part, progress)
-            except (urllib.error.URLError, HTTPException, OSError) as error:
-                raise DownloadError(f"{archive.url}: {_why(error)}{_kept(part)}") from error
-            _check(archive, part)
-            _note(part).unlink()
-            os.replace(part, target)
+    try:
+        with alone(folder / f".{archive.name}.lock"):
+            if not target.is_file():
+                _whole(archive, part, progress)
+                os.replace(part, target)
+                _note(part).unlink(missing_ok=True)
+    finally:
+        if not any(folder.iterdir()):  # nothing came
+            folder.rmdir()
     return target
+
+
+def _whole(archive: Archive, part: Path, progress: bool) -> None:
+    """`part` with all bytes, looked at."""
+    try:
+        _receive(archive, part, progress)
+    except (urllib.error.URLError, HTTPException, OSError) as error:
+        raise DownloadError(f"{archive.url}: {_why(error)}{_kept(part)}") from error
+    _check(archive, part)
 
 
 def _receive(archive: Archive, part: Path, progress: bool) -> None:
