@@ -20,6 +20,23 @@ def reference() -> Path:
 
 
 @pytest.fixture
+def tf32():
+    """`tf32(False)` switches it off (or on) for the test. Set back by hand: torch's switches are no attributes to `monkeypatch`."""
+    import torch
+
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [switch.allow_tf32 for switch in switches]
+
+    def to(value: bool) -> None:
+        for switch in switches:
+            switch.allow_tf32 = value
+
+    yield to
+    for switch, value in zip(switches, before):
+        switch.allow_tf32 = value
+
+
+@pytest.fixture
 def cuda():
     import torch
 

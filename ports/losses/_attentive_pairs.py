@@ -81,7 +81,7 @@ class AttentivePairLoss(nn.Module):
                 value, coefficients = self._blocks(pairs, row, column)
             value = forced(pairs.embeddings, None if pairs.itself else pairs.partners, value, coefficients)
             return nan_where_not_finite(
-                self, value, **pairs.rows, attention=row, **({} if pairs.itself else {"ref_attention": column})
+                self, value, **pairs.rows(), attention=row, **({} if pairs.itself else {"ref_attention": column})
             )
 
     def _blocks(self, pairs: PairBatch, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:

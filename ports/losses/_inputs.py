@@ -38,7 +38,6 @@ class PairBatch(NamedTuple):
     negative: Tensor
     itself: bool
 
-    @property
     def rows(self) -> dict[str, Tensor]:
         """What must be finite, by the names of the caller's arguments."""
         own = {"embeddings": self.embeddings, "labels": self.labels}
@@ -178,7 +177,8 @@ def pair_batch(
 def autocast_off(tensor: Any) -> torch.autocast:
     """Context in which matrix products keep the dtype of their operands, whatever surrounds the loss.
 
-    What is no tensor passes, so that the check inside can name it; a device that knows no autocast (meta) has none to end.
+    What is no tensor passes, so that the check inside can name it. The meta device knows no autocast and has none to end (asking
+    torch for that is beyond the tracing of torch.compile in 2.7).
     """
     kind = tensor.device.type if isinstance(tensor, Tensor) else "cpu"
-    return torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False)
+    return torch.autocast("cpu" if kind == "meta" else kind, enabled=False)

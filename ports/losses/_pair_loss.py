@@ -50,7 +50,7 @@ class PairLoss(nn.Module):
         if batch.positive.numel() == 0:
             return batch.embeddings[:0].sum()
         with autocast_off(batch.embeddings):
-            return nan_where_not_finite(self, self.compute(batch, same), **batch.rows)
+            return nan_where_not_finite(self, self.compute(batch, same), **batch.rows())
 
     def compute(self, batch: PairBatch, same: Tensor) -> Tensor:
         """The scalar loss; `same` (N, M) marks equal labels, the anchor itself included where it is a partner."""

@@ -118,7 +118,7 @@ class RankedListLoss(nn.Module):
                 value = forced(pairs.embeddings, None if pairs.itself else pairs.partners.detach(), value, coefficients)
             else:
                 value = self._formula(pairs)
-            return nan_where_not_finite(self, value, **pairs.rows)
+            return nan_where_not_finite(self, value, **pairs.rows())
 
     def _boundaries(self) -> tuple[float, float]:
         """Distances beyond which positives, and below which negatives, are weighted."""

@@ -23,8 +23,8 @@ def test_the_battery_is_seeded():
     assert np.isclose(first["random_4x3_d8"][0][0, 0], -0.312749, atol=1e-6)
 
 
-def test_tf32_is_refused(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+def test_tf32_is_refused(samples, tmp_path, tf32):
+    tf32(True)
     with pytest.raises(RecordError, match="TF32"):
         golden.record(samples.Right(), "mine", tmp_path)
     assert not list(tmp_path.iterdir())

@@ -187,9 +187,8 @@ def test_small_recorded_layers(layer_type):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("layer_type", TYPES)
-def test_recorded_layers_on_cuda(reference, cuda, monkeypatch, layer_type):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+def test_recorded_layers_on_cuda(reference, cuda, tf32, layer_type):
+    tf32(False)
     wrong = [
         w for case in _cases(reference / "layers")[layer_type] for w in check(case, reference / "layers", device="cuda")
     ]

@@ -63,9 +63,8 @@ def test_a_wrong_net_is_caught(reference, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", NETS)
-def test_every_blob_on_cuda(reference, cuda, monkeypatch, name, dtype):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+def test_every_blob_on_cuda(reference, cuda, tf32, name, dtype):
+    tf32(False)
     report = run(reference, name, dtype=dtype, device="cuda")
     assert report.ok, str(report)
 

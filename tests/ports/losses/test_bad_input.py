@@ -361,8 +361,9 @@ def test_labels_of_every_integer_type_give_the_right_number(name: str, dtype: to
 
 def test_labels_beyond_int64_stay_apart() -> None:
     x, labels = batch()
-    far = torch.tensor([2**63, 2**63 + 1, 5, 2**64 - 1], dtype=torch.uint64)
-    got = losses.MultiSimilarityLoss()(x, far[labels.tolist()])
+    names = [2**63, 2**63 + 1, 5, 2**64 - 1]
+    far = torch.tensor([names[label] for label in labels.tolist()], dtype=torch.uint64)
+    got = losses.MultiSimilarityLoss()(x, far)
     assert torch.equal(got, losses.MultiSimilarityLoss()(x, labels))
 
 
