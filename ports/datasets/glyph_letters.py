@@ -69,7 +69,8 @@ def tight(font, code_point: int):
     mask = font.getmask(chr(code_point), mode="L")
     if 0 in mask.size:
         return None
-    image = Image.frombytes("L", mask.size, bytes(mask))
+    # Pillow's own way from its core to an image. The public one, bytes(mask), goes through Python numbers: as long as all the rest.
+    image = Image.Image()._new(mask)
     box = image.getbbox()
     return None if box is None else image.crop(box)
 

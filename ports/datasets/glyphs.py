@@ -19,44 +19,23 @@ import secrets
 import shutil
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ports.datasets import sop
-from ports.datasets.glyph_letters import FACES, SCRIPTS, charmap, face_file, load_letters, script, tight
+from ports.datasets.glyph_drawing import FORMAT, digest
+from ports.datasets.glyph_letters import FACES, SCRIPTS, charmap, load_letters, script
+from ports.datasets.glyph_processes import draw_all
 from ports.datasets.split import DatasetError, Split
 from ports.locks import alone
 from ports.progress import bar as bar_of
 
-FORMAT = 2  # part of every image's seed: raise it when the rendering rule changes
 MARKER = "glyphs.json"  # written last: a folder that has it is complete
-EM = (80, 130)  # font size in pixels
-LONGEST = 180  # the ink's longer side is at most so many pixels (ligatures are drawn smaller)
-EDGE = (4, 16)  # paper around the ink in pixels, each side for itself
-MARGIN = (5, 60)  # white page around the sheet, each side for itself
-BRIGHT, DIM = 245, (60, 140)  # grey level of the paper at its best and worst lit corner
-INK = (10, 40)  # how much light the strokes reflect, in percent of the paper's
-PAGE = 255
 LIST_SHA256 = "d6a87249cfb23a77b609719cf8afed89f66443dfcf84f1cbe7b5c707092374a1"
 CONTENT_SHA256 = "c04a2b98260f999811ffe7c136b5ed17e906a43f8bcc9b3a5d74125b499a0883"
 
 
 class GlyphVersionWarning(UserWarning):
     """The rendered pixels are not those of the pinned Pillow and matplotlib; results may differ in the last digits."""
-
-
-def draws(code_point: int, face: str) -> list[float]:
-    """Thirteen numbers in [0, 1) that belong to this image whatever else is drawn."""
-    digest = hashlib.shake_256(f"glyphs/{FORMAT}/{code_point:04x}/{face}".encode()).digest(52)
-    return [int.from_bytes(digest[4 * i : 4 * i + 4], "big") / 2**32 for i in range(13)]
-
-
-def _between(u: float, limits: tuple[int, int]) -> int:
-    return limits[0] + int(u * (limits[1] - limits[0] + 1))
 
 
 def letters() -> tuple[list[int], list[int]]:
@@ -84,69 +63,13 @@ def make_splits(root: Path | None = None) -> dict[str, Split]:
     return splits
 
 
-def render(code_point: int, face: str, fonts: dict[Any, Any] | None = None):
-    """One image of the set as a PIL image of mode L. `fonts` caches font objects between calls."""
-    from PIL import Image, ImageFont
-
-    fonts = {} if fonts is None else fonts
-    u = draws(code_point, face)
-    size = _between(u[0], EM)
-    while True:
-        if (face, size) not in fonts:
-            # BASIC: the other engine (raqm) is not in every build of Pillow and shapes differently.
-            fonts[face, size] = ImageFont.truetype(str(face_file(face)), size, layout_engine=ImageFont.Layout.BASIC)
-        ink = tight(fonts[face, size], code_point)
-        if ink is None:
-            raise DatasetError(f"{face_file(face)}: no glyph for U+{code_point:04X}; the letters need it")
-        if max(ink.size) <= LONGEST:
-            break
-        size -= 1 + size // 8
-    left, right, top, bottom = (_between(v, EDGE) for v in u[1:5])
-    cover = np.pad(np.asarray(ink, np.float64) / 255, ((top, bottom), (left, right)))
-    height, width = cover.shape
-    light = _light(height, width, u[5], u[6], _between(u[7], DIM))
-    reflected = 1 - cover * (1 - _between(u[8], INK) / 100)
-    sheet = np.floor(light * reflected + 0.5).astype(np.uint8)
-    left, right, top, bottom = (_between(v, MARGIN) for v in u[9:])
-    return Image.fromarray(np.pad(sheet, ((top, bottom), (left, right)), constant_values=PAGE))
-
-
-def _light(height: int, width: int, u: float, v: float, dim: int) -> NDArray[Any]:
-    """(height, width) grey levels that rise evenly from `dim` to BRIGHT in the direction (u, v), 1/2 being the middle."""
-    x = (u - 0.5) * (2 * np.arange(width) - width) / width
-    y = (v - 0.5) * (2 * np.arange(height) - height) / height
-    ramp = x[None, :] + y[:, None]
-    low, high = ramp.min(), ramp.max()
-    return dim + (BRIGHT - dim) * (ramp - low) / max(high - low, 1e-9)
-
-
 def _render_all(folder: Path, splits: dict[str, Split], progress: bool) -> str:
     """Write every image below `folder`; returns the sha256 of paths, sizes and pixels in list order."""
-    digests: dict[str, bytes] = {}
-    by_face: dict[str, list[str]] = {face: [] for face in FACES}
-    for split in splits.values():
-        for path in split.paths:
-            by_face[Path(path).stem.split("_", 1)[1]].append(path)
     for name in SCRIPTS:
         (folder / f"{name}_final").mkdir()
-    total = sum(map(len, splits.values()))
-    # Eight threads only wait for the disk (creating 18,000 files); drawing stays in this one.
-    with bar_of(total, "drawing the letters", "img", wanted=progress) as bar, ThreadPoolExecutor(8) as pool:
-        for face, paths in by_face.items():  # a face at a time: at most 111 open fonts, 65 MB of pictures
-            fonts: dict[Any, Any] = {}
-            saving = []
-            for path in paths:
-                image = render(int(Path(path).stem.split("_", 1)[0], 16), face, fonts)
-                digests[path] = _digest(path, image)
-                saving.append(pool.submit(image.save, folder / path, compress_level=1))
-                bar.update()
-            for job in saving:
-                job.result()  # raises what saving raised, such as a full disk
-    return _combine(digests, splits)
-
-
-def _digest(path: str, image) -> bytes:
-    return hashlib.sha256(f"{path} {image.size} {image.mode}\n".encode() + image.tobytes()).digest()
+    paths = [path for split in splits.values() for path in split.paths]
+    with bar_of(len(paths), "drawing the letters", "img", wanted=progress) as bar:
+        return _combine(draw_all(folder, paths, bar.update), splits)
 
 
 def _combine(digests: dict[str, bytes], splits: dict[str, Split]) -> str:
@@ -275,5 +198,5 @@ def content_hash(root: str | Path) -> str:
         for path, file in zip(split.paths, split.files()):
             with Image.open(file) as image:
                 image.load()
-                digests[path] = _digest(path, image)
+                digests[path] = digest(path, image)
     return _combine(digests, splits)

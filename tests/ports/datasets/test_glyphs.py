@@ -1,5 +1,7 @@
 """The letters: counts, disjointness, pinned pixels, and that they are hard enough to be worth learning."""
 
+import hashlib
+import signal
 import subprocess
 import sys
 import unicodedata
@@ -10,7 +12,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from ports.datasets import glyph_letters, glyphs
+from ports.datasets import glyph_drawing, glyph_letters, glyph_processes, glyphs
 from ports.datasets.split import DatasetError
 
 PINNED = PIL.__version__ == "12.2.0"
@@ -104,18 +106,18 @@ def test_one_image_is_a_letter_on_a_lit_sheet_on_a_white_page(lists):
     fonts = {}
     for path in lists["train"].paths[::450] + lists["test"].paths[::450]:
         code, face = Path(path).stem.split("_", 1)
-        pixels = np.asarray(glyphs.render(int(code, 16), face, fonts))
+        pixels = np.asarray(glyph_drawing.render(int(code, 16), face, fonts))
         # The sheet is what the SOP pipeline's border crop finds: grey below 250.
         rows, columns = np.nonzero(pixels < 250)
         top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
         sheet = pixels[top:bottom, left:right].astype(float)
         margins = (top, left, pixels.shape[0] - bottom, pixels.shape[1] - right)
-        assert all(glyphs.MARGIN[0] <= m <= glyphs.MARGIN[1] for m in margins)
-        assert (pixels == glyphs.PAGE).sum() == pixels.size - sheet.size
-        assert max(sheet.shape) <= glyphs.LONGEST + 2 * glyphs.EDGE[1]
+        assert all(glyph_drawing.MARGIN[0] <= m <= glyph_drawing.MARGIN[1] for m in margins)
+        assert (pixels == glyph_drawing.PAGE).sum() == pixels.size - sheet.size
+        assert max(sheet.shape) <= glyph_drawing.LONGEST + 2 * glyph_drawing.EDGE[1]
         corners = sheet[[0, 0, -1, -1], [0, -1, 0, -1]]
-        assert corners.max() == glyphs.BRIGHT and glyphs.DIM[0] <= corners.min() <= glyphs.DIM[1]
-        edge = glyphs.EDGE[0]  # a ring of paper lies around the ink, in an even ramp
+        assert corners.max() == glyph_drawing.BRIGHT and glyph_drawing.DIM[0] <= corners.min() <= glyph_drawing.DIM[1]
+        edge = glyph_drawing.EDGE[0]  # a ring of paper lies around the ink, in an even ramp
         assert np.abs(np.diff(sheet[:edge], n=2, axis=1)).max() <= 2  # rounding of two steps
         ink = sheet / np.maximum(sheet.max(axis=0, keepdims=True), 1)
         assert ink.min() <= 0.75  # strokes are clearly darker than the paper beside them
@@ -123,8 +125,87 @@ def test_one_image_is_a_letter_on_a_lit_sheet_on_a_white_page(lists):
 
 def test_an_image_does_not_depend_on_what_is_drawn_before_it():
     fonts = {}
-    glyphs.render(0x42, "DejaVuSans", fonts)
-    assert glyphs.render(0x41, "DejaVuSans", fonts).tobytes() == glyphs.render(0x41, "DejaVuSans").tobytes()
+    glyph_drawing.render(0x42, "DejaVuSans", fonts)
+    assert (
+        glyph_drawing.render(0x41, "DejaVuSans", fonts).tobytes() == glyph_drawing.render(0x41, "DejaVuSans").tobytes()
+    )
+
+
+def sample(lists):
+    """Every ninth picture: 2,006 of all faces and scripts."""
+    return [path for split in lists.values() for path in split.paths][::9]
+
+
+# Of `sample`'s digests in that order, drawn by one process before there were two.
+SAMPLE_SHA256 = "a0841fdf884545b66a62d612e73ab40aba8f884489dbc53a9c752899bc0a6a13"
+
+
+def combined(digests, paths):
+    return hashlib.sha256(b"".join(digests[path] for path in paths)).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in glyph_letters.SCRIPTS:
+        (tmp_path / f"{name}_final").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_one_process_and_two_draw_the_same_bits(folder, lists, monkeypatch, cores):
+    if not PINNED:
+        pytest.skip(f"pixels are pinned for Pillow 12.2.0, this is {PIL.__version__}")
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(glyph_processes, "_cores", lambda: cores)
+    monkeypatch.setattr(
+        glyph_processes.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
+    )
+    paths, told = sample(lists), []
+    digests = glyph_processes.draw_all(folder, paths, told.append)
+    assert len(started) == cores - 1 and sum(told) == len(paths) == len(digests)
+    assert combined(digests, paths) == SAMPLE_SHA256
+    for path in paths[::40]:
+        with Image.open(folder / path) as image:
+            assert glyph_drawing.digest(path, image) == digests[path]
+
+
+def test_a_child_that_is_killed_takes_nothing_with_it(folder, lists, monkeypatch):
+    """SIGKILL after its first piece, and one that ends at once: this process draws what it had."""
+    monkeypatch.setattr(glyph_processes, "_cores", lambda: 2)
+    paths, children, popen = sample(lists)[:1200], [], subprocess.Popen
+    monkeypatch.setattr(
+        glyph_processes.subprocess, "Popen", lambda *a, **k: children.append(popen(*a, **k)) or children[-1]
+    )
+    alone = glyph_processes.draw_all(folder, paths[:999], lambda count: None)  # too few for two
+    assert not children
+    digests = glyph_processes.draw_all(folder, paths, lambda count: children[0].kill())
+    assert len(children) == 1 and list(digests) and set(digests) == set(paths)
+    assert all(digests[path] == alone[path] for path in alone)
+    monkeypatch.setattr(glyph_processes, "_CHILD", "raise SystemExit(1)")
+    assert glyph_processes.draw_all(folder, paths, lambda count: None) == digests
+
+
+def test_an_interrupted_parent_leaves_no_child(tmp_path, monkeypatch):
+    """Ctrl-C while both draw, in a whole build: the child is gone, and so is what was drawn."""
+    children, popen = [], subprocess.Popen
+    monkeypatch.setattr(glyph_processes, "_cores", lambda: 2)
+    monkeypatch.setattr(
+        glyph_processes.subprocess, "Popen", lambda *a, **k: children.append(popen(*a, **k)) or children[-1]
+    )
+    real = glyph_drawing.Drawer.draw
+    drawn = []
+
+    def stop(self, paths):
+        drawn.append(paths)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return real(self, paths)
+
+    monkeypatch.setattr(glyph_drawing.Drawer, "draw", stop)
+    with pytest.raises(KeyboardInterrupt):
+        glyphs.build(tmp_path / "set", progress=False)
+    assert [child.poll() for child in children] == [-signal.SIGKILL] and list(tmp_path.iterdir()) == []
 
 
 def test_wrong_places_are_refused(tmp_path):
@@ -141,7 +222,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(glyphs, "render", stop)
+    monkeypatch.setattr(glyph_drawing, "render", stop)
     with pytest.raises(KeyboardInterrupt):
         glyphs.build(tmp_path / "set", progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -160,7 +241,7 @@ def test_raw_pixels_do_not_solve_it(lists):
     fonts, features = {}, []
     for path in part.paths:
         code, face = Path(path).stem.split("_", 1)
-        image = glyphs.render(int(code, 16), face, fonts)
+        image = glyph_drawing.render(int(code, 16), face, fonts)
         rows, columns = np.nonzero(np.asarray(image) < 250)
         box = (columns.min() - 15, rows.min() - 15, columns.max() + 16, rows.max() + 16)
         image = image.crop((max(box[0], 0), max(box[1], 0), min(box[2], image.width), min(box[3], image.height)))
