@@ -89,6 +89,14 @@ def _inshop(folder: Path) -> list[bytes]:
     return [f"3\nimage_name item_id evaluation_status\n{lines}".encode()]
 
 
+def _vehicleid(folder: Path) -> list[bytes]:
+    _touch(folder, *(f"image/{i:07}.jpg" for i in range(1, 5)))
+    (folder / "train_test_split").mkdir()
+    for test in (800, 1600, 2400):
+        (folder / "train_test_split" / f"test_list_{test}.txt").write_text("0000003 7\n0000004 8\n")
+    return [b"0000001 5\n0000002 6\n"]
+
+
 _CSV = "path,label,split,super_label,camera,track,x,y,width,height\n" + "".join(
     f"images/{i}.jpg,bird {i % 2},{('train', 'test')[i % 2]},1,2,{i},0.5,1,20,30\n" for i in range(6)
 )
@@ -152,6 +160,7 @@ DATA = [
     Format("cub", "images.txt", _cub, _reader("cub"), _ERRORS),
     Format("cub-boxes", "bounding_boxes.txt", _cub_boxes, _reader("cub"), _ERRORS),
     Format("inshop", "list_eval_partition.txt", _inshop, _reader("inshop"), _ERRORS),
+    Format("vehicleid", "train_test_split/train_list.txt", _vehicleid, _reader("vehicleid", 2), _ERRORS),
     Format("csv", "x.csv", lambda folder: [_CSV.encode()], custom.read_csv, _ERRORS),
     Format("list", "x.txt", lambda folder: [_LIST.encode()], custom.read_list, _ERRORS),
     Format("zip", "x.zip", _zip, _unpack, _ERRORS),
