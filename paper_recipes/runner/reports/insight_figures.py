@@ -14,8 +14,6 @@ from paper_recipes.runner.reports.words import drawn
 from paper_recipes.runner.scoring.insight import BINS, ClassRecall, Map, overlap
 
 POSITIVE, NEGATIVE = "#1b6ca8", "#e07a1f"
-#: Classes that a map colours: no more can be told apart.
-COLOURED = 10
 #: Up to so many classes each bar of recall by class is a class; beyond, the bars are a curve.
 BARS = 60
 
@@ -46,11 +44,9 @@ def distance_histograms(path: Path, rows: list[dict[str, Any]]) -> None:
 def embedding_map(path: Path, found: Map, names: dict[int, str]) -> None:
     """The classes of most points coloured and named, the others grey."""
     fig, axes = plt.subplots(figsize=(7.4, 4.6), layout="constrained")
-    classes, counts = np.unique(found.labels, return_counts=True)
-    chosen = classes[np.argsort(-counts, kind="stable")[:COLOURED]]
-    rest = ~np.isin(found.labels, chosen)
+    chosen, rest = found.coloured, ~np.isin(found.labels, found.coloured)
     if rest.any():
-        label = f"{len(classes) - len(chosen):,} other classes"
+        label = f"{len(np.unique(found.labels[rest])):,} other classes"
         axes.scatter(
             found.points[rest, 0],
             found.points[rest, 1],
@@ -74,7 +70,7 @@ def embedding_map(path: Path, found: Map, names: dict[int, str]) -> None:
 
 def class_bars(path: Path, found: Sequence[ClassRecall], names: dict[int, str]) -> None:
     """Recall@1 of every class, best first; the ten worst by name."""
-    worst = list(found[-10:])
+    worst = list(found[:-11:-1])
     fig, (every, last) = plt.subplots(
         1, 2, figsize=(8.6, 0.24 * len(worst) + 1.4), layout="constrained", width_ratios=(1.2, 1)
     )
@@ -92,6 +88,7 @@ def class_bars(path: Path, found: Sequence[ClassRecall], names: dict[int, str]) 
         (0.01, np.mean(values)),
         xycoords=("axes fraction", "data"),
         va="bottom",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         fontsize=7,
     )
     rows = range(len(worst))
