@@ -48,6 +48,9 @@ from paper_recipes.runner.cli_common import IMAGE_ROOT, JUDGE, RECIPE, SET, cli,
 @click.option(
     "--cudnn/--no-cudnn", default=True, help="Leave cuDNN out on a GPU; recipes trained without it do so by themselves."
 )
+@click.option(
+    "--log", metavar="NAME", help="Mirror steps and evaluations: tensorboard, or FILE.py:FUNCTION of your own."
+)
 @SET
 @JUDGE
 def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) -> None:

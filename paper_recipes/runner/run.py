@@ -18,6 +18,7 @@ from paper_recipes.runner import run_files, run_lock
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.data.batches import make_pipeline
+from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import starting_weights as weights_file
 from paper_recipes.runner.engines.engine import Engine
@@ -29,7 +30,7 @@ from paper_recipes.runner.reports import terminal
 from paper_recipes.runner.reports.banner import banner, batch
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import verdict
-from paper_recipes.runner.training import failures, history, loop, progress, record
+from paper_recipes.runner.training import failures, history, loop, mirror, progress, record
 from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.parts import make_engine, make_sampler
 from paper_recipes.runner.training.state import Interrupted, Run
@@ -56,6 +57,7 @@ class Options:
     replicas: str | None = None
     sync_bn: bool = False
     cudnn: bool = True
+    log: str | None = None
 
 
 def run(recipe: Recipe, options: Options) -> int:
@@ -142,6 +144,7 @@ def _written(
     for line in history.begin(out, fields, _given(options), resume=options.resume):
         click.echo(line)
     run_files.write_record(out, fields)
+    current.mirror = _mirror(options, out)
     for line in progress.announcement(current, reduced_from=_reduced(recipe, scale)):
         click.echo(line)
     try:
@@ -220,6 +223,12 @@ def _given(options: Options) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in _set(options).items()}
 
 
+def _mirror(options: Options, out: Path) -> mirror.Mirror:
+    """What `--log` names; a resume goes on after the latest checkpoint."""
+    newest = checkpoints.latest(out / "checkpoints") if options.resume else None
+    return mirror.open_mirror(options.log, out, after=0 if newest is None else checkpoints.iteration_of(newest))
+
+
 def _reduced(recipe: Recipe, scale: scales.Plan) -> str | None:
     """The recipe's batch, where own pictures have too few classes for it."""
     facts = recipe.sampler
@@ -279,6 +288,7 @@ def report(out: Path) -> Path:
 def _check(recipe: Recipe, options: Options) -> None:
     """Everything that can be refused before any work is done."""
     process_group.check(options.replicas, options.sync_bn)
+    mirror.check(options.log)
     if options.data is None and options.require_data:
         raise RunError(f"--require-data: {recipe.name} needs --data (the official {recipe.dataset.upper()} folder)")
     if options.data is None and options.image_root is not None:

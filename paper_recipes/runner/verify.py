@@ -254,7 +254,7 @@ class _Anew:
         facts = self.facts
         if not self.options.segments:
             return []
-        ends = sorted(int(path.stem.split("_")[1]) for path in checkpoints.newest_first(facts.out / "checkpoints"))
+        ends = sorted(checkpoints.iteration_of(path) for path in checkpoints.newest_first(facts.out / "checkpoints"))
         every = list(zip([0, *ends], ends))
         count = min(self.options.segments, len(every))
         return sorted(random.SystemRandom().sample(every, count))

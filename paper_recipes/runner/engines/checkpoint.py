@@ -44,6 +44,11 @@ def path_of(folder: Path, iteration: int) -> Path:
     return folder / f"iteration_{iteration:06d}.safetensors"
 
 
+def iteration_of(path: Path) -> int:
+    """The iteration that a checkpoint's name has: iteration_000040.safetensors."""
+    return int(path.stem.split("_")[1])
+
+
 def save(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     # One key: safetensors writes several in an order that differs from process to process.

@@ -90,8 +90,7 @@ def begin(out: Path, record: Record, options: Record, *, resume: bool) -> list[s
         if then is not None and then != now:
             lines.append(f"resumed by other sources than the run was started by ({then[:12]} then, {now[:12]} now)")
     record["history"] = history
-    # Iterations as file names have them: iteration_000040.safetensors
-    iteration = 0 if newest is None else int(newest.stem.split("_")[1])
+    iteration = 0 if newest is None else checkpoints.iteration_of(newest)
     event = "start" if newest is None else "resume"
     program = {key: record[key] for key in ("project_version", "source_sha256", "git_sha", "git_dirty")}
     threads = record["environment"]["threads"]

@@ -54,6 +54,7 @@ def train(run: Run, *, resume: bool, say: Callable[[str], None] = print) -> None
             if root:
                 row = {"iteration": iteration, "lr": run.engine.learning_rate, "losses": losses}
                 run_files.append(run.out / "steps.jsonl", row)
+                run.mirror("steps", row)
                 run_files.append(run.out / "timings.jsonl", {"iteration": iteration, "seconds": seconds})
             progress.step(iteration, losses, run.engine.learning_rate, seconds)
             stopping = run.replicas.any(stop.requested)  # signals do not reach all processes in the same step
@@ -172,6 +173,8 @@ def _evaluate(run: Run, iteration: int, say: Callable[[str], None], losses: dict
         raise divergence.Diverged(run, iteration, str(error), losses or {}) from error
     for name, row in rows.items() if run.replicas.root else ():
         run_files.append(run.out / f"{name}.jsonl", {"iteration": iteration, **row})
+        if name == "evaluations":
+            run.mirror(name, {"iteration": iteration, **row})
     if run.replicas.root:
         manifest.seal(run.out, *_LINES)
 

@@ -12,6 +12,7 @@ from paper_recipes.runner.data.run_data import Data
 from paper_recipes.runner.data.scale import Plan
 from paper_recipes.runner.engines.engine import Engine
 from paper_recipes.runner.engines.processes import Replicas
+from paper_recipes.runner.training.mirror import Mirror, nothing
 from ports.images import Pipeline
 from ports.samplers import Sampler
 
@@ -37,6 +38,7 @@ class Run:
     device: torch.device
     workers: int | None = None
     replicas: Replicas = field(default_factory=Replicas)
+    mirror: Mirror = nothing  # what is told of steps and evaluations besides the run's own files
     at: str = ""  # what it is doing, in words; empty as long as nothing has begun
 
     @property
