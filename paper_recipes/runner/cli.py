@@ -1,4 +1,4 @@
-"""The command line: `python -m paper_recipes list | show | run | evaluate | prepare | chain | report | verify | compare | curves |
+"""The command line: `python -m paper_recipes list | show | run | evaluate | prepare | chain | report | verify | card | compare | curves |
 leaderboard`.
 
 torch is imported by the verbs that compute, not by those that only look something up.

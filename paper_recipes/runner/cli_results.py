@@ -1,4 +1,4 @@
-"""The commands about runs that are there: report, verify, compare, leaderboard."""
+"""The commands about runs that are there: report, verify, card, compare, leaderboard."""
 
 from __future__ import annotations
 
@@ -79,6 +79,20 @@ def compare(
 
         compare_page.write(list(runs), page)
         click.echo(page, err=True)
+
+
+@cli.command(short_help="Write what publishing a run's model asks for.", epilog=example("card runs/rll-sop-embedded"))
+@RUN
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the files. [default: RUN/card]")
+def card(run_directory: Path, out: Path | None) -> None:
+    """Write a model card with the Hub's metadata, evaluation results, citation and the answers to an artifact checklist.
+
+    Every field is from the run's files, or says "not verifiable here". No card is written of a run that does not hold.
+    """
+    from paper_recipes.runner.reports import card as cards  # matplotlib
+
+    for path in cards.write(run_directory, out):
+        click.echo(path)
 
 
 @cli.command(short_help="Show what has been reproduced here, verified anew.", epilog=example("leaderboard --runs runs"))
