@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def device() -> str:
 def begin(out: Path, *, toy: bool) -> dict[str, Any]:
     """The record of a run; parts of an earlier one of the same kind in this folder stay until they are run again."""
     now = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "toy": toy,
         "machine": determinism.environment(),
         "program": provenance.program(),

@@ -7,17 +7,13 @@ import os
 import resource
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from helpers.paths import REPO
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pytest brings it
 
 ALONE = tomllib.loads((REPO / "golden" / "pyproject.toml").read_text())["project"]
 WHOLE = tomllib.loads((REPO / "pyproject.toml").read_text())

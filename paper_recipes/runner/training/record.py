@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from paper_recipes.recipe import Recipe
@@ -21,7 +21,7 @@ def run_record(
         "fingerprint": recipe.fingerprint(),
         "seed": seed,
         "device": device,
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance.program(),
         "versions": provenance.distributions(),
         "environment": determinism.environment(),
