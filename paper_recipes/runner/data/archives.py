@@ -33,11 +33,11 @@ def prepare(
     """
     about = describe(dataset)
     nothing_to_do = not (archive_files or check or embedded or download)
-    if nothing_to_do and (root is None or not root.exists()):
+    if nothing_to_do and (root is None or not root.exists() or (root.is_dir() and not any(root.iterdir()))):
         for line in _offered(about):
             click.echo(line)
         if root is not None:
-            raise DatasetError(f"{root}: not there yet, and no archive was given")
+            raise DatasetError(f"{root}: nothing is there yet, and no archive was given")
         return
     if root is None:
         raise DatasetError(f"prepare {dataset}: --root says where the data set's folder is, or is to be")

@@ -313,8 +313,9 @@ def test_without_an_archive_it_says_what_to_get(dataset, tmp_path):
     for line in about.offer.lines():
         assert " ".join(line.split()) in text
     assert ("--download" in text) == about.offer.free
-    code, text = call(dataset, "--root", tmp_path / "nowhere")
-    assert code == 2 and text == f"{tmp_path / 'nowhere'}: not there yet, and no archive was given"
+    for root in (tmp_path / "nowhere", tmp_path):  # not there, empty
+        code, text = call(dataset, "--root", root)
+        assert code == 2 and text == f"{root}: nothing is there yet, and no archive was given"
     assert not any(tmp_path.iterdir())
 
 
