@@ -92,14 +92,12 @@ class AttentivePairLoss(nn.Module):
         x, paper = pairs.embeddings, self.variant == "paper"
         distances = SquaredDistances(x, None if pairs.itself else pairs.partners)
         rows, columns = pairs.positive.shape
-        blocks = list(row_blocks(rows, columns, x.device))
         margin = self.margin if paper else f32(self.margin)
         coefficients = x.new_empty(rows, columns)
         # Of positives and of negatives: summed weights, and terms of the value (weighted in the paper's).
         sums, terms = (x.new_zeros(2, dtype=torch.float64) for _ in range(2))
-        for start, stop in blocks:
+        for start, stop, squared in distances.blocks():
             positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
-            squared = distances.rows(start, stop)
             distance = squared.sqrt()
             hinge = (f32(self.margin) - distance).clamp_(min=0)
             weight = self.pair_weights(squared, hinge, positive, negative)
@@ -121,7 +119,7 @@ class AttentivePairLoss(nn.Module):
         value = 0.5 * (terms * scales).sum() if paper else terms.sum() / (2 * count)
         if not paper:
             scales = scales * twice / count
-        for start, stop in blocks:
+        for start, stop in row_blocks(rows, columns, x.device):
             coefficients[start:stop].mul_(torch.where(pairs.positive[start:stop], scales[0], scales[1]))
         # Both ends of a pair are pushed.
         return value, coefficients + coefficients.T if pairs.itself else coefficients

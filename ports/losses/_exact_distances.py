@@ -17,7 +17,14 @@ from torch import Tensor
 from ports.losses._blocks import row_blocks
 from ports.losses._once import once
 
-_COLUMNS = 64  # of float32 rows, raised to float64 at a time
+_COLUMNS = (64, 96)  # of float32 rows, raised to float64 at a time: of fewer rows than 256, and of more
+
+
+def _product_rows(rows: int, columns: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """(start, stop) of blocks for matrix products: larger than the caches' blocks, so that the other rows are raised to
+    float64 a few times only, and an eighth of the pairs, which is what memory allows.
+    """
+    return row_blocks(rows, columns, device, max(12 * 2**10, rows * columns // 8))
 
 
 class SquaredDistances:
@@ -48,12 +55,20 @@ class SquaredDistances:
             self.y_norms = self.x_norms if y is None else _square_norms(self.y)
             self.noise = max(x.shape[1], 1) ** 0.5 * 2.0**-51 * self.y_norms.amax() if self.y.numel() else 0.0
 
+    def blocks(self) -> Iterator[tuple[int, int, Tensor]]:
+        """(start, stop, `rows(start, stop)`) of blocks that fit a cache, in order."""
+        rows, columns = len(self.x), len(self.y)
+        for first, last in _product_rows(rows, columns, self.x.device):
+            product = self.rows(first, last)
+            for start, stop in row_blocks(last - first, columns, self.x.device):
+                yield first + start, first + stop, product[start:stop]
+
     def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
         """(stop - start, M) squared distances of these rows of `x` from all of `y`."""
         x = self.x[start:stop]
         if not self.split:
             squared = self.x_norms[start:stop, None] + self.y_norms
-            for columns in _columns(x):
+            for columns in _columns(self.y):
                 squared.addmm_(x[:, columns].double(), self.y[:, columns].double().T, alpha=-2)
             return squared.mul_(squared > self.noise)
         coarse = torch.round(x / self.step).mul_(self.step)
@@ -68,7 +83,8 @@ class SquaredDistances:
 
 def _columns(x: Tensor) -> Iterator[slice]:
     """Slices of the columns of `x` (N, D): few of float32, whose float64 copies would be most of a loss's memory."""
-    width = _COLUMNS if x.dtype == torch.float32 and x.device.type == "cpu" else max(x.shape[1], 1)
+    few = x.dtype == torch.float32 and x.device.type == "cpu"
+    width = _COLUMNS[len(x) >= 256] if few else max(x.shape[1], 1)
     for start in range(0, x.shape[1], width):
         yield slice(start, start + width)
 
@@ -83,10 +99,10 @@ def _square_norms(x: Tensor) -> Tensor:
 def forces(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(N, D) sums over j of coefficients[i, j] * (x_i - y_j), (N, M) with (N, D) and (M, D); products in float64."""
     total = torch.empty_like(x)
-    for start, stop in row_blocks(len(x), len(y), x.device):
+    for start, stop in _product_rows(len(x), len(y), x.device):
         block = coefficients[start:stop].double()
         sums = block.sum(1, keepdim=True)
-        for columns in _columns(x):
+        for columns in _columns(y):
             own = sums * x[start:stop, columns]
             total[start:stop, columns] = own.addmm_(block, y[:, columns].double(), alpha=-1)
     return total if len(y) else total.zero_()
@@ -98,7 +114,7 @@ class _SquaredDistances(torch.autograd.Function):
         ctx.save_for_backward(x, y)
         squared = SquaredDistances(x, y)
         result = x.new_empty(len(x), len(squared.y))
-        for start, stop in row_blocks(len(x), len(squared.y), x.device):
+        for start, stop in _product_rows(len(x), len(squared.y), x.device):
             result[start:stop] = squared.rows(start, stop)
         return result
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ports.float32 import f32
-from ports.losses._blocks import row_blocks, sum_of_rows
+from ports.losses._blocks import sum_of_rows
 from ports.losses._exact_distances import SquaredDistances, exact_root, exact_squared_distances, forced
 from ports.losses._inputs import PairBatch, autocast_off, check_numbers, nan_where_not_finite, pair_batch
 
@@ -134,12 +134,12 @@ class RankedListLoss(nn.Module):
         value = x.new_zeros((), dtype=torch.float64)
         coefficients = x.new_empty(rows, columns)
         totals, shifts = (x.new_zeros((rows, 1), dtype=torch.float64) for _ in range(2))
-        for start, stop in row_blocks(rows, columns, x.device):
+        for start, stop, block in squared.blocks():
             positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
-            block = squared.rows(start, stop)
-            value = value + self._hinges(block, positive, negative).sum()
+            distance = block.sqrt()
+            value = value + self._hinges(block, distance, positive, negative).sum()
             coefficients[start:stop], totals[start:stop], shifts[start:stop] = self._coefficients(
-                block, positive, negative
+                block, distance, positive, negative
             )
         count = (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
         # An anchor's share of the batch is that of its summed weights.
@@ -148,33 +148,40 @@ class RankedListLoss(nn.Module):
         share = totals / (totals.sum() + _start(shift))
         return value / count, coefficients.mul_(share.to(x.dtype))
 
-    def _hinges(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    def _hinges(self, squared: Tensor, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Terms of the reported value, 0 outside the pairs."""
         alpha = f32(self.negative_threshold if self.release == "tpami" else self.margin)
-        beyond = squared.sqrt().sub_(alpha - f32(self.pn_margin)).clamp_(min=0).square_()
+        beyond, below = distance - (alpha - f32(self.pn_margin)), alpha - distance
         if self.legacy_version:
-            below = (alpha - squared).clamp_(min=0)
+            terms = torch.where(positive, beyond.clamp_(min=0).square_(), (alpha - squared).clamp_(min=0))
         else:
-            below = squared.sqrt().sub_(alpha).clamp_(max=0).square_()
-        return torch.where(positive, beyond, below).mul_(positive | negative)
+            terms = torch.where(positive, beyond, below).clamp_(min=0).square_()
+        return terms.mul_(positive | negative)
 
-    def _coefficients(self, squared: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _coefficients(
+        self, squared: Tensor, distance: Tensor, positive: Tensor, negative: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(B, M) coefficients of x_i - x_j before the anchor's share, (B, 1) sums of weights, (B, 1) shifts.
 
         The sums are divided by exp(shift), which is 1 unless they would overflow. An anchor's positives and its negatives
         have a shift each: one for both would take the smaller ones, however many, for 0.
         """
         near, far = self._boundaries()
-        distance = squared.sqrt()
         rate_p, rate_n = f32(self.T_p) * math.log(f32(self.base)), f32(self.T_n) * math.log(f32(self.base_n))
         weight = torch.where(positive, rate_p * (distance - near), rate_n * (far - distance))
         active = (positive & (distance > near)) | (negative & (distance < far))
-        weight = torch.where(active, weight, -torch.inf)
-        shift_p, shift_n = (
-            (weight.masked_fill(~kind, -torch.inf).amax(1, keepdim=True) - _LARGEST_EXPONENT).clamp_(min=0)
-            for kind in (positive, negative)
-        )
-        weight = weight.sub_(torch.where(positive, shift_p, shift_n)).exp_()
+        weight = weight.masked_fill_(~active, -torch.inf)
+        if (
+            rate_p <= 0 and rate_n * far < _LARGEST_EXPONENT
+        ):  # no exponent is larger: active distances lie in near .. far
+            shift_p = shift_n = distance.new_zeros(len(distance), 1)
+        else:
+            shift_p, shift_n = (
+                (weight.masked_fill(~kind, -torch.inf).amax(1, keepdim=True) - _LARGEST_EXPONENT).clamp_(min=0)
+                for kind in (positive, negative)
+            )
+            weight = weight.sub_(torch.where(positive, shift_p, shift_n))
+        weight = weight.exp_()
         sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True).add_(_start(shift_p))
         sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True).add_(_start(shift_n))
         shift = torch.maximum(shift_p, shift_n)

@@ -191,8 +191,10 @@ def test_blocks_of_anchors_add_up(release, dtype, monkeypatch):
     x, labels = clustered(seed=7, n=50, dtype=dtype)
     loss = RankedListLoss(release=release)
     expected = value_and_gradient(loss, x, labels)
-    blocks = [(0, 7), (7, 8), (8, 50)]
-    monkeypatch.setattr("ports.losses.ranked_list.row_blocks", lambda *_: blocks)
+    products = [(0, 7), (7, 8), (8, 50)]
+    blocks = {(7, 50): [(0, 7)], (1, 50): [(0, 1)], (42, 50): [(0, 40), (40, 42)]}  # of a product's rows
+    monkeypatch.setattr("ports.losses._exact_distances._product_rows", lambda *_: products)
+    monkeypatch.setattr("ports.losses._exact_distances.row_blocks", lambda rows, columns, _: blocks[rows, columns])
     tolerance = 1e-13 if dtype == torch.float64 else 1e-6
     torch.testing.assert_close(value_and_gradient(loss, x, labels), expected, rtol=tolerance, atol=tolerance)
 
