@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import importlib
 import importlib.util
@@ -51,8 +52,7 @@ def load_loss(target: str, keywords: dict[str, Any] | None = None) -> Callable[.
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            public = ", ".join(n for n in vars(module) if not n.startswith("_"))
-            raise LoadError(f"{module_name} has no {attribute!r}; it has {public or 'nothing public'}")
+            raise LoadError(f"{module_name} has no {attribute!r}; {_there(module, attribute)}")
         found = getattr(found, part)
     if isinstance(found, type):
         try:
@@ -65,6 +65,14 @@ def load_loss(target: str, keywords: dict[str, Any] | None = None) -> Callable[.
         _refuse_unknown(found, attribute, keywords)
         return functools.partial(found, **keywords)
     return found
+
+
+def _there(module: Any, attribute: str) -> str:
+    """What a module has instead: names that may have been meant, else all of its own."""
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    public = [name for name in getattr(module, "__all__", own) if not name.startswith("_")]
+    close = difflib.get_close_matches(attribute, public, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(close)}" if close else f"it has {', '.join(public) or 'nothing public'}"
 
 
 def _refuse_unknown(function: Callable[..., Any], name: str, keywords: dict[str, Any]) -> None:

@@ -104,6 +104,21 @@ def test_a_case_that_a_set_has_not(arguments, words):
     assert done.exit_code == 2 and done.output.startswith(words) and done.output.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("ports.losses:OnlineSoftMining", "has no 'OnlineSoftMining'; nearest: OnlineSoftMiningLoss"),
+        ("mine.py:Lossy", "has no 'Lossy'; nearest: Loss"),
+        ("mine.py:zzz", "has no 'zzz'; it has Loss\n"),
+    ],
+)
+def test_a_name_that_a_module_has_not(tmp_path, monkeypatch, target, words):
+    """Was: "it has annotations, import_module, TYPE_CHECKING, Any"."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("from typing import Any\n\n\nclass Loss:\n    pass\n")
+    assert words in golden("check", target).output
+
+
 def test_a_loss_of_other_arguments_is_told_the_adapter(tmp_path, monkeypatch):
     """Was: "OSM.forward() takes 3 positional arguments but 4 were given", and nothing more."""
     monkeypatch.chdir(tmp_path)
