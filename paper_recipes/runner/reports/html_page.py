@@ -25,9 +25,9 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: .4rem 0 } h2 { font-size: 1.1
 .tile { flex: 1 1 9rem; border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem; background: var(--card) }
 .tile b { display: block; font-size: 2.1rem; line-height: 1.15; font-variant-numeric: tabular-nums } .tile small { font-size: 1rem }
 .tile span { display: block; font-size: .85rem; color: var(--soft) } .tile .name { font-weight: 600; color: var(--ink) }
-.chain { list-style: none; display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; padding: 0; margin: .6rem 0 }
+.chain { list-style: none; display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; padding: 0 1.4rem 0 0; margin: .6rem 0 }
 .chain li { position: relative; border: 0 solid; border-radius: .4rem; color: #fff; font-size: .92rem; max-width: 100% }
-.chain li + li::before { content: "→"; position: absolute; left: -1.3rem; top: .3rem; color: var(--soft) }
+.chain li:not(:last-child)::after { content: "→"; position: absolute; right: -1.3rem; top: .3rem; color: var(--soft) }
 .chain .good { background: #237a3b } .chain .bad { background: #b3263a } .chain .open { background: #6b7280 }
 .chain summary { cursor: pointer; padding: .3rem .7rem } .chain dl { margin: 0; padding: .2rem .7rem .6rem; max-width: 22rem }
 .chain dt { font-size: .75rem; opacity: .85 } .chain dd { margin: 0 0 .3rem }

@@ -12,6 +12,7 @@ import pytest
 
 from paper_recipes import registry
 from paper_recipes.runner.training import provenance, record
+from ports import command_line
 
 REPO = Path(__file__).resolve().parents[4]
 
@@ -78,18 +79,18 @@ def test_every_source_file_is_in_the_hash(tmp_path):
 
 def test_the_version_is_that_of_the_imported_sources(tmp_path):
     text = (REPO / "pyproject.toml").read_text()
-    assert provenance.version() == re.search(r'\[project\][^\[]*?\nversion = "(.*?)"', text)[1]
+    assert command_line.version() == re.search(r'\[project\][^\[]*?\nversion = "(.*?)"', text)[1]
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "theirs"\nversion = "9.9"\n')
     try:
         installed = metadata.version("dml-ports")
     except metadata.PackageNotFoundError:
         installed = None
-    assert provenance.version(tmp_path) == installed
+    assert command_line.version(tmp_path) == installed
 
 
 def test_the_record_has_it_all():
     found = record.run_record(registry.get("ms-cub"), form="full", seed=1, device="cpu", data={}, weights=None)
-    assert found["project_version"] == provenance.version() and found["source_sha256"] == provenance.source_sha256()
+    assert found["project_version"] == command_line.version() and found["source_sha256"] == provenance.source_sha256()
     assert {"git_sha", "git_dirty"} <= found.keys()
     assert found["versions"]["numpy"] == metadata.version("numpy") and found["versions"]["click"]
     assert len(found["versions"]) == len({provenance.plain(d.metadata["Name"]) for d in metadata.distributions()})
