@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ports.allocator import keep_freed_memory
 from ports.images import RllSop, decode
 from ports.images.rll import CAFFE_MEAN
 from ports.torchvision_compat import torchvision
@@ -80,6 +81,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     """Rows for `python -m benchmarks`; ratios above 1 mean that ours is faster."""
     import torch
 
+    keep_freed_memory()  # as a run does; for all of them
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rll = RllSop()

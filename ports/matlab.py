@@ -102,9 +102,43 @@ def output_size(
     return (given[0], given[1]), (given[0] / rows, given[1] / columns)
 
 
-def _pass(matrix: sparse.csr_matrix, flat: NDArray[Any], to_uint8: bool) -> NDArray[Any]:
-    out = matrix @ flat
-    return np.clip(np.floor(out + 0.5), 0, 255) if to_uint8 else out
+@lru_cache(maxsize=1024)
+def _in_single(n_in: int, n_out: int, scale: float, method: str, antialiasing: bool) -> tuple[sparse.csr_matrix, float]:
+    """`resize_weights` rounded to float32, and how far its product with grey levels can then be from the float64 one.
+
+    A sum of t terms, each a product of two numbers of which one was rounded before, is off by at most (t + 1) units of
+    rounding of the sum of absolute terms, one more for the half that is added; float64's own 1e-12 is far below that.
+    """
+    matrix = resize_weights(n_in, n_out, scale, method, antialiasing)
+    taps = matrix.indptr[1]
+    absolute = 255 * float(np.abs(matrix.data).reshape(n_out, taps).sum(axis=1).max())
+    single = sparse.csr_matrix((matrix.data.astype(np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+    return single, (taps + 2) * 2.0**-24 * absolute * 1.01 + 2.0**-24 * 256
+
+
+def _levels(matrix: sparse.csr_matrix, single: sparse.csr_matrix, bound: float, flat: NDArray[Any]) -> NDArray[Any]:
+    """One pass over grey levels (n_in, K), float32 holding whole numbers: float64's sums, rounded half up and clipped.
+
+    Computed in float32. Where that lies within `bound` of a half, and rounding could go the other way, the sum is made again
+    in float64, term after term as the sparse product adds them; of a picture with many halves, all sums.
+    """
+    out = single @ flat
+    out += np.float32(0.5)
+    whole = np.floor(out)
+    out -= whole
+    out -= np.float32(0.5)
+    unsure = np.abs(out, out=out) >= np.float32(0.5 - bound)
+    if (count := np.count_nonzero(unsure)) > out.size // 16:
+        return np.clip(np.floor(matrix @ flat.astype(np.float64) + 0.5), 0, 255).astype(np.float32)
+    if count:
+        row, column = np.divmod(np.flatnonzero(unsure), out.shape[1])
+        taps = matrix.indptr[1]
+        total = np.zeros(count)
+        for tap in range(taps):
+            at = row * taps + tap
+            total += matrix.data[at] * flat[matrix.indices[at], column].astype(np.float64)
+        whole[row, column] = np.floor(total + 0.5)
+    return np.clip(whole, 0, 255, out=whole)
 
 
 def imresize(
@@ -135,17 +169,21 @@ def imresize(
         raise ValueError(f"imresize: unknown method {method!r} (known: {', '.join(_KERNELS)})")
     out_shape, scales = output_size(image.shape, size)
     to_uint8 = image.dtype == np.uint8
-    work = image.astype(np.float64) if to_uint8 else image
+    work = image.astype(np.float32) if to_uint8 else image
     cube: NDArray[Any] = work.reshape(work.shape[0], work.shape[1], -1)
     for axis in (0, 1) if scales[0] <= scales[1] else (1, 0):
         n_in, n_out, scale = cube.shape[axis], out_shape[axis], scales[axis]
         if n_in == n_out and scale == 1:
             continue
-        matrix = resize_weights(n_in, n_out, scale, method, antialiasing, work.dtype.name)
         front = cube if axis == 0 else cube.transpose(1, 2, 0)
-        rest = front.shape[1:]
-        flat = _pass(matrix, np.ascontiguousarray(front).reshape(n_in, -1), to_uint8).reshape(n_out, *rest)
-        cube = flat if axis == 0 else flat.transpose(2, 0, 1)
+        flat = np.ascontiguousarray(front).reshape(n_in, -1)
+        how = (n_in, n_out, scale, method, antialiasing)
+        if to_uint8:
+            flat = _levels(resize_weights(*how), *_in_single(*how), flat)
+        else:
+            flat = resize_weights(*how, work.dtype.name) @ flat
+        made = flat.reshape(n_out, *front.shape[1:])
+        cube = made if axis == 0 else made.transpose(2, 0, 1)
     if image.ndim == 2:
         cube = cube[:, :, 0]
     return np.array(cube, dtype=image.dtype, order="C")  # a fresh array also where nothing was resized
