@@ -176,7 +176,7 @@ def imresize(
         if n_in == n_out and scale == 1:
             continue
         front = cube if axis == 0 else cube.transpose(1, 2, 0)
-        flat = np.ascontiguousarray(front).reshape(n_in, -1)
+        flat: NDArray[Any] = np.ascontiguousarray(front).reshape(n_in, -1)
         how = (n_in, n_out, scale, method, antialiasing)
         if to_uint8:
             flat = _levels(resize_weights(*how), *_in_single(*how), flat)
