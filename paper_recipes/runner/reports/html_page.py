@@ -36,7 +36,7 @@ th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: left;
 td { font-variant-numeric: tabular-nums } img { max-width: 100%; height: auto; background: #fff; border-radius: .4rem }
 code { background: var(--card); padding: 0 .25em; border-radius: .25em }
 blockquote { border-left: .3rem solid #c69026; margin: .8rem 0; padding: .1rem 1rem; background: var(--card) }
-@media print { body { max-width: none; font-size: 11pt; padding: 0 } details > dl { display: block } table { display: table }
+@media print { body { max-width: none; font-size: 11pt; padding: 0 } table { display: table }
   img, .tile, tr, li { break-inside: avoid } .chain li, .verdict { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
 """
 # No script runs in the page, whatever should get into it; its pictures are in it.
