@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -35,9 +36,47 @@ def seconds_of(arguments: list[str], repeats: int) -> float:
     return statistics.median(times[1:])
 
 
+RUN = ("-m", "paper_recipes", "run", "rll-sop", "--smoke")
+FIRST, TRAINING = "LETTERS form", "files go to"
+
+
+def seconds_to(line: str, repeats: int) -> float:
+    """Median wall-clock time from a run's start to the line with these words, on a warm cache of letters; it is then stopped."""
+    times = []
+    for _ in range(repeats + 1):
+        with tempfile.TemporaryDirectory() as out:
+            start = time.perf_counter()
+            process = subprocess.Popen([sys.executable, *RUN, "--out", out], stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            if not any(line in said for said in process.stdout):
+                raise RuntimeError(f"no line with {line!r} from {' '.join(RUN)}")
+            times.append(time.perf_counter() - start)
+            process.kill()
+            process.communicate()
+    return statistics.median(times[1:])
+
+
 def run(quick: bool = False) -> list[dict[str, Any]]:
     repeats = 2 if quick else 11
     bases = {code: seconds_of(["-c", code], repeats) for code in (BARE, PROTOBUF)}
+    few = 2 if quick else 5
+    torch = seconds_of(["-c", "import torch"], few)
+    first = {
+        "name": "run rll-sop: its first line",
+        "ours": seconds_to(FIRST, few),
+        "peer": bases[BARE],
+        "unit": "s",
+        "target": "< 0.5 s",
+        "note": f"median of {few}; peer: python -c {BARE!r}",
+    }
+    training = {
+        "name": "run rll-sop: training starts",
+        "ours": seconds_to(TRAINING, few),
+        "peer": torch,
+        "unit": "s",
+        "target": "< 8 s more than torch's import",
+        "note": f"letters drawn before, at --smoke; median of {few}; peer: python -c 'import torch'",
+    }
     return [
         {
             "name": name,
@@ -48,4 +87,4 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
             "note": f"whole process, median of {repeats}; peer: python -c {base!r}",
         }
         for name, arguments, base, target in COMMANDS
-    ]
+    ] + [first, training]

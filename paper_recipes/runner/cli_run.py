@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import click
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.cli_common import IMAGE_ROOT, JUDGE, RECIPE, SET, cli, example
+from paper_recipes.runner.reports.banner import banner, letters
 
 
 @cli.command(short_help="Run a recipe: train, evaluate, write a report.", epilog=example("run rll-sop --smoke"))
@@ -61,9 +63,23 @@ def run(recipe: Recipe, settings: tuple[str, ...], judge: bool, **options: Any) 
     band. A loss, gradient or embedding that is not finite ends the run at that step with exit code 3.
     Ctrl-C stops after the current step with a usable checkpoint; --resume goes on from it.
     """
+    recipe = registry.derived(recipe, settings, judge=judge)
+    announced = _announced(recipe, options)
     from paper_recipes.runner import run as runner  # torch
 
-    sys.exit(runner.run(registry.derived(recipe, settings, judge=judge), runner.Options(**options)))
+    sys.exit(runner.run(recipe, runner.Options(**options), announced=announced))
+
+
+def _announced(recipe: Recipe, options: dict[str, Any]) -> bool:
+    """Show the banner of the letters form before seconds go into importing torch; not where the request may yet be refused, or
+    the banner depends on what is found.
+    """
+    at_ease = ("out", "resume", "seed", "iterations", "full_batch", "smoke", "workers", "threads", "strict", "cudnn")
+    if any(value for name, value in options.items() if name not in at_ease) or "WORLD_SIZE" in os.environ:
+        return False
+    scale = {name: options[name] for name in ("iterations", "full_batch", "smoke", "strict")}
+    click.echo(banner(recipe, letters(recipe, **scale)))
+    return True
 
 
 @cli.command(

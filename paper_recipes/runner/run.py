@@ -25,9 +25,8 @@ from paper_recipes.runner.engines.engine import Engine
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.evidence.chain import chain
 from paper_recipes.runner.files import read_json
-from paper_recipes.runner.reports import page as reports
 from paper_recipes.runner.reports import terminal
-from paper_recipes.runner.reports.banner import banner, batch
+from paper_recipes.runner.reports.banner import banner, batch, letters
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.scoring import verdict
 from paper_recipes.runner.training import failures, history, loop, mirror, progress, record
@@ -60,8 +59,10 @@ class Options:
     log: str | None = None
 
 
-def run(recipe: Recipe, options: Options) -> int:
-    """Exit code: 0 done (full form: within the published bands), 1 below or above them or not comparable with them, 3 diverged,
+def run(recipe: Recipe, options: Options, *, announced: bool = False) -> int:
+    """Run it; `announced`: its banner has been shown.
+
+    Exit code: 0 done (full form: within the published bands), 1 below or above them or not comparable with them, 3 diverged,
     4 begun and broken off by something outside of the program, 130 stopped by the user.
     """
     seed = recipe.seed if options.seed is None else options.seed
@@ -72,15 +73,21 @@ def run(recipe: Recipe, options: Options) -> int:
     device = process_group.device_for(options.device)
     with process_group.joined(options.replicas, sync_bn=options.sync_bn, device=device) as processes:
         try:
-            return _run(recipe, options, seed=seed, device=device, processes=processes)
+            return _run(recipe, options, announced, seed=seed, device=device, processes=processes)
         except RunError as error:
             raise RunError(str(error) if processes.root else f"process {processes.rank}: {error}") from error
 
 
 def _run(
-    recipe: Recipe, options: Options, *, seed: int, device: torch.device, processes: process_group.Replicas
+    recipe: Recipe,
+    options: Options,
+    announced: bool,
+    *,
+    seed: int,
+    device: torch.device,
+    processes: process_group.Replicas,
 ) -> int:
-    scale, data = processes.from_root(_open(recipe, options, seed, processes) if processes.root else None)
+    scale, data = processes.from_root(_open(recipe, options, announced, seed, processes) if processes.root else None)
     form = scale.label
     out = options.out or Path("runs") / f"{recipe.name}-{form.replace(', ', '-')}".replace("/", "_")
     out.mkdir(parents=True, exist_ok=True)
@@ -162,7 +169,7 @@ def _written(
         fields["diverged"] = stop.as_json()
         history.end(fields, "diverged", stop.iteration)
         run_files.write_record(out, fields)
-        click.echo(f"report: {reports.write(out, chain(recipe, fields))}")
+        click.echo(f"report: {_report(out, chain(recipe, fields))}")
         click.echo(str(stop), err=True)
         return 3
     except (Exception, KeyboardInterrupt) as error:
@@ -193,7 +200,7 @@ def _finish(recipe: Recipe, fields: dict[str, Any], out: Path, headline: str, wh
     terminal.evidence(links)
     if result is not None:
         terminal.verdict(result)
-    click.echo(f"report: {reports.write(out, links)}")
+    click.echo(f"report: {_report(out, links)}")
     click.echo(_summary(evaluations, headline))
     click.echo(what)
     return 0 if result is None or result.passed else 1
@@ -259,13 +266,15 @@ def _record(
 
 
 def _open(
-    recipe: Recipe, options: Options, seed: int, processes: process_group.Replicas
+    recipe: Recipe, options: Options, announced: bool, seed: int, processes: process_group.Replicas
 ) -> tuple[scales.Plan, run_data.Data]:
     """Scale and data; the banner is said as soon as the scale is known, which is before letters are drawn."""
     if options.data is None:
-        scale = scales.embedded(recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke)
-        scale = replace(scale, fast=not options.strict)
-        click.echo(banner(recipe, scale, processes))
+        scale = letters(
+            recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke, strict=options.strict
+        )
+        if not announced:
+            click.echo(banner(recipe, scale, processes))
         return scale, pictures.looked_at(run_data.open_embedded(recipe, scale, seed))
     data = run_data.open_folder(recipe, options.data, options.image_root)
     _check_full(recipe, options, data)
@@ -275,6 +284,12 @@ def _open(
     return scale, pictures.looked_at(data)
 
 
+def _report(out: Path, links: list[dict[str, str]]) -> Path:
+    from paper_recipes.runner.reports import page  # matplotlib, which the training does not wait for
+
+    return page.write(out, links)
+
+
 def report(out: Path) -> Path:
     """Write the report of the run in `out` (chain of evidence included) and return the path of its HTML page."""
     fields = run_files.record(out)
@@ -282,7 +297,7 @@ def report(out: Path) -> Path:
         click.echo(f"{going_on}: the report shows the run as far as it has come")
     with run_files.fitting(out):
         evidence = chain(registry.of_record(fields), fields)
-    return reports.write(out, evidence)
+    return _report(out, evidence)
 
 
 def _check(recipe: Recipe, options: Options) -> None:

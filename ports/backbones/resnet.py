@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from ports.backbones.heads import LayerNormHead
 from ports.batch_norm import BatchNorm2d
-from ports.torchvision_compat import torchvision
 
 
 class ResNet50Embedding(nn.Module):
@@ -18,6 +17,8 @@ class ResNet50Embedding(nn.Module):
 
     def __init__(self, dim: int = 2048) -> None:
         super().__init__()
+        from ports.torchvision_compat import torchvision  # and all of torch._dynamo with it, two seconds
+
         net = torchvision.models.resnet50(weights=None, norm_layer=BatchNorm2d)
         stem = [("conv1", net.conv1), ("bn1", net.bn1), ("relu", net.relu), ("maxpool", net.maxpool)]
         self.feature = nn.Sequential()
@@ -43,6 +44,8 @@ class XbmResNet50(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        from ports.torchvision_compat import torchvision  # and all of torch._dynamo with it, two seconds
+
         net = torchvision.models.resnet50(weights=None, norm_layer=BatchNorm2d)
         last = net.layer4[0]
         last.conv2.stride = last.downsample[0].stride = (1, 1)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from paper_recipes import derive
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.data.scale import Plan
-from paper_recipes.runner.engines.processes import Replicas
+from paper_recipes.runner.data.scale import Plan, embedded
+
+if TYPE_CHECKING:  # torch, which the first line does not wait for
+    from paper_recipes.runner.engines.processes import Replicas
 
 NOT_COMPARABLE = "FAST: TF32, autotuned and compiled kernels. Not comparable with any other run; there is no verdict."
 
 
-def banner(recipe: Recipe, scale: Plan, processes: Replicas) -> str:
-    """Which recipe at which scale; a line more for what makes the run another one than the recipe says."""
+def letters(
+    recipe: Recipe, iterations: int | None = None, *, full_batch: bool = False, smoke: bool = False, strict: bool = True
+) -> Plan:
+    """The scale of the letters form with these options of `run`."""
+    return replace(embedded(recipe, iterations, full_batch=full_batch, smoke=smoke), fast=not strict)
+
+
+def banner(recipe: Recipe, scale: Plan, processes: Replicas | None = None) -> str:
+    """Which recipe at which scale; a line more for what makes the run another one than the recipe says. None: one process."""
     lines = [_form(recipe, scale.form)]
     if scale.fast:
         lines.append(NOT_COMPARABLE)
-    if processes.world > 1:
+    if processes is not None and processes.world > 1:
         lines.append(f"{processes.world} processes, --replicas {processes.semantics}: {batch(scale, processes)}.")
     return "\n".join(lines)
 

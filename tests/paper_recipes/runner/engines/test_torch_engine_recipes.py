@@ -51,7 +51,7 @@ def test_two_steps(name, tmp_path, monkeypatch):
 def test_a_recipe_with_a_weight_per_class(loss, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "chain", lambda *_: [])
     monkeypatch.setattr(run.terminal, "evidence", lambda *_: None)
-    monkeypatch.setattr(run.reports, "write", lambda *_: "left out")
+    monkeypatch.setattr(run, "_report", lambda *_: "left out")
     recipe = registry.get("ms-cub")
     assert recipe.torch is not None
     small = {**recipe.images, "crop": 64}  # a twelfth of the work
