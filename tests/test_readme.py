@@ -7,6 +7,8 @@ import re
 
 from helpers.paths import REPO
 
+from paper_recipes import registry
+
 
 def test_the_session_in_the_readme_gives_that_output():
     failed, tried = doctest.testfile(str(REPO / "README.md"), module_relative=False, verbose=False)
@@ -31,3 +33,17 @@ def test_the_letters_form_is_not_called_embedded():
         f"{file.relative_to(REPO)}: {m[0]}" for file in files for m in words.finditer(file.read_text(encoding="utf-8"))
     ]
     assert len(files) > 100 and not found
+
+
+def test_the_table_of_recipes_says_what_the_recipes_say():
+    text = (REPO / "README.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)` \| (.+?) \| (R@1 \S+) \| `--data (\w+) --weights (\S+)` \|$", text, re.MULTILINE)
+    assert len(rows) == 8 and f"{len(registry.RECIPES)} of them" in text
+    for name, what, published, data, weights in rows:
+        recipe, first = registry.get(name), registry.get(name).expected[0]
+        assert (what, published) == (recipe.title, f"{first.metric} {first.value:g}")
+        assert (data, weights) == (recipe.dataset.upper(), recipe.weights.split()[0])
+
+
+def test_the_readme_is_short():
+    assert len((REPO / "README.md").read_text().splitlines()) <= 150

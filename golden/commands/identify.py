@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .common import UsageError, load, loss_arguments
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     loss_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="machine-readable: every set, the nearest first")
     parser.add_argument("--all", action="store_true", help="show every set, not the nearest twelve")
 
 
@@ -32,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
     except TypeError as error:
         raise UsageError(str(error)) from error
     first = reports[0]
+    if options.json:
+        print(json.dumps([report.as_dict() for report in reports], indent=1))
+        return 0 if first.relation is not None and first.relation.kind == "equal" else 1
     if first.relation is None or first.relation.kind == "error":
         print(f"{options.target} gives no numbers on any set:")
         for why in dict.fromkeys(row.why for report in reports for row in report.rows if row.verdict == "error"):

@@ -144,6 +144,8 @@ def test_identify(run, sample_file):
     result = run("identify", f"{sample_file}:Right")
     assert result.exit_code == 0 and "equals   contrastive-deep-metric" in result.output
     assert sum(line.startswith("equals") for line in result.output.splitlines()) == 1
+    found = json.loads(run("identify", f"{sample_file}:Right", "--json").output)
+    assert found[0]["against"] == "contrastive-deep-metric" and found[0]["passed"] and not found[1]["passed"]
     result = run("identify", f"{sample_file}:Means")
     assert result.exit_code == 1 and "equals none of them; nearest is contrastive-deep-metric" in result.output
     assert "averaged, not summed" in " ".join(result.output.split())
