@@ -1,25 +1,29 @@
-"""`python -m benchmarks [NAME ...] [--quick]`: run the benchmarks, write benchmarks/RESULTS.md and results.json.
+"""`python -m benchmarks [NAME ...] [--threads 1,2] [--quick]`: run the benchmarks, write benchmarks/RESULTS.md and results.json.
 
 A benchmark is a module of this package with `run(quick=False) -> list[dict]`; a row has `name`, `ours`, `peer`, `ratio`
-(ours / peer), `unit`, `note`, and optionally `target`. Rows of benchmarks that are not run again are kept.
+(ours / peer; of programs that took turns the median of the turns' ratios, with its `spread`), `unit`, `note`, and optionally
+`target`. Rows of benchmarks that are not run again are kept. What ran beside other work is printed and not recorded.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import pkgutil
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 import benchmarks
+from benchmarks._load import MOST, OtherWork
 from ports import determinism
 
 HERE = Path(__file__).parent
-COLUMNS = ("name", "ours", "peer", "ratio", "target", "unit", "note")
+COLUMNS = ("name", "ours", "peer", "ratio", "spread", "target", "unit", "note")
 
 
 def names() -> list[str]:
@@ -30,19 +34,50 @@ def names() -> list[str]:
 
 @click.command()
 @click.argument("chosen", nargs=-1, type=click.Choice(names()))
+@click.option(
+    "--threads", default="", metavar="N[,N...]", help="Run each with so many threads, in turn; default: torch's number."
+)
 @click.option("--quick", is_flag=True, help="Small sizes: checks that the benchmarks run; nothing is written.")
-def main(chosen: tuple[str, ...], quick: bool) -> None:
-    """Run the benchmarks (all, or those named) and write benchmarks/RESULTS.md."""
+def main(chosen: tuple[str, ...], threads: str, quick: bool) -> None:
+    """Run the benchmarks (all, or those named) and write benchmarks/RESULTS.md. The exit code is 1 if one was not recorded."""
     path = HERE / "results.json"
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for name in chosen or names():
-        click.echo(f"== {name}")
-        rows = importlib.import_module(f"benchmarks.{name}").run(quick=quick)
-        for row in rows:
-            click.echo("   " + "  ".join(f"{key} {shown(row[key])}" for key in COLUMNS if row.get(key) is not None))
-        results[name] = {"date": date.today().isoformat(), "machine": determinism.environment(), "rows": rows}
+    disturbed = []
+    for count in counts(threads):
+        for name in chosen or names():
+            torch.set_num_threads(count or torch.get_num_threads())
+            title = f"{name}, {count} thread{'s' * (count != 1)}" if count else name
+            click.echo(f"== {title}")
+            beside = OtherWork()
+            rows = importlib.import_module(f"benchmarks.{name}").run(quick=quick)
+            share = beside.share()
+            for row in rows:
+                click.echo("   " + "  ".join(f"{key} {shown(row[key])}" for key in COLUMNS if row.get(key) is not None))
+            if share is not None and share > MOST:
+                disturbed.append(title)
+                click.echo(f"   beside other work: it took {share:.0%} of the processors' time; not recorded")
+                continue
+            machine = {**determinism.environment(), "cpus": os.cpu_count(), "other_work": share}
+            results[title] = {"date": date.today().isoformat(), "machine": machine, "rows": rows}
     if not quick:
         write_results(results)
+    if disturbed and not quick:
+        raise SystemExit(1)
+
+
+def counts(threads: str) -> list[int]:
+    """Of "1,2": [1, 2]; of "": [0], torch's own number."""
+    if not threads:
+        return [0]
+    try:
+        found = [int(word) for word in threads.split(",")]
+    except ValueError:
+        found = [0]
+    if min(found) < 1:
+        raise click.BadParameter(
+            f"{threads!r}: numbers of threads, from 1, with commas between", param_hint="--threads"
+        )
+    return found
 
 
 def write_results(results: dict[str, Any]) -> None:
@@ -59,6 +94,10 @@ def markdown(results: dict[str, Any]) -> str:
     for name, result in sorted(results.items()):
         machine = result["machine"]
         device = machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads"
+        if machine.get("cpus"):
+            device += f" of {machine['cpus']} processors"
+        if machine.get("other_work") is not None:
+            device += f", other work {machine['other_work']:.0%}"
         lines += [f"## {name}", "", f"{result['date']}, {device}, torch {machine['torch']}", ""]
         lines += ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
         for row in result["rows"]:

@@ -11,12 +11,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks._paired import paired
 from caffe_compat.bn_inception import from_caffe, save_bn_inception
 from caffe_compat.formats.caffemodel import read_caffemodel
 from ports.backbones.bn_inception import BNInception
@@ -111,13 +111,10 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
             times["ours"].append(timed(lambda: from_caffe(read_caffemodel(path))))
             times["peer"].append(timed(lambda: from_caffe(walk(path))))
         megabytes = path.stat().st_size / 1e6
-    a, b = median(times["ours"]), median(times["peer"])
     return [
         {
             "name": "caffemodel to state dict",
-            "ours": a,
-            "peer": b,
-            "ratio": a / b,
+            **paired(times["ours"], times["peer"]),
             "unit": "s",
             "note": f"BN-Inception, {megabytes:.0f} MB; peer: protobuf walk in plain Python, struct.unpack per blob",
         }

@@ -7,7 +7,6 @@ pytorch-metric-learning's RankedListLoss (which computes another gradient; see d
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 import warnings
@@ -16,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from benchmarks._paired import paired
 from ports.losses import ClassAwareAttention, OnlineSoftMiningLoss, RankedListLoss
 
 Step = Callable[[], object]
@@ -83,8 +83,8 @@ def step(loss: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Step:
     return run_once
 
 
-def medians(steps: dict[str, Step], repeats: int) -> dict[str, float]:
-    """Milliseconds of this thread; the steps take turns, so that a busy machine hits all alike."""
+def turns(steps: dict[str, Step], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of this thread in each turn; the steps take turns, so that a busy machine hits all alike."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 1):
         for name, run_once in steps.items():
@@ -92,7 +92,7 @@ def medians(steps: dict[str, Step], repeats: int) -> dict[str, float]:
             run_once()
             if repeat:
                 times[name].append(1e3 * (time.thread_time() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
 
 
 def peak_bytes(run_once: Step) -> int:
@@ -113,6 +113,10 @@ def peak_bytes(run_once: Step) -> int:
 
 def row(name: str, ours: float, peer: float, unit: str, note: str) -> dict:
     return {"name": name, "ours": ours, "peer": peer, "ratio": ours / peer, "unit": unit, "note": note}
+
+
+def timed_row(name: str, ours: list[float], peer: list[float], note: str) -> dict:
+    return {"name": name, **paired(ours, peer), "unit": "ms", "note": note}
 
 
 def library_loss() -> torch.nn.Module | None:
@@ -141,18 +145,18 @@ def _run(repeats: int, sizes: list[int]) -> list[dict]:
     _, gradient = pair_loop(as_numpy, labels.numpy())
     ours()
     assert np.allclose(x.grad, gradient, atol=1e-5 * np.abs(gradient).max()), "the loop computes something else"
-    both = medians({"ours": ours, "peer": lambda: pair_loop(as_numpy, labels.numpy())}, 3)
-    rows.append(row("RankedListLoss 180x512, pair loop", both["ours"], both["peer"], "ms", "target ratio <= 0.05"))
+    both = turns({"ours": ours, "peer": lambda: pair_loop(as_numpy, labels.numpy())}, 3)
+    rows.append(timed_row("RankedListLoss 180x512, pair loop", both["ours"], both["peer"], "target ratio <= 0.05"))
     library = library_loss()
     for n in sizes if library is not None else []:
         x, labels = batch(n, 512, 3)
         steps = {"peer": step(library, x, labels)} | {
             release: step(RankedListLoss(release=release), x, labels) for release in ("cvpr19", "tpami")
         }
-        times = medians(steps, repeats if n < 500 else max(3, repeats // 3))
+        times = turns(steps, repeats if n < 500 else max(3, repeats // 3))
         for release in ("cvpr19", "tpami"):
             name = f"RankedListLoss {release} {n}x512, pytorch-metric-learning"
-            rows.append(row(name, times[release], times["peer"], "ms", "target ratio <= 1.0"))
+            rows.append(timed_row(name, times[release], times["peer"], "target ratio <= 1.0"))
         memory = {name: peak_bytes(steps[name]) / 1e6 for name in ("cvpr19", "peer")}
         budget = 4e-6 * (2 * n * n + n * 512)
         note = f"{memory['cvpr19'] / budget:.2f} times 2 N*N + N*D in float32 ({budget:.2f} MB)"
@@ -181,12 +185,12 @@ def _osm_rows(repeats: int) -> list[dict]:
         contrastive = (1.2 - torch.pdist(x)).clamp(min=0).square().mean()
         (torch.nn.functional.cross_entropy(logits, labels) + contrastive).backward()
 
-    loop = medians({"ours": pairs, "peer": lambda: osm_loop(as_numpy, labels.numpy())}, 3)
-    times = medians({"ours": chain, "peer": plain}, repeats)
+    loop = turns({"ours": pairs, "peer": lambda: osm_loop(as_numpy, labels.numpy())}, 3)
+    times = turns({"ours": chain, "peer": plain}, repeats)
     note = "peer: cross entropy + unweighted contrastive of torch.pdist, for scale only"
     return [
-        row("OnlineSoftMiningLoss 56x1024, pair loop", loop["ours"], loop["peer"], "ms", "1,540 pairs only"),
-        row("OSM + CAA 56x1024, 100 classes", times["ours"], times["peer"], "ms", note),
+        timed_row("OnlineSoftMiningLoss 56x1024, pair loop", loop["ours"], loop["peer"], "1,540 pairs only"),
+        timed_row("OSM + CAA 56x1024, 100 classes", times["ours"], times["peer"], note),
     ]
 
 

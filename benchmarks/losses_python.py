@@ -1,24 +1,32 @@
 """Forward and backward of the Python originals' losses: ours, a loop over anchors as the originals have it, and the peer.
 
-    OMP_NUM_THREADS=1 python benchmarks/losses_python.py [--quick]
+    python -m benchmarks losses_python --threads 1,2
 
-All figures of a row come from one process, the contestants taking turns; medians in milliseconds, one thread, CPU.
+All figures of a row come from one process, the contestants taking turns; medians in milliseconds, CPU.
 """
 
 from __future__ import annotations
 
-import statistics
-import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from benchmarks._paired import paired
 from ports import losses
 
 # No loss of the peer has these objectives: the row stands beside its nearest one.
-NEAREST = ("Contrastive", "LiftedStructure", "BinomialDeviance", "NCA neighbours", "SemiHard")
+NEAREST = (
+    "RankedList",
+    "RankedList tpami",
+    "Contrastive",
+    "LiftedStructure",
+    "BinomialDeviance",
+    "NCA neighbours",
+    "SemiHard",
+)
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,12 +94,17 @@ def peer_with_miner(peer: object, miners: object) -> Step:
     return lambda x, y: loss(x, y, miner(x, y))
 
 
-def contestants() -> list[tuple[str, Step, Step | None, Step]]:
+def contestants(dim: int) -> list[tuple[str, Step, Step | None, Step]]:
     """(name, ours, the loop, the peer's loss with the same objective or the nearest)."""
     from pytorch_metric_learning import losses as peer
     from pytorch_metric_learning import miners as peer_miners
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the peer warns of the paper's own T = 10
+        ranked = peer.RankedListLoss(margin=0.4, Tn=10, alpha=1.2)
     return [
+        ("RankedList", losses.RankedListLoss(), None, ranked),
+        ("RankedList tpami", losses.RankedListLoss(release="tpami"), None, ranked),
         ("MultiSimilarity", losses.MultiSimilarityLoss(), anchor_loop(ms_term), peer_with_miner(peer, peer_miners)),
         (
             "MultiSimilarity, no miner",
@@ -113,8 +126,8 @@ def contestants() -> list[tuple[str, Step, Step | None, Step]]:
         ("SemiHard", losses.SemiHardLoss(), None, peer.TripletMarginLoss()),
         ("BatchAll", losses.BatchAllLoss(), batch_all_loop, peer.TripletMarginLoss(0.2)),
         ("Margin", losses.MarginLoss(), None, margin_peer(peer, peer_miners)),
-        ("NormSoftmax", losses.NormSoftmaxLoss(11318, 512), None, peer.NormalizedSoftmaxLoss(11318, 512)),
-        ("ProxyNCA", losses.ProxyNCALoss(1000, 512), None, peer.ProxyNCALoss(1000, 512)),
+        ("NormSoftmax", losses.NormSoftmaxLoss(11318, dim), None, peer.NormalizedSoftmaxLoss(11318, dim)),
+        ("ProxyNCA", losses.ProxyNCALoss(1000, dim), None, peer.ProxyNCALoss(1000, dim)),
     ]
 
 
@@ -123,8 +136,8 @@ def margin_peer(peer: object, miners: object) -> Step:
     return lambda x, y: loss(x, y, miner(x, y))
 
 
-def interleaved(steps: list[Step], x: Tensor, labels: Tensor, repeats: int) -> list[float]:
-    """Median milliseconds of each step; they take turns, so that a disturbance hits all alike."""
+def interleaved(steps: list[Step], x: Tensor, labels: Tensor, repeats: int) -> list[list[float]]:
+    """Milliseconds of each step's turns; they take turns, so that a disturbance hits all alike."""
     times: list[list[float]] = [[] for _ in steps]
     for turn in range(repeats + 1):
         for step, record in zip(steps, times):
@@ -133,40 +146,31 @@ def interleaved(steps: list[Step], x: Tensor, labels: Tensor, repeats: int) -> l
             step(inputs, labels).backward()
             if turn:
                 record.append((time.perf_counter() - start) * 1e3)
-    return [statistics.median(record) for record in times]
+    return times
 
 
 def run(quick: bool = False) -> list[dict]:
     torch.manual_seed(0)
     rows = []
-    shapes = [(36, 5)] if quick else [(16, 5), (36, 5), (200, 5)]
-    for classes, per_class in shapes:
-        x, labels = batch(classes, per_class)
-        for name, ours, loop, peer in contestants():
+    shapes = [(36, 512)] if quick else [(classes, dim) for classes in (12, 36, 100, 200) for dim in (128, 512)]
+    for classes, dim in shapes:
+        x, labels = batch(classes, 5, dim)
+        for name, ours, loop, peer in contestants(dim):
             n = len(x)
             if n > 500 and name in ("LiftedStructure paper", "SemiHard", "BatchAll", "Margin"):
                 continue  # the peer's tensor over all triplets does not fit
             steps = [ours, peer] + ([loop] if loop and n <= 180 else [])
             taken = interleaved(steps, x, labels, 3 if quick else 5 if n > 500 else 15)
-            note = f"loop {taken[2]:.1f} ms = {taken[2] / taken[0]:.0f}x ours" if len(taken) > 2 else ""
+            loop = paired(taken[2], taken[0]) if len(taken) > 2 else None
+            note = f"loop {loop['ours']:.1f} ms = {loop['ratio']:.0f}x ours" if loop else ""
             if name in NEAREST:
                 note = f"{note}; peer's nearest loss".removeprefix("; ")
             rows.append(
                 {
                     "name": f"{name} N={n} D={x.shape[1]}",
-                    "ours": taken[0],
-                    "peer": taken[1],
-                    "ratio": taken[0] / taken[1],
+                    **paired(taken[0], taken[1]),
                     "unit": "ms",
                     "note": note,
                 }
             )
     return rows
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for row in run("--quick" in sys.argv):
-        print(
-            f"{row['name']:42} {row['ours']:9.2f} {row['peer']:9.2f} {row['unit']} {row['ratio']:6.2f}  {row['note']}"
-        )

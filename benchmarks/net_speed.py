@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from statistics import median
 from typing import Any
 
 import torch
 
+from benchmarks._paired import paired
 from caffe_compat.net import CaffeNet, load_net
 from caffe_compat.net.seeded import seed_weights, seeded_images
 from ports.backbones.bn_inception import BLOCKS, BNInception
@@ -128,14 +128,11 @@ def run(
                 elapsed = _time(call, device)
                 if repeat:  # the first is a warm-up
                     found.append(elapsed)
-        mine, theirs = median(times[0]), median(times[1])
         what = "forward (TEST)" if phase == "TEST" else "forward + backward (TRAIN)"
         rows.append(
             {
                 "name": f"CaffeNet BN-Inception, {what}",
-                "ours": mine,
-                "peer": theirs,
-                "ratio": mine / theirs,
+                **paired(*times),
                 "target": TARGET,
                 "unit": "s",
                 "note": f"batch {batch}, {size}x{size}, {device.type}, {torch.get_num_threads()} threads; peer: "
