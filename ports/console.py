@@ -41,7 +41,7 @@ def colours() -> bool:
 
 def coloured(text: str, colour: str | None) -> str:
     """The text in one of the colours, where they are wanted."""
-    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if colour and colours() else text
+    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if colour and text.strip() and colours() else text
 
 
 @dataclass
