@@ -7,6 +7,7 @@ shows the traceback. No arguments: the help, on stderr, with exit code 2.
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import re
 import sys
@@ -84,6 +85,8 @@ def main(
         other: the line and exit code of an error that is none of ValueError, OSError and ImportError; None: a mistake in the
             program, whose traceback is wanted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± shows ?
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
