@@ -6,6 +6,7 @@ means among the operations that are recorded (`MEANS`) is our reading of it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -78,17 +79,22 @@ SWITCHES = {
 
 
 def of_installed() -> dict[str, Any]:
-    """{"torch", "source", "switches": names, "raises": names} from the docstring, each list in its order there, once."""
-    text = torch.use_deterministic_algorithms.__doc__ or ""
+    """{"torch", "source", "switches": names, "raises": names} from the docstring, each list in its order there, once.
+
+    What is said of MPS tensors alone is left out: they are not on a CUDA device.
+    """
+    text = (torch.use_deterministic_algorithms.__doc__ or "").splitlines()
     lists: dict[str, list[str]] = {"switches": [], "raises": []}
     current = None
-    for line in text.splitlines():
+    for number, line in enumerate(text):
         if "normally-nondeterministic operations" in line:
             current = "raises" if _RAISES in line else "switches"
         elif line.strip().startswith(("In addition", "Note that")):
             current = None
         elif current and (found := _NAME.match(line)) and found[1] not in lists[current]:
-            lists[current].append(found[1])
+            more = itertools.takewhile(lambda after: after.strip() and not _NAME.match(after), text[number + 1 :])
+            if "MPS tensor" not in " ".join(" ".join([line, *more]).split()):
+                lists[current].append(found[1])
     if not all(lists.values()):
         raise ValueError(
             f"torch {torch.__version__}: its docstring has no such lists any more; _NAME and the sentences must follow"

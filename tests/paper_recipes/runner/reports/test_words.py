@@ -197,8 +197,15 @@ def test_names_without_markup_are_left_as_they_are():
         (7, "7"),
     ],
 )
-def test_what_matplotlib_is_given(name, drawn):
+def test_what_matplotlib_is_given(name, drawn, monkeypatch):
+    monkeypatch.setattr(words, "_turns_around", lambda: False)  # as before 3.11
     assert words.drawn(name) == drawn
+
+
+def test_a_matplotlib_that_turns_words_around_gets_them_as_they_are(monkeypatch):
+    monkeypatch.setattr(words, "_turns_around", lambda: True)
+    assert words.drawn("cat שלום 12 $") == r"cat שלום 12 \$"
+    assert words.drawn("中") == "\ufffd"
 
 
 def test_a_formula_is_no_formula_in_a_picture(tmp_path):
