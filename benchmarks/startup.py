@@ -36,7 +36,7 @@ def seconds_of(arguments: list[str], repeats: int) -> float:
     return statistics.median(times[1:])
 
 
-RUN = ("-m", "paper_recipes", "run", "rll-sop", "--smoke")
+RUN = ("-m", "paper_recipes", "run", "rll-sop")
 FIRST, TRAINING = "LETTERS form", "files go to"
 
 
@@ -75,7 +75,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
         "peer": torch,
         "unit": "s",
         "target": "< 8 s more than torch's import",
-        "note": f"letters drawn before, at --smoke; median of {few}; peer: python -c 'import torch'",
+        "note": f"letters drawn before; median of {few}; peer: python -c 'import torch'",
     }
     return [
         {
