@@ -123,12 +123,12 @@ class MarginLoss(nn.Module):
             anchors, positives, negatives, valid = distance_weighted_triplets(
                 x, labels, cutoff=self.cutoff, generator=self.generator
             )
-        elif isinstance(indices_tuple, tuple | list) and len(indices_tuple) == 3:
+        elif isinstance(indices_tuple, (tuple, list)) and len(indices_tuple) == 3:
             sizes = dict.fromkeys(("anchors", "positives", "negatives"), len(x))
             anchors, positives, negatives = same_length(self, *check_indices(self, indices_tuple, sizes, x.device))
             valid = torch.ones_like(anchors, dtype=torch.bool)
         else:
-            sized = isinstance(indices_tuple, tuple | list)
+            sized = isinstance(indices_tuple, (tuple, list))
             got = f"{len(indices_tuple)} index tensors" if sized else type(indices_tuple).__name__
             raise ValueError(f"MarginLoss takes triplets (anchors, positives, negatives), got {got}")
         with autocast_off(x):
