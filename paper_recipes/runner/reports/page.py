@@ -148,11 +148,12 @@ def _sections(
     if "diverged" in record:
         parts.append(f"> {text(record['diverged']['line'])}")
     if evaluations:
-        parts += ["## Result", _result_table(record, evaluations, read_json(out / "raw_pixels.json"))]
+        parts.append("## Result")
+        if "recall.png" in pictures:
+            parts.append("![Recall@1 over the iterations, beside published values](recall.png)")
         if verdict is not None:
             parts.append(_verdict_text(verdict))
-    if "recall.png" in pictures:
-        parts.append("![Recall@1 over the iterations, beside published values](recall.png)")
+        parts.append(_result_table(record, evaluations, read_json(out / "raw_pixels.json")))
     if verdict is not None and "curves.png" in pictures:
         parts += ["## Beside the authors' logs", _CURVES, curves.as_markdown(verdict.curves)]
         parts.append("![Recall over the iterations, the authors' and this run's](curves.png)")

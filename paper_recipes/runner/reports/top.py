@@ -42,12 +42,21 @@ def sentence(
     if "diverged" in record:
         return "bad", f"The run {record['status']}; what it had reached before is no result."
     if verdict is not None:
-        return "good" if verdict.passed else "bad", verdict.sentence
+        return "good" if verdict.passed else "bad", _judged(verdict)
     if not evaluations:
         return "open", "Nothing was measured: the run has no evaluation."
     if record["status"] != "finished":
         return "open", f"No result yet: {record['status']}."
     return "open", _letters(recipe, record, evaluations)
+
+
+def _judged(verdict: Verdict) -> str:
+    """Of a full run: the verdict's word and, where the values may be compared, how many are within their bands."""
+    said = f"{verdict.sentence[0].upper()}{verdict.sentence[1:]}"
+    if verdict.objection:
+        return f"{said}."
+    counted = f"{verdict.within} of {len(verdict.rows)} published values are met within their bands"
+    return f"{said}; {counted}, at iteration {verdict.iteration:,}."
 
 
 def _letters(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]]) -> str:

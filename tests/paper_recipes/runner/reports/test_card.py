@@ -31,7 +31,7 @@ def test_a_full_runs_card(tmp_path):
     assert re.findall(r'    - type: ("R@\d+")\n      value: (\S+)', front) == [
         ('"R@1"', "79.8000"), ('"R@10"', "91.3000"), ('"R@100"', "96.3000"),
     ]  # fmt: skip
-    assert "**reproduced" in body and "| R@1 | 79.80 | 79.8 ± " in body
+    assert "**Reproduced; " in body and "| R@1 | 79.80 | 79.8 ± " in body
     results = (run / "card" / ".eval_results" / "dml_ports.yaml").read_text()
     assert results.count("- dataset:") == 4, "and NMI"
     assert "  value: 79.8000\n" in results
