@@ -69,8 +69,8 @@ def _no_byte_left(stage: Stage) -> Outcome:
 
 
 def _on_small_disk(stage: Stage, out: Path, befalls: Befalls) -> Outcome:
-    """Room is made for the resume."""
-    with mounted(out, "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
+    """Room is made for the resume. Checkpoints and a report with its pictures take some megabytes."""
+    with mounted(out, "-t", "tmpfs", "-o", "size=12m", "tmpfs"):
         ended = stage.run(out, befalls=befalls)
         (out / "filler").unlink()
         return stage.outcome(ended, out, how="real (a small tmpfs)")

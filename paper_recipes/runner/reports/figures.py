@@ -160,7 +160,7 @@ def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]
     """
     columns = 1 + max(len(row["neighbours"]) for row in rows)
     fig, grid = plt.subplots(
-        len(rows), columns, figsize=(1.6 * columns, 1.9 * len(rows)), layout="constrained", squeeze=False
+        len(rows), columns, figsize=(1.3 * columns, 1.6 * len(rows)), layout="constrained", squeeze=False
     )
     for axes in grid.flat:
         axes.axis("off")
@@ -183,13 +183,13 @@ def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]
 def _name(names: dict[int, str], label: int) -> str:
     """As long as a picture of the grid is wide: names of classes often differ at their ends alone."""
     name = shown(names.get(label, label))
-    return drawn(name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}")
+    return drawn(name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}")
 
 
 def _picture(axes: Axes, file: str, colour: str, title: str) -> None:
     axes.axis("on")
     axes.imshow(decode(file), aspect="equal")
-    axes.set_title(title, fontsize=7, color=colour)
+    axes.set_title(title, fontsize=6.5, color=colour)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2.5)
