@@ -188,9 +188,11 @@ def test_words_for_what_does_not_come(host, tmp_path, monkeypatch):
 def test_a_killed_download_goes_on(how, host, tmp_path):
     host.pause = 0.05  # 1.5 s for the whole file
     code = f"""
+import signal
 from pathlib import Path
 from ports.datasets.download import fetch
 from ports.datasets.offer import Archive
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests in the background hands down that it is ignored
 fetch(Archive("birds.tgz", url={host.url!r}, md5={MD5!r}), Path({str(tmp_path)!r}))
 """
     running = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stderr=subprocess.DEVNULL)
