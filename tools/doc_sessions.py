@@ -5,6 +5,7 @@ A fenced block after `<!-- file: NAME -->` is a file; one after `<!-- session: C
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,9 @@ def files(text: str) -> dict[str, str]:
 def run(command: str, folder: Path) -> str:
     command = command.replace("python -m", f"{sys.executable} -m")
     # As a reader of the page types it, pipes included; the page is ours.
-    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)  # noqa: S602
+    # A page has no width; given by hand, as readline (which pytest loads) sets COLUMNS behind Python's back.
+    outside = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    done = subprocess.run(command, shell=True, cwd=folder, env=outside, capture_output=True, text=True)  # noqa: S602
     assert not done.stderr, done.stderr
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
