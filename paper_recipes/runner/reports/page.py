@@ -101,7 +101,8 @@ def _draw(out: Path, recipe: Recipe, record: dict[str, Any], steps: list[Any], e
         lines = [
             (f"published on {datasets.describe(recipe.dataset).title}: {row['variant']}", row["metric"]["R@1"])
             for row in published_rows(recipe)
-            if "R@1" in row["metric"]
+            if record["form"].startswith("full")
+            and "R@1" in row["metric"]  # of other data it would be no line to reach
         ]
         raw = read_json(out / "raw_pixels.json")
         raw_r1 = raw["metrics"]["raw pixels"]["R@1"] if raw else None

@@ -111,6 +111,17 @@ def test_a_full_runs_numbers_stand_beside_the_published_ones():
     assert kind == "bad" and words.startswith("Not comparable: ") and words.endswith(".")
 
 
+@pytest.mark.parametrize("form, lines", [("full", True), ("embedded", False), ("own", False)])
+def test_published_values_are_lines_to_reach_on_the_papers_data_alone(monkeypatch, tmp_path, form, lines):
+    given = {}
+    monkeypatch.setattr(
+        page.figures, "recall_curve", lambda path, rows, raw, published, form: given.update(it=published)
+    )
+    recipe = registry.get("rll-sop")
+    page._draw(tmp_path, recipe, {"form": form}, [], full_run.evaluations(recipe))
+    assert bool(given["it"]) == lines
+
+
 def test_the_untrained_number_stands_beside_the_letters():
     recipe = registry.get("ms-cub")
     rows = [{"iteration": i, "queries": 9, "metrics": {"embedding": {"R@1": v}}} for i, v in ((0, 30.0), (20, 52.0))]
