@@ -136,7 +136,9 @@ def test_the_untrained_number_stands_beside_the_letters():
 def test_ten_thousand_classes(tmp_path):
     out = report_run.make(tmp_path / "run", classes=10_000, each=2, iterations=(10,))
     text = page.write(out, report_run.CHAIN).read_text()
-    assert len(text) < 2_000_000 and "of 20,000 queries" in text
+    # The neighbours' pictures are pure noise here, which no PNG makes smaller; nothing else may grow with the classes.
+    (neighbours,) = re.findall(r'<img[^>]*alt="Best, typical and worst[^>]*>', text)
+    assert len(text) - len(neighbours) < 500_000 and "of 20,000 queries" in text
 
 
 def test_without_embeddings_there_is_a_report(run, tmp_path):
