@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.reports.words import drawn, shown
 from paper_recipes.runner.scoring.curves import Curve, compare, headline
-from ports.images.decoding import decode
+from ports.images.decoding import ImageError, decode
 
 RIGHT, WRONG, QUERY = "#2a9d4a", "#d1495b", "#30343f"
 COLOURS = ("#1b6ca8", "#e07a1f", "#5b8c5a", "#8d5a97")
@@ -171,10 +171,10 @@ def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]
     for axes_row, row in zip(grid, rows):
         rank = f"\nfirst right at rank {row['rank']:,}" if row.get("rank") else ""
         kind = f"{row['kind']}: " if "kind" in row else "query: "
-        _picture(axes_row[0], row["query"], QUERY, f"{drawn(kind)}{_name(names, row['label'])}{rank}")
+        _picture(axes_row[0], row["query"], QUERY, f"{drawn(kind)}{class_name(names, row['label'])}{rank}")
         for place, (axes, neighbour) in enumerate(zip(axes_row[1:], row["neighbours"]), 1):
             right = neighbour["label"] == row["label"]
-            label = "right" if right else _name(names, neighbour["label"])
+            label = "right" if right else class_name(names, neighbour["label"])
             _picture(
                 axes,
                 neighbour["file"],
@@ -184,15 +184,19 @@ def retrieval_grid(path: Path, rows: list[dict[str, Any]], names: dict[int, str]
     save(fig, path)
 
 
-def _name(names: dict[int, str], label: int) -> str:
-    """As long as a picture of the grid is wide: names of classes often differ at their ends alone."""
-    name = shown(names.get(label, label))
-    return drawn(name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}")
+def class_name(names: dict[int, str], label: int, longest: int = 18) -> str:
+    """Cut in the middle, as names of classes often differ at their ends alone; 18 characters are as wide as a picture of the grid."""
+    name, half = shown(names.get(label, label)), longest // 2
+    return drawn(name if len(name) <= longest else f"{name[: longest - half - 1]}…{name[-half:]}")
 
 
 def _picture(axes: Axes, file: str, colour: str, title: str) -> None:
     axes.axis("on")
-    axes.imshow(decode(file), aspect="equal")
+    try:
+        axes.imshow(decode(file), aspect="equal")
+    except ImageError:  # moved or gone since the evaluation
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.text(0.5, 0.5, "picture\nnot readable", ha="center", va="center", fontsize=6.5, color=colour)
     axes.set_title(title, fontsize=6.5, color=colour)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():

@@ -36,8 +36,9 @@ th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: left;
 td { font-variant-numeric: tabular-nums } img { max-width: 100%; height: auto; background: #fff; border-radius: .4rem }
 code { background: var(--card); padding: 0 .25em; border-radius: .25em }
 blockquote { border-left: .3rem solid #c69026; margin: .8rem 0; padding: .1rem 1rem; background: var(--card) }
-@media print { body { max-width: none; font-size: 11pt; padding: 0 } table { display: table }
-  img, .tile, tr, li { break-inside: avoid } .chain li, .verdict { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
+@media print { body { max-width: none; font-size: 11pt; padding: 0 } table { display: table; font-size: 9pt }
+  img { max-width: min(100%, 14cm); max-height: 21cm } td:last-child { overflow-wrap: anywhere } img, .tile, tr, li, p { break-inside: avoid }
+  h2, p:has(+ p > img), p:has(+ table) { break-after: avoid } .chain li, .verdict { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
 """
 # No script runs in the page, whatever should get into it; its pictures are in it.
 _POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"

@@ -9,13 +9,16 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from paper_recipes.runner.reports.figures import save
+from paper_recipes.runner.reports import thumbnails
+from paper_recipes.runner.reports.figures import class_name, save
 from paper_recipes.runner.reports.words import drawn
 from paper_recipes.runner.scoring.insight import BINS, ClassRecall, Map, overlap
 
-POSITIVE, NEGATIVE = "#1b6ca8", "#e07a1f"
+POSITIVE, NEGATIVE, OTHER = "#1b6ca8", "#e07a1f", "#c3c7cc"
 #: Up to so many classes each bar of recall by class is a class; beyond, the bars are a curve.
 BARS = 60
+#: Characters of a class's name beside a picture.
+LEGEND = 32
 
 
 def distance_histograms(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -41,8 +44,12 @@ def distance_histograms(path: Path, rows: list[dict[str, Any]]) -> None:
     save(fig, path)
 
 
-def embedding_map(path: Path, found: Map, names: dict[int, str]) -> None:
-    """The classes of most points coloured and named, the others grey."""
+def embedding_map(path: Path, found: Map, names: dict[int, str], files: dict[int, str]) -> None:
+    """The classes of most points coloured and named, the others grey.
+
+    `files`: by place among the queries, pictures that stand at their points in a frame of their class's colour; those that cannot
+    be read are left out.
+    """
     fig, axes = plt.subplots(figsize=(7.4, 4.6), layout="constrained")
     chosen, rest = found.coloured, ~np.isin(found.labels, found.coloured)
     if rest.any():
@@ -51,20 +58,29 @@ def embedding_map(path: Path, found: Map, names: dict[int, str]) -> None:
             found.points[rest, 0],
             found.points[rest, 1],
             s=6,
-            color="#c3c7cc",
+            color=OTHER,
             linewidths=0,
             label=label,
             rasterized=True,
         )
-    for number, one in enumerate(chosen):
+    colours = {int(one): plt.get_cmap("tab10")(number % 10) for number, one in enumerate(chosen)}
+    for one, colour in colours.items():
         here = found.points[found.labels == one]
-        label = drawn(names.get(int(one), one))
-        axes.scatter(here[:, 0], here[:, 1], s=16, color=plt.get_cmap("tab10")(number % 10), linewidths=0, label=label)
+        axes.scatter(here[:, 0], here[:, 1], s=16, color=colour, linewidths=0, label=class_name(names, one, LEGEND))
     axes.set(xlabel="first principal axis", ylabel="second principal axis", xticks=[], yticks=[])
     axes.set_title(
         f"{len(found.points):,} test pictures; the plane holds {100 * found.share:.0f} % of the variance", fontsize=9
     )
+    axes.margins(0.08)  # half a picture
     fig.legend(loc="outside right center", fontsize=7, frameon=False)
+    spots = [number for number, place in enumerate(found.places.tolist()) if place in files]
+    thumbnails.put(
+        fig,
+        axes,
+        found.points[spots],
+        [files[int(place)] for place in found.places[spots]],
+        [colours.get(int(label), OTHER) for label in found.labels[spots]],
+    )
     save(fig, path)
 
 
@@ -93,7 +109,7 @@ def class_bars(path: Path, found: Sequence[ClassRecall], names: dict[int, str]) 
     )
     rows = range(len(worst))
     last.barh(rows, [one.percent for one in worst], color=NEGATIVE, height=0.7)
-    last.set_yticks(rows, [drawn(names.get(one.label, one.label)) for one in worst], fontsize=7)
+    last.set_yticks(rows, [class_name(names, one.label, LEGEND) for one in worst], fontsize=7)
     for row, one in zip(rows, worst):
         last.annotate(f" {one.hits} of {one.queries}", (one.percent, row), va="center", fontsize=7)
     last.set(xlim=(0, 118), xticks=[0, 50, 100], title=f"worst {len(worst)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ _DISTANCES = (
 )
 _MAP = (
     "Principal axes of the unit rows of the headline embedding, fitted to the pictures shown; a plane of so many dimensions keeps "
-    "little, so classes that lie on each other here may be apart in the space."
+    "little, so classes that lie on each other here may be apart in the space. Pictures stand at their points, framed in the colour of "
+    "their class: the first of the test set, then each time the one farthest from those shown, as long as none covers another."
 )
 _NEIGHBOURS = (
     "Three queries each, chosen by their margin among {queries:,} spread over the test set (the cosine with the nearest item of "
@@ -45,19 +45,23 @@ def draw(out: Path, recipe: Recipe, record: dict[str, Any], links: list[tuple[st
     if (kept := read_json(out / "distances.json")) and kept["rows"]:
         insight_figures.distance_histograms(out / "distances.png", kept["rows"])
         drawn.append("distances.png")
-    grid = out / "neighbours.json"
-    if grid.exists() and (rows := json.loads(grid.read_text(encoding="utf-8"))["rows"]):
+    grid = read_json(out / "neighbours.json") or {}
+    if rows := grid.get("rows"):
         figures.retrieval_grid(out / "retrieval.png", rows, names)
         drawn.append("retrieval.png")
     classes: list[insight.ClassRecall] = []
     if (both := of_run(out, recipe)) is not None:
         if (found := insight.plane(both)) is not None:
-            insight_figures.embedding_map(out / "map.png", found, names)
+            insight_figures.embedding_map(out / "map.png", found, names, _in_map(grid))
             drawn.append("map.png")
         classes = insight.recall_by_class(both)
         insight_figures.class_bars(out / "classes.png", classes, names)
         drawn.append("classes.png")
     return Seen(drawn, classes)
+
+
+def _in_map(grid: dict[str, Any]) -> dict[int, str]:
+    return {row["query"]: row["file"] for row in grid.get("map", [])}
 
 
 def of_run(out: Path, recipe: Recipe) -> insight.Sides | None:

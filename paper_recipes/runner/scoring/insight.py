@@ -20,6 +20,8 @@ SAMPLE = 2000
 SHOWN = 3000
 #: Classes that a map colours (no more can be told apart), and items of each that it takes.
 COLOURED, OF_EACH = 10, 100
+#: Pictures that a map shows at their points, and how many of them fit side by side and one above the other.
+THUMBNAILS, ACROSS, DOWN = 24, 11, 9
 BINS = 50  # of Euclidean distance, from 0 to 2
 _BLOCK = 256
 
@@ -131,29 +133,46 @@ def recall_by_class(both: Sides) -> list[ClassRecall]:
 
 @dataclass(frozen=True)
 class Map:
-    """Points (M, 2) of some queries in the plane of the two largest principal axes, their labels, the classes that are to be coloured
-    (those of most queries), and the axes' share of variance.
+    """Points (M, 2) of some queries in the plane of the two largest principal axes, their places among the queries, their labels, the
+    classes that are to be coloured (those of most queries), and the axes' share of variance.
     """
 
     points: NDArray[Any]
+    places: NDArray[np.int64]
     labels: NDArray[Any]
     coloured: NDArray[Any]
     share: float
 
 
 def plane(both: Sides) -> Map | None:
-    """The principal plane of the queries; None for fewer than three. Signs are fixed: an axis' largest coordinate is positive."""
+    """The principal plane of the queries; None for fewer than three, or without finite numbers. Signs are fixed: an axis' largest coordinate is positive."""
     classes, counts = np.unique(both.labels, return_counts=True)
     coloured = classes[np.argsort(-counts, kind="stable")[:COLOURED]]
     theirs = [np.flatnonzero(both.labels == one) for one in coloured]
     parts = [here[spread(len(here), OF_EACH)] for here in theirs]
     chosen = np.unique(np.concatenate([spread(len(both.queries), SHOWN), *parts]))
     rows = both.queries[chosen].astype(np.float64)
-    if len(rows) < 3 or rows.shape[1] < 2:
+    if len(rows) < 3 or rows.shape[1] < 2 or not np.isfinite(rows).all():
         return None
     centred = rows - rows.mean(0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     axes = vectors[:, [-1, -2]]
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), [0, 1]])
     total = max(float(values.sum()), 1e-12)
-    return Map(centred @ axes, both.labels[chosen], coloured, float(values[-2:].sum()) / total)
+    return Map(centred @ axes, chosen, both.labels[chosen], coloured, float(values[-2:].sum()) / total)
+
+
+def apart(points: NDArray[Any]) -> NDArray[np.int64]:
+    """Which of the points (M, 2) get a picture, at most `THUMBNAILS` of them, none of which covers another.
+
+    The first point; then, again and again, the one farthest from those that have one (the larger of the distances along the two axes,
+    in widths and heights of a picture; of equal ones the first), until the farthest is less than one picture away.
+    """
+    reach = np.ptp(points, axis=0)
+    scaled = points / np.where(reach > 0, reach, 1) * (ACROSS, DOWN)
+    taken = [0]
+    away = np.abs(scaled - scaled[0]).max(1)
+    while len(taken) < THUMBNAILS and away.max() >= 1:
+        taken.append(int(away.argmax()))
+        away = np.minimum(away, np.abs(scaled - scaled[taken[-1]]).max(1))
+    return np.array(taken, dtype=np.int64)

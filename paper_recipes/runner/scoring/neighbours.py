@@ -1,4 +1,4 @@
-"""Nearest neighbours of a few queries, for the report's picture grid.
+"""Which pictures a report shows: nearest neighbours of a few queries for its grid, and those at their points in its map.
 
 The rule by which they are chosen: among the queries that the sample takes, by their margin, which is the cosine with the
 nearest item of their own class less that with the nearest of another. Best are those of the largest margin, worst those of the
@@ -24,7 +24,8 @@ KINDS = ("best", "typical", "worst")
 def write(path: Path, both: insight.Sides, data: Data, iteration: int) -> None:
     """Five nearest neighbours (cosine; what the protocol leaves out, left out) of the best, typical and worst three queries.
 
-    `rank` is that of the first item of the query's class, from 1; None where there is none.
+    `rank` is that of the first item of the query's class, from 1; None where there is none. "map": place among the queries and file
+    of each picture that `insight.apart` puts into the map.
     """
     items = data.test if data.gallery is None else data.gallery
     files, item_files = data.test.files(), items.files()
@@ -53,7 +54,10 @@ def write(path: Path, both: insight.Sides, data: Data, iteration: int) -> None:
                         ],
                     }
                 )
-    write_json(path, {"iteration": iteration, "queries": len(chosen), "rows": rows})
+    plane = insight.plane(both)
+    shown = [] if plane is None else plane.places[insight.apart(plane.points)].tolist()
+    in_map = [{"query": place, "file": files[place]} for place in shown]
+    write_json(path, {"iteration": iteration, "queries": len(chosen), "rows": rows, "map": in_map})
 
 
 def _margins(similarity: NDArray[Any], alike: NDArray[Any]) -> NDArray[Any]:

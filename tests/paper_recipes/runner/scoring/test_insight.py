@@ -132,3 +132,32 @@ def test_of_many_classes_some_are_coloured_and_whole(monkeypatch):
     assert (
         all((found.labels == one).sum() == (labels == one).sum() for one in found.coloured) and len(found.labels) < 80
     )
+
+
+@pytest.mark.parametrize(("count", "scale"), [(1, 1.0), (5, 0.0), (3000, 1.0), (3000, 1e-9)])
+def test_pictures_of_a_map_cover_none_of_each_other(count, scale):
+    points = scale * np.random.default_rng(1).normal(size=(count, 2))
+    taken = insight.apart(points)
+    assert len(set(taken.tolist())) == len(taken) <= insight.THUMBNAILS and taken[0] == 0
+    assert len(taken) == (1 if count == 1 or scale == 0 else insight.THUMBNAILS)
+    size = np.ptp(points, axis=0) / (insight.ACROSS, insight.DOWN)
+    for place, one in enumerate(points[taken]):
+        others = np.delete(points[taken], place, axis=0)
+        assert ((np.abs(others - one) >= size * (1 - 1e-9)).any(1)).all()  # the rule's own quotient rounds
+
+
+def test_the_first_of_equal_points_gets_the_picture():
+    assert insight.apart(np.array([[0, 0], [1, 0], [1, 0], [0, 1.0]])).tolist() == [0, 1, 3]
+
+
+def test_the_map_names_the_files_at_its_points(made, tmp_path):
+    values, data = made
+    both = both_of(values, data)
+    neighbours.write(tmp_path / "n.json", both, data, 5)
+    rows = json.loads((tmp_path / "n.json").read_text())["map"]
+    found = insight.plane(both)
+    assert [row["query"] for row in rows] == found.places[insight.apart(found.points)].tolist()
+    assert len(rows) > 5 and all(row["file"] == f"{row['query']}.png" for row in rows)
+    values[3, 2] = np.nan
+    neighbours.write(tmp_path / "n.json", both_of(values, data), data, 5)
+    assert json.loads((tmp_path / "n.json").read_text())["map"] == []
