@@ -21,9 +21,9 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: .4rem 0 } h2 { font-size: 1.1
 .note, figcaption { color: var(--soft); font-size: .88rem; margin: .3rem 0 }
 .verdict { font-size: 1.15rem; font-weight: 600; border-left: .35rem solid; padding: .5rem .8rem; margin: .8rem 0; background: var(--card) }
 .good { border-color: #237a3b } .bad { border-color: #b3263a } .open { border-color: #6b7280 }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .7rem }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.7rem, 1fr)); gap: .7rem }
 .tile { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem; background: var(--card) }
-.tile b { display: block; font-size: 2.1rem; line-height: 1.15; font-variant-numeric: tabular-nums } .tile small { font-size: 1rem }
+.tile b { display: block; white-space: nowrap; font-size: 2.1rem; line-height: 1.15; font-variant-numeric: tabular-nums } .tile small { font-size: 1rem }
 .tile span { display: block; font-size: .85rem; color: var(--soft) } .tile .name { font-weight: 600; color: var(--ink) }
 .chain { list-style: none; display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; padding: 0 1.4rem 0 0; margin: .6rem 0 }
 .chain li { position: relative; border: 0 solid; border-radius: .4rem; color: #fff; font-size: .92rem; max-width: 100% }
