@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.partial$")
+_TEMPORARY = re.compile(
+    r"\.[0-9a-f]{8}\.partial$|^\.tmp[0-9A-Za-z]{6}$"
+)  # ours; safetensors' own, beside what it writes
 
 
 @contextmanager

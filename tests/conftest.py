@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.paths import REFERENCE
 
+# readline, which pytest loads, sets it in the C environment, and so for the workers of `-n`: output would have a width.
+os.environ.pop("COLUMNS", None)
+
 
 @pytest.fixture(scope="session")
 def reference() -> Path:

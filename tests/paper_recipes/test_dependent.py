@@ -64,7 +64,7 @@ def test_lengths_follow(name, expected):
         ("cls-cub+epochs=2+iterations=100", "iterations says the same"),
         ("cls-cub+lr=0.1", "several such settings: torch.phases.1.lr, torch.phases.2.lr"),
         ("ms-cub+evaluation.iterations=5000", "the run has 3,000 iterations, 5,000 is past it"),
-        ("ms-cub+epochs=3", "ms-cub has no such setting"),  # its sampler has no epochs
+        ("ms-cub+epochs=3", "MsRandomIdentity has no epochs of a known length; the length of ms-cub is iterations"),
         ("dm-nca-cub+batch=1000", "a batch of 1000 images is larger than an epoch of cub"),
         ("rll-sop+crop=240", "images.crop 240: this Caffe net cannot take it; it can take 223 to 230"),
         ("ms-cub+crop=220", "images.crop 220: BNInception cannot take it"),

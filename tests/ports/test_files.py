@@ -72,7 +72,8 @@ def test_what_a_killed_process_left_is_swept_away_and_nothing_else(tmp_path):
         left = tmp_path / temporary.name
         temporary.write_text("whole")
     left.write_text("half")
-    for name in (".hidden", "b.partial", ".0123456789.partial"):
+    (tmp_path / ".tmpesCH9N").write_text("what safetensors was writing to for itself")
+    for name in (".hidden", "b.partial", ".0123456789.partial", ".tmp_notes"):
         (tmp_path / name).write_text("")
     sweep(tmp_path, tmp_path / "none")
-    assert sorted(os.listdir(tmp_path)) == [".0123456789.partial", ".hidden", "a.json", "b.partial"]
+    assert sorted(os.listdir(tmp_path)) == [".0123456789.partial", ".hidden", ".tmp_notes", "a.json", "b.partial"]

@@ -259,7 +259,7 @@ def test_evaluate_writes_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("world", [2, 3, 11])
 def test_recall_in_any_parts_counts_the_same(world):
-    """More processes than queries, ties, zero rows: the counts of the shares add up to those of the whole."""
+    """More processes than queries, ties, zero rows: the counts of the shares, hits and near-ties, add up to those of the whole."""
     rng = np.random.default_rng(world)
     embeddings, labels = rng.integers(-1, 2, (9, 3)).astype(np.float32), rng.integers(0, 3, 9)
     shares: list[list[float]] = []
@@ -272,7 +272,8 @@ def test_recall_in_any_parts_counts_the_same(world):
     for rank in range(world):
         sharded.recall(One("global", rank, world))(embeddings, labels, [1, 2, 4])
     whole = recall_at_k(embeddings, labels, [1, 2, 4])
-    assert [sum(column) for column in zip(*shares, strict=True)] == list(whole.hits.values())
+    assert [sum(column) for column in zip(*shares, strict=True)] == [*whole.hits.values(), *whole.near.values()]
+    assert any(whole.near.values())
     assert len(shares) == world
 
 
