@@ -214,19 +214,17 @@ class Recipe:
 
     @property
     def embeddings(self) -> tuple[str, ...]:
-        """Names of the embeddings that an evaluation scores: the network's, and what the protocol makes of them."""
+        """Names of the embeddings that an evaluation scores: the network's, and what the protocol makes of them; one that is
+        scored re-ranked too stands directly before that."""
         binary = [binary_name(name) for name in self.outputs] if self.evaluation.binary else []
-        return (*self.outputs, *binary, *self.multi_query_names, *self.reranked_names)
+        again = {name: (name, reranked_name(name)) for name in self.evaluation.reranked(self.outputs)}
+        once = (*self.outputs, *binary, *self.multi_query_names)
+        return tuple(made for name in once for made in again.get(name, (name,)))
 
     @property
     def multi_query_names(self) -> tuple[str, ...]:
         """Names of the embeddings that are pooled over the images of a query."""
         return tuple(multi_query_name(name, how) for how in self.evaluation.multi_query for name in self.outputs)
-
-    @property
-    def reranked_names(self) -> tuple[str, ...]:
-        """Names under which embeddings are scored a second time, re-ranked."""
-        return tuple(map(reranked_name, self.evaluation.reranked(self.outputs)))
 
     def canonical(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON types."""
