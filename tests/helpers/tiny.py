@@ -107,7 +107,7 @@ def start(
     say: Callable[[str], None] = lambda line: None,
 ) -> Run:
     tiny, processes = recipe(), processes or Replicas()
-    determinism.configure(tiny.seed)
+    determinism.configure(tiny.seed, threads=1)  # in this process as in another, whatever tests before it have set
     device = torch.device("cpu")
     scale = scales.Plan(
         form="embedded",
