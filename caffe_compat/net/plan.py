@@ -265,20 +265,24 @@ def _mark_in_place(plan: Plan) -> None:
 
 
 def _fuse_relu(plan: Plan) -> None:
-    """BatchNorm and Scale do the work of the ReLU that overwrites their top, and may write into a convolution's output."""
+    """BatchNorm and Scale do the work of the ReLU that overwrites their top, and may write into a convolution's output.
+
+    Neither where the value that would be gone is a loss.
+    """
     writer: dict[str, Step] = {}
     steps: list[Step] = []
     kept = {*plan.inputs, *plan.outputs}
     for step in plan.steps:
         before = steps[-1] if steps else None
-        plain = getattr(step.layer, "slope", None) == 0 and step.in_place
-        if before is not None and before.fused_scale is not None and plain and step.tops == [before.fused_top]:
+        plain = step.in_place and step.layer.slope == 0 and not any(step.loss_weights)  # only a ReLU is in place
+        if plain and before is not None and before.fused_scale is not None and step.tops == [before.fused_top]:
             before.fused_relu = True
             continue
         if step.fused_scale is not None:
             name = step.bottoms[0]
             source = writer.get(name)
-            if source is not None and isinstance(source.layer, Convolution) and name not in kept:
+            convolved = source is not None and isinstance(source.layer, Convolution) and not any(source.loss_weights)
+            if source is not None and convolved and name not in kept:
                 step.bottom_is_free = _readers(plan, source, name) == 1
         for name in (*step.tops, step.fused_top):
             writer[name] = step

@@ -225,6 +225,36 @@ def test_a_convolutions_output_is_written_over_only_if_nobody_reads_it_again(rea
     assert (net.blobs.get("conv") is not None) == (reader == "conv's own")
 
 
+NORMALISED = layer("bn", "BatchNorm", "conv", "n") + layer("sc", "Scale", "n", "s", "scale_param { bias_term: true }")
+
+
+@pytest.mark.parametrize("kind", ["PReLU", "ELU", "ReLU"])
+@pytest.mark.parametrize("rest", ["", "relu_param { negative_slope: 0.1 }"])
+def test_only_a_plain_relu_is_one_step_with_batch_norm_and_scale(kind, rest):
+    net = build(INPUT + CONV + NORMALISED + layer("act", kind, "s", "s", rest * (kind == "ReLU")), phase="TRAIN")
+    assert any(step.fused_relu for step in net.plan.steps) == (kind == "ReLU" and not rest)
+    top = net(data=images(4, 6))["s"]
+    assert (top < 0).any() == (kind != "ReLU" or bool(rest))
+
+
+@pytest.mark.parametrize("where", ["conv", "relu"])
+def test_a_top_that_is_a_loss_keeps_its_value(where):
+    """Every blob may have a loss weight: those of the convolution and of the ReLU count as in a net that keeps all blobs."""
+    weighted = CONV.replace('top: "conv"', 'top: "conv" loss_weight: 2') if where == "conv" else CONV
+    relu = layer("relu", "ReLU", "s", "s", "loss_weight: 2" if where == "relu" else "")
+    losses, gradients = [], []
+    for keep in (True, False):
+        net = build(INPUT + weighted + NORMALISED + relu, phase="TRAIN")
+        net.keep_blobs = keep
+        net(data=images(4, 6))
+        net.loss().backward()
+        losses.append(net.loss().item())
+        gradients.append(net.params["conv"][0].grad)
+    want = 2 * (net.plan.layers[0](images(4, 6))[0] if where == "conv" else net.blobs["s"]).sum().item()
+    assert losses == pytest.approx([want, want], rel=1e-5) and abs(want) > 0.1
+    assert torch.equal(*gradients)
+
+
 def test_in_place_layer_does_not_disturb_other_readers():
     """A layer that read the blob before an in-place layer replaced it keeps the old value."""
     text = INPUT + CONV + layer("old", "Power", "conv", "old") + layer("relu", "ReLU", "conv", "conv")
