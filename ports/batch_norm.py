@@ -14,13 +14,14 @@ BLAS and keeps its digits. Here the same blobs are within 3e-6 (8e-6, one roundi
 
 These passes go over a few samples at a time, while a cache holds them. Each thread then sums the samples that it has just
 written: a sum over all samples at once is shared out by channel, and on two cores fetching the other's values took ten
-times the sum's own time. So neither the threads nor the pieces change a bit. A training
-step of rll-sop took 1.01 and 1.05 of torch's kernels' time on two threads (medians of 6 and 12 pairs), 1.03 on one.
+times the sum's own time. So neither the threads nor the pieces change a bit. A training step of rll-sop took 1.01 and 1.05 of
+torch's kernels' time on two threads (medians of 6 and 12 pairs), 1.03 on one.
 
-torch's CUDA kernels lose digits too: on the
-blob of 99.9 % the gradient is wrong by 2e-4 of its largest entry in float32 and 2e-13 in float64 (seen on an H200). There the
-same passes sum in float64, a piece is larger, and the pass of the second guess is always made: to ask would be to wait. Within
-4e-6 and 3e-14 there, and not free: a step of rll-sop took 223 ms on an H200 where torch's kernels made it 131.
+torch's CUDA kernels lose digits too: on the blob of 99.9 % the gradient is wrong by 2e-4 of its largest entry in float32 and
+2e-13 in float64 (seen on an H200). There the same passes sum in float64, a piece is larger, and the pass of the second guess is
+always made: to ask would be to wait. Within 4e-6 and 3e-14 there, and not free: a step of rll-sop took 223 ms on an H200 where
+torch's kernels made it 131. (Both seen with sums over whole pieces; sample by sample, with the ReLU and over x's memory, it has not
+run on a GPU.)
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "batch_norm"]
 
-_PIECE = {"cpu": 1 << 20, "cuda": 1 << 24}  # values: half a core's cache; a buffer of 64 MB
+_PIECE = {"cpu": 1 << 20, "cuda": 1 << 24}  # values: 4 MB, of which two or three fit the cores' common cache; 64 MB
 
 
 def batch_norm(

@@ -73,7 +73,7 @@ def info(file: Path, dialect: str | None, rename: dict[str, str | None], phase: 
         click.echo(json.dumps([part.as_json() if isinstance(part, Table) else part for part in parts], indent=1))
         return
     for part in parts:
-        click.echo("\n".join(part.lines()) if isinstance(part, Table) else part)
+        part.print() if isinstance(part, Table) else click.echo(part)
 
 
 @cli.command(epilog=example("convert googlenet_bn.caffemodel bn_inception.safetensors"))
@@ -144,8 +144,10 @@ def diff(prototxt: Path, reference: Path, as_json: bool, **options: Any) -> None
 
     report = diff_net(prototxt, reference, **options)
     table = report.table()
-    click.echo(json.dumps(table.as_json(), indent=1) if as_json else "\n".join(table.lines()))
-    if not as_json:
+    if as_json:
+        click.echo(json.dumps(table.as_json(), indent=1))
+    else:
+        table.print()
         click.echo(paragraph(str(report)))
     if not report.ok:
         raise SystemExit(1)

@@ -171,9 +171,8 @@ class RankedListLoss(nn.Module):
         weight = torch.where(positive, rate_p * (distance - near), rate_n * (far - distance))
         active = (positive & (distance > near)) | (negative & (distance < far))
         weight = weight.masked_fill_(~active, -torch.inf)
-        if (
-            rate_p <= 0 and rate_n * far < _LARGEST_EXPONENT
-        ):  # no exponent is larger: active distances lie in near .. far
+        # Active positives lie beyond `near`, active negatives below `far`: no exponent is larger.
+        if rate_p <= 0 and rate_n * far < _LARGEST_EXPONENT:
             shift_p = shift_n = distance.new_zeros(len(distance), 1)
         else:
             shift_p, shift_n = (

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-NEAR = (
-    1e-6  # of a score (cosine, inner product or distance): several times the rounding of a float32 product of unit rows
-)
+# Of a score (cosine, inner product or distance): several times the rounding of a float32 product of unit rows.
+NEAR = 1e-6
 
 
 def near_counts(clear: Any, close: Any, ks: Iterable[int]) -> dict[int, int]:

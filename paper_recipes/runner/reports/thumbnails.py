@@ -27,9 +27,8 @@ def put(fig: Any, axes: Axes, points: NDArray[Any], files: Sequence[str], colour
     side = min(LARGEST * fig.dpi, _nearest(centres)) - 3  # pixels; the frame's two sides and a gap of one
     drawn = 0
     for centre, file, colour in zip(centres, files, colours):
-        if (
-            picture := _small(file, 2 * side)
-        ) is None:  # finer than the screen: the figure is saved at more dots per inch
+        picture = _small(file, 2 * side)  # finer than the screen: the figure is saved at more dots per inch
+        if picture is None:
             continue
         size = np.array(picture.shape[1::-1]) * side / max(picture.shape[:2])
         low, extent = (centre - size / 2) / fig.bbox.size, size / fig.bbox.size

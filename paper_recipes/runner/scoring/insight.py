@@ -45,9 +45,8 @@ class Sides:
     labels: NDArray[Any]
     items: NDArray[np.float32]
     item_labels: NDArray[Any]
-    cameras: tuple[NDArray[Any], NDArray[Any]] | None = (
-        None  # of queries and items, where a camera's own shots are junk
-    )
+    #: of queries and items, where a camera's own shots are junk
+    cameras: tuple[NDArray[Any], NDArray[Any]] | None = None
     same: bool = False  # queries and items are one set
 
     def blocks(

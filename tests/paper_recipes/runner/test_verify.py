@@ -184,6 +184,15 @@ def test_a_missing_file_and_a_missing_manifest(run):
 # -- forgeries sealed again: the manifest agrees, so what the statements rest on must not
 
 
+def forge_result(run, change):
+    """The last evaluation changed, with the record's result, and all sealed."""
+    edit(run / "evaluations.jsonl", 7, change)
+    record = json.loads((run / "run.json").read_text())
+    record["result"] = run_files.read(run, "evaluations")[-1]
+    (run / "run.json").write_text(json.dumps(record))
+    seal_again(run)
+
+
 def test_sealed_recall_with_hits(run):
     """Recall, hits and the record's result all agree with each other; the stored embeddings do not."""
 
@@ -191,11 +200,7 @@ def test_sealed_recall_with_hits(run):
         row["metrics"]["fc"]["R@1"], row["hits"]["fc"]["R@1"] = 100.0, 12
         return row
 
-    edit(run / "evaluations.jsonl", 7, better)
-    record = json.loads((run / "run.json").read_text())
-    record["result"] = run_files.read(run, "evaluations")[-1]
-    (run / "run.json").write_text(json.dumps(record))
-    seal_again(run)
+    forge_result(run, better)
     said = named(run, quick=True)
     assert said.startswith("stored embeddings: evaluations.jsonl: iteration 6: fc R@1 says 12 hits of 12 queries")
     shutil.rmtree(run / "embeddings")
@@ -211,11 +216,7 @@ def test_sealed_near_ties(run):
         row["near"] = {"fc": {"R@1": 5}}
         return row
 
-    edit(run / "evaluations.jsonl", 7, surer)
-    record = json.loads((run / "run.json").read_text())
-    record["result"] = run_files.read(run, "evaluations")[-1]
-    (run / "run.json").write_text(json.dumps(record))
-    seal_again(run)
+    forge_result(run, surer)
     assert named(run).startswith("evaluation 6: evaluations.jsonl: iteration 6: says near-ties {'fc': {'R@1': 5}}, ")
 
 
