@@ -13,6 +13,7 @@ Numbers of the host (losses, decisions) go through gloo, tensors through gloo on
 from __future__ import annotations
 
 import datetime
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -186,6 +187,10 @@ def joined(semantics: str | None, *, sync_bn: bool = False, device: torch.device
     if semantics is None or world <= 1:
         yield Replicas(semantics or "")
         return
+    # Its functions have the group of all processes as a default, taken when the module is first imported: with the first optimiser,
+    # by torch itself. If there is a group by then, it outlives `destroy_process_group`, and so do gloo's threads, one of which may
+    # still want the interpreter when that ends: "terminate called without an active exception", SIGABRT after a whole run.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield Replicas(semantics, dist.get_rank(), world, sync_bn=sync_bn)
