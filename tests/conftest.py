@@ -6,10 +6,22 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import process_state
 from helpers.paths import REFERENCE
 
 # readline, which pytest loads, sets it in the C environment, and so for the workers of `-n`: output would have a width.
 os.environ.pop("COLUMNS", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """Around fixtures of any scope: a run in a module's fixture sets threads and determinism, too."""
+    before = process_state.state()
+    process_state.seed()
+    try:
+        return (yield)
+    finally:
+        process_state.restore(before)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.paths import REPO
+from helpers.programs import needs_git
 
 
 def build(place: Path, project: str, moment: float, umask: int) -> str:
@@ -32,6 +33,7 @@ def build(place: Path, project: str, moment: float, umask: int) -> str:
 
 
 @pytest.mark.slow
+@needs_git
 @pytest.mark.parametrize("project", [".", "golden"])
 def test_two_builds_are_the_same_to_the_bit(tmp_path, project, monkeypatch):
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.golden_cli import golden as command
+from helpers.programs import needs_compiler
 
 import golden
 from golden.badge import facts, svg
@@ -103,6 +104,7 @@ def test_exit_codes_and_badge_files(sample_file, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_torch_compile_is_told(samples):
     report = golden.check(samples.Right(), SET, cases=["g16*", "g06*"], compile=True, properties=False)
     assert report.passed and report.compiled_equal, report.text()

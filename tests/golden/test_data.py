@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.programs import GIT
 
 from golden.integrity import DATA, DIGESTS, digests
 from golden.manifest import KINDS, entries, provenance
@@ -20,8 +21,11 @@ MB = 1_000_000
 
 def files() -> list[str]:
     """What a clone has: tracked files; all files where there is no git."""
-    listed = subprocess.run(["git", "ls-files", "-z", str(DATA)], cwd=REPO, capture_output=True, text=True)
-    paths = [REPO / n for n in listed.stdout.split("\0") if n] if listed.returncode == 0 else list(DATA.rglob("*"))
+    paths = list(DATA.rglob("*"))
+    if GIT is not None:
+        listed = subprocess.run([GIT, "ls-files", "-z", str(DATA)], cwd=REPO, capture_output=True, text=True)
+        if listed.returncode == 0:
+            paths = [REPO / n for n in listed.stdout.split("\0") if n]
     names = sorted(path.relative_to(DATA).as_posix() for path in paths if path.is_file())
     return [name for name in names if name not in ("manifest.json", DIGESTS)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from caffe_compat.errors import CaffeFormatError
+from caffe_compat.formats import prototxt
 from caffe_compat.net import load_net
 from caffe_compat.net.seeded import seed_weights
 from caffe_compat.preprocessing import PREPROCESSING, Preprocessing
@@ -32,6 +35,14 @@ DEPLOY = [
     *[f"rll_tpami/{TPAMI}/deploy_prototxts/test_{n}_d64" for n in ("H", "L", "M", "LH", "LM", "MH", "concat")],
     *[f"rll_tpami/{MARKET}/deploy_prototxts/{n}" for n in ("testResNet50", "testResNet50_pool5", "test_selfx4")],
     "osm_aaai19/CUB_V01/M_WIDE_ASiamese_V42_e1/test_M",
+]
+#: The last layer of the nets with three heads. Files that differ in it alone, as it joins other heads in each, are exported as
+#: one net: tracing takes nearly all of a test's time.
+JOIN = "features_concat"
+TOGETHER = [
+    tuple(f"rll_cvpr19/{SOP}/deploy_prototxts/test_{n}" for n in ("concat", "L", "M")),
+    tuple(f"rll_tpami/{TPAMI}/deploy_prototxts/test_{n}" for n in ("concat", "L", "M")),
+    tuple(f"rll_tpami/{TPAMI}/deploy_prototxts/test_{n}_d64" for n in ("concat", "L", "M", "LH", "LM", "MH")),
 ]
 
 
@@ -121,8 +132,42 @@ def test_refusals(tiny: Path, tmp_path: Path) -> None:
         export_onnx(train, tmp_path / "x.onnx")
 
 
+@pytest.fixture(scope="module")
+def exported_together(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], Any]:
+    """An onnxruntime session, made once, of files that differ in JOIN alone: a net with each file's own, by `joined(name)`."""
+
+    @functools.cache
+    def together(names: tuple[str, ...]) -> Any:
+        first, *others = (deploy(reference, name) for name in names)
+        whole = type(first)()
+        whole.CopyFrom(first)
+        whole.layer.pop()
+        for name, message in zip(names, (first, *others)):
+            *trunk, join = message.layer
+            assert join.name == JOIN and list(message.input) == list(first.input)
+            assert trunk == list(first.layer)[:-1], f"{name} differs from {names[0]} in more than {JOIN}"
+            join.name = join.top[0] = joined(name)
+            whole.layer.append(join)
+        net = load_net(whole, dialect=names[0].split("/")[0])
+        seed_weights(net)
+        path = tmp_path_factory.mktemp("together") / "net.onnx"
+        heads = [bottom for layer in whole.layer[-len(names) :] for bottom in layer.bottom]
+        export_onnx(net, path, outputs=[*dict.fromkeys(heads), *map(joined, names)], batch_sizes=[3])
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    return together
+
+
+def deploy(reference: Path, name: str) -> Any:
+    return prototxt.read_net(reference / f"prototxt/{name}.prototxt", dialect=name.split("/")[0])
+
+
+def joined(name: str) -> str:
+    return f"{JOIN} of {name}"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DEPLOY)
+@pytest.mark.parametrize("name", [name for name in DEPLOY if name not in sum(TOGETHER, ())])
 def test_deploy_nets(reference: Path, tmp_path: Path, name: str) -> None:
     net = load_net(reference / f"prototxt/{name}.prototxt", dialect=name.split("/")[0])
     seed_weights(net)
@@ -130,6 +175,25 @@ def test_deploy_nets(reference: Path, tmp_path: Path, name: str) -> None:
     print(report)
     assert report.opset >= 19
     assert max(report.relative_error.values()) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names, name", [(names, name) for names in TOGETHER for name in names])
+def test_deploy_nets_of_one_trunk(reference: Path, exported_together, names: tuple[str, ...], name: str) -> None:
+    """The file's own net against the ONNX file of all that share its trunk."""
+    session = exported_together(names)
+    sides = session.get_inputs()[0].shape[1:]
+    message = deploy(reference, name)
+    message.input_dim[1:] = sides
+    net = load_net(message, dialect=name.split("/")[0])
+    seed_weights(net)
+    outputs = [joined(name) if output == message.layer[-1].top[0] else output for output in net.plan.outputs]
+    assert joined(name) in outputs
+    images = (np.random.default_rng(1).standard_normal((3, *sides)) * 40).astype(np.float32)
+    with torch.no_grad():
+        wanted = net(data=torch.from_numpy(images)).values()
+    for got, want in zip(session.run(outputs, {"data": images}), wanted, strict=True):
+        assert np.abs(got - want.numpy()).max() < TOLERANCE * np.sqrt(np.mean(np.square(want.numpy())))
 
 
 def test_every_deploy_file_is_in_the_list(reference: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import replica_steps as steps
 from helpers import tiny
+from helpers.programs import needs_compiler
 
 from paper_recipes import registry
 from paper_recipes.runner import run
@@ -29,6 +30,7 @@ def strict_again():
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_a_compiled_net_takes_the_same_steps():
     """Float32 rounding through two small convolutions: 1e-6 of the loss; a wrong step would change the first digits."""
     determinism.configure(0, strict=False)

@@ -35,13 +35,37 @@ SOME = [
 SOME += ["dm18-nca-cub", "dm18-binomial-mined-cub"]
 
 
+def once(link, reads):
+    """`link`, computed once for recipes that are equal in what it reads."""
+    known = {}
+
+    def row(*asked):
+        key = repr(reads(*asked))
+        if key not in known:
+            known[key] = link(*asked)
+        return known[key]
+
+    return row
+
+
 @pytest.fixture(scope="module", params=["some", pytest.param("all", marks=pytest.mark.slow)])
 def chains(request):
-    """Recipes' rows by link, the solver's (which trains for three steps) left out: one of each path, or all."""
+    """Recipes' rows by link, the solver's (which trains for three steps) left out: one of each path, or all.
+
+    Recipes that differ in their data or loss have equal nets, whose row is computed once.
+    """
     rows = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caffe_links, "solver", lambda recipe: unverified("solver", "-", "not asked here"))
         patch.setattr(letters_link, "whole_steps", lambda recipe: unverified(letters_link.LINK, "-", "not asked here"))
+        patch.setattr(
+            torch_links,
+            "network",
+            once(
+                torch_links.network, lambda r: (r.torch.backbone, r.torch.head, r.records.forward, r.source.repository)
+            ),
+        )
+        patch.setattr(caffe_links, "network", once(caffe_links.network, lambda r: (r.caffe.test_nets, r.caffe.dialect)))
         for recipe in map(registry.get, SOME if request.param == "some" else registry.RECIPES):
             rows[recipe.name] = {row["link"].removesuffix(" gradient"): row for row in chain(recipe)}
     return rows
@@ -166,9 +190,16 @@ def test_records_name_what_there_is():
         assert recipe.torch is None or sum(map(bool, ways)) == 1
 
 
+@pytest.fixture(scope="module")
+def follow():
+    """`caffe_links._follow`, each run once: a recipe that has none of its own is held to its sibling's, which then is known."""
+    return once(caffe_links._follow, lambda recipe, run: (recipe.name, run))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*RECORDED_RUNS, "osm-lpw"])
-def test_recorded_runs_are_followed(name):
+def test_recorded_runs_are_followed(name, follow, monkeypatch):
+    monkeypatch.setattr(caffe_links, "_follow", follow)
     row = caffe_links.solver(registry.get(name))
     assert row.verdict == (RULE if name == "osm-lpw" else RECORDED)
     assert row.worst is not None and 0 < row.worst < 1e-10
@@ -180,8 +211,9 @@ def changed(name: str, **fields):
 
 
 @pytest.mark.slow
-def test_a_solver_with_another_weight_decay_is_wrong():
+def test_a_solver_with_another_weight_decay_is_wrong(monkeypatch):
     """lr x (1e-5 more) of decay moves weights by 5e-9 of themselves a step: five times the tolerance already in the first."""
+    monkeypatch.setattr(caffe_links, "_STEPS", 1)
     recipe = registry.get("osm-cub")
     spoiled = dataclasses.replace(recipe.caffe, solver={**recipe.caffe.solver, "weight_decay": 3.1e-4})
     row = caffe_links.solver(dataclasses.replace(recipe, caffe=spoiled))

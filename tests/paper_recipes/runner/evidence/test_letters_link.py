@@ -34,6 +34,36 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+class Once:
+    """`letters_link.follow`, for each recipe and precision taken once, as far as any test goes: less of it is its beginning.
+
+    furthest: float64 steps by recipe.
+    """
+
+    def __init__(self, furthest: dict[str, int]) -> None:
+        self.compute, self.furthest, self.known = letters_link.follow, furthest, {}
+
+    def __call__(self, recipe, manifest, pictures, arrays, dtype, steps):
+        key = recipe.name, dtype
+        if key not in self.known:
+            furthest = self.furthest[recipe.name] if dtype == torch.float64 else 1
+            self.known[key] = self.compute(recipe, manifest, pictures, arrays, dtype, furthest)
+        found = self.known[key]
+        assert len(found["losses"]) >= steps
+        return {**found, "losses": found["losses"][:steps]}
+
+
+@pytest.fixture(scope="module")
+def _taken() -> Once:
+    return Once(FOLLOWED)
+
+
+@pytest.fixture
+def once(_taken: Once, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of the recipes as they are, shared by the tests of this file."""
+    monkeypatch.setattr(letters_link, "follow", _taken)
+
+
 def followed(name: str, dtype: torch.dtype, steps: int, **caffe: object) -> dict:
     recipe = registry.get(name)
     recipe = replace(recipe, caffe=replace(recipe.the_caffe(), **caffe)) if caffe else recipe
@@ -59,7 +89,7 @@ def test_the_letters_are_the_recorded_ones(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_link_holds(name):
+def test_the_link_holds(name, once):
     row = letters_link.whole_steps(registry.get(name))
     assert row.verdict == HOLDS[0], row
     assert 0 < row.worst < LOSSES / 10
@@ -67,7 +97,7 @@ def test_the_link_holds(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_float64_losses_follow_the_authors(name):
+def test_float64_losses_follow_the_authors(name, once):
     errors = followed(name, torch.float64, FOLLOWED[name])
     assert errors["losses"][0] < FIRST_LOSS and max(errors["losses"]) < LOSSES, errors
     # The authors' program against itself with another BLAS kernel: 4e-13 in the largest sample of any blob.
@@ -75,7 +105,7 @@ def test_float64_losses_follow_the_authors(name):
 
 
 @pytest.mark.slow
-def test_float32_as_it_trains_is_as_near_as_contiguous_torch_is():
+def test_float32_as_it_trains_is_as_near_as_contiguous_torch_is(once):
     """Contiguous torch: loss 7e-7, parameters 4.0e-7, momentum 6.8e-6 (medians over 441 blobs) from the authors' float32;
     their float32 from their float64: momentum 6.8e-6. A factor of 1.5 is left for other processors.
     """
@@ -88,6 +118,7 @@ def test_float32_as_it_trains_is_as_near_as_contiguous_torch_is():
 def test_torchs_own_sums_are_noticed(monkeypatch):
     """In channels-last memory float32 is hundreds of times further off, and float64 loses two digits."""
     monkeypatch.setattr(BatchNorm, "batch_norm", staticmethod(torchs_own))
+    monkeypatch.setattr(letters_link, "follow", Once({"rll-sop": 1}))  # not what the right sums gave
     assert followed("rll-sop", torch.float32, 1)["momentum median"] > 10 * MOMENTUM_32
     assert followed("rll-sop", torch.float64, 1)["losses"][0] > 10 * FIRST_LOSS
     assert letters_link.whole_steps(registry.get("rll-sop"), steps=1).verdict == "WRONG"

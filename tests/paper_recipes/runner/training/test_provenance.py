@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from helpers.programs import GIT
 
 from paper_recipes import registry
 from paper_recipes.runner.training import provenance, record
@@ -18,8 +19,10 @@ REPO = Path(__file__).resolve().parents[4]
 
 
 def git(folder: Path, *args: str) -> str:
+    if GIT is None:
+        pytest.skip("needs git")
     who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", str(folder), *who, *args], capture_output=True, text=True, check=True)
+    done = subprocess.run([GIT, "-C", str(folder), *who, *args], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
