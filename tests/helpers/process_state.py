@@ -22,7 +22,9 @@ def seed() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     if torch := sys.modules.get("torch"):
-        torch.default_generator.manual_seed(0)  # `torch.manual_seed` notes a traceback each time while CUDA has not started
+        torch.default_generator.manual_seed(
+            0
+        )  # `torch.manual_seed` notes a traceback each time while CUDA has not started
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(0)
 
