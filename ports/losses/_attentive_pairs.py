@@ -52,10 +52,15 @@ class AttentivePairLoss(nn.Module):
         self.margin = margin
         self.variant = "as_released"
 
-    def pair_weights(self, squared: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """(B, M) weights >= 0 before attention and normalisation; what it gives elsewhere than at a pair is ignored.
+    #: a pair's weight is that of both its ends.
+    symmetric = True
 
-        A block of B anchors against all M partners. squared: squared distances; hinge: max(0, margin - d); all float64.
+    def pair_weights(
+        self, squared: Tensor, distance: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, M) weights >= 0 of positives and of negatives, 0 elsewhere, before attention and normalisation; fresh tensors.
+
+        A block of B anchors against M partners. squared: squared distances; hinge: max(0, margin - d); all float64.
         """
         raise NotImplementedError
 
@@ -77,38 +82,57 @@ class AttentivePairLoss(nn.Module):
                 column = row
             else:
                 column = check_attention(ref_attention, pairs.partners, name="ref_attention")
+            each_once = pairs.itself and indices_tuple is None and self.symmetric
             with torch.no_grad():
-                value, coefficients = self._blocks(pairs, row, column)
+                value, coefficients = self._blocks(pairs, row, column, each_once, attention is not None)
             value = forced(pairs.embeddings, None if pairs.itself else pairs.partners, value, coefficients)
             return nan_where_not_finite(
                 self, value, **pairs.rows(), attention=row, **({} if pairs.itself else {"ref_attention": column})
             )
 
-    def _blocks(self, pairs: PairBatch, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    def _blocks(
+        self, pairs: PairBatch, row: Tensor, column: Tensor, each_once: bool, attended: bool
+    ) -> tuple[Tensor, Tensor]:
         """Value and (N, M) coefficients of x_i - y_j in the gradients of both, a block of anchors at a time.
 
         No float64 matrix over all pairs exists, and no autograd inside: the weights are constants and the rest is known.
+        each_once: the batch with itself, of which both halves are equal. attended: not all attentions are 1.
         """
         x, paper = pairs.embeddings, self.variant == "paper"
         distances = SquaredDistances(x, None if pairs.itself else pairs.partners)
         rows, columns = pairs.positive.shape
-        margin = self.margin if paper else f32(self.margin)
-        coefficients = x.new_empty(rows, columns)
+        coefficients = x.new_empty(rows, columns)  # of negatives below 0, or equal to it
         # Of positives and of negatives: summed weights, and terms of the value (weighted in the paper's).
         sums, terms = (x.new_zeros(2, dtype=torch.float64) for _ in range(2))
-        for start, stop, squared in distances.blocks():
-            positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
+        for start, stop, squared in distances.upper_blocks() if each_once else distances.blocks():
+            left = start if each_once else 0
+            positive, negative = pairs.positive[start:stop, left:], pairs.negative[start:stop, left:]
             distance = squared.sqrt()
             hinge = (f32(self.margin) - distance).clamp_(min=0)
-            weight = self.pair_weights(squared, hinge, positive, negative)
-            weight = weight.mul_(torch.minimum(row[start:stop, None], column)).mul_(positive | negative)
-            sums += _by_kind(weight, positive)
-            hinge = (margin - distance).clamp_(min=0)
-            each = torch.where(positive, squared, hinge.square())
-            terms += _by_kind(each.mul_(weight) if paper else each.mul_(positive | negative), positive)
-            force = hinge.neg_().div_(distance if paper else distance + _FORCE_EPSILON)
+            weights = self.pair_weights(squared, distance, hinge, positive, negative)
+            if attended or not pairs.itself:
+                least = torch.minimum(row[start:stop, None], column[left:])
+                for weight in weights:
+                    weight.mul_(least)
+            # The pairs from here on stand in the block once, not twice.
+            beyond = slice(stop - start, None) if each_once else slice(0, 0)
+            sums += _twice(weights, beyond)
+            if paper:  # whose margin is not a float32
+                hinge = (self.margin - distance).clamp_(min=0)
+                terms += _twice((squared * weights[0], hinge.square().mul_(weights[1])), beyond)
+            else:
+                terms += _twice((squared * positive, hinge.square().mul_(negative)), beyond)
+            force = hinge.div_(distance if paper else distance.add_(_FORCE_EPSILON)).mul_(weights[1])
             # Equal rows have no direction: without this, rounding noise of theirs, times 1e4, would enter.
-            coefficients[start:stop] = torch.where(positive, 1.0, force).mul_(weight).masked_fill_(distance == 0, 0)
+            force = (
+                torch.where(squared == 0, 0.0, weights[0] - force)
+                if paper
+                else (weights[0] - force).mul_(squared.sign())
+            )
+            coefficients[start:stop, left:] = force
+            if each_once:
+                coefficients[stop:, start:stop] = coefficients[start:stop, stop:].T
+            del squared, distance, hinge, weights, force  # before the next product is made
 
         count = (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
         # Within one batch each pair stands at (i, j) and (j, i): sums here are twice those over unordered pairs.
@@ -119,13 +143,16 @@ class AttentivePairLoss(nn.Module):
         value = 0.5 * (terms * scales).sum() if paper else terms.sum() / (2 * count)
         if not paper:
             scales = scales * twice / count
+        if each_once:  # both ends of a pair are pushed, by the same
+            scales = 2 * scales
+        scales = scales.to(x.dtype)
         for start, stop in row_blocks(rows, columns, x.device):
-            coefficients[start:stop].mul_(torch.where(pairs.positive[start:stop], scales[0], scales[1]))
-        # Both ends of a pair are pushed.
-        return value, coefficients + coefficients.T if pairs.itself else coefficients
+            part = coefficients[start:stop]
+            of_positives = part.clamp(min=0)
+            part.sub_(of_positives).mul_(scales[1]).addcmul_(of_positives, scales[0])
+        return value, coefficients + coefficients.T if pairs.itself and not each_once else coefficients
 
 
-def _by_kind(values: Tensor, positive: Tensor) -> Tensor:
-    """(2,) sums of positive and of other pairs."""
-    of_positives = (values * positive).sum()
-    return torch.stack([of_positives, (values * ~positive).sum()])
+def _twice(values: tuple[Tensor, Tensor], beyond: slice) -> Tensor:
+    """(2,) sums of each of the two; columns `beyond` count twice."""
+    return torch.stack([each.sum() + each[:, beyond].sum() for each in values])

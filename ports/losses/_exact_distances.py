@@ -17,14 +17,12 @@ from torch import Tensor
 from ports.losses._blocks import row_blocks
 from ports.losses._once import once
 
-_COLUMNS = (64, 96)  # of float32 rows, raised to float64 at a time: of fewer rows than 256, and of more
-
 
 def _product_rows(rows: int, columns: int, device: torch.device) -> Iterator[tuple[int, int]]:
     """(start, stop) of blocks for matrix products: larger than the caches' blocks, so that the other rows are raised to
     float64 a few times only, and an eighth of the pairs, which is what memory allows.
     """
-    return row_blocks(rows, columns, device, max(12 * 2**10, rows * columns // 8))
+    return row_blocks(rows, columns, device, max(2**14, rows * columns // 8))
 
 
 class SquaredDistances:
@@ -57,54 +55,86 @@ class SquaredDistances:
 
     def blocks(self) -> Iterator[tuple[int, int, Tensor]]:
         """(start, stop, `rows(start, stop)`) of blocks that fit a cache, in order."""
-        rows, columns = len(self.x), len(self.y)
-        for first, last in _product_rows(rows, columns, self.x.device):
-            product = self.rows(first, last)
-            for start, stop in row_blocks(last - first, columns, self.x.device):
-                yield first + start, first + stop, product[start:stop]
+        return self._blocks(upper=False)
 
-    def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """(stop - start, M) squared distances of these rows of `x` from all of `y`."""
+    def upper_blocks(self) -> Iterator[tuple[int, int, Tensor]]:
+        """(start, stop, `rows(start, stop)[:, start:]`): of rows among themselves each pair once (in `[:, : stop - start]` twice)."""
+        return self._blocks(upper=True)
+
+    def _blocks(self, upper: bool) -> Iterator[tuple[int, int, Tensor]]:
+        rows, columns, device = len(self.x), len(self.y), self.x.device
+        for first, last in _product_rows(rows, columns, device):
+            left = first if upper else 0
+            product = self.rows(first, last, left)
+            for start, stop in row_blocks(last - first, columns - left, device):
+                yield first + start, first + stop, product[start:stop, start if upper else 0 :]
+            del product  # before the next one is made; a caller's loop lets go of its part likewise
+
+    def rows(self, start: int = 0, stop: int | None = None, left: int = 0) -> Tensor:
+        """(stop - start, M - left) squared distances of these rows of `x` from those of `y` from `left` on."""
         x = self.x[start:stop]
         if not self.split:
-            squared = self.x_norms[start:stop, None] + self.y_norms
-            for columns in _columns(self.y):
-                squared.addmm_(x[:, columns].double(), self.y[:, columns].double().T, alpha=-2)
-            return squared.mul_(squared > self.noise)
+            squared = self.x_norms[start:stop, None] + self.y_norms[left:]
+            for columns in _columns(self.y[left:], least=2**15, wide=128):
+                y = self.y[left:, columns].double()
+                # Rows of `x` that are rows of `y` as well need not be raised again.
+                own = y[start - left :][: len(x)] if self.y is self.x else x[:, columns].double()
+                squared.addmm_(own, y.T, alpha=-2)
+                del y, own  # before the next ones are made
+            return _zero_below(squared, self.noise)
         coarse = torch.round(x / self.step).mul_(self.step)
         rest = x - coarse
         # |a + b|^2 = |a|^2 + (2a + b).b  with a, b the differences of the coarse parts and of the rests
-        fine = ((x + coarse) * rest).sum(1)[:, None] + self.y_extra
-        fine = fine.addmm_(x, self.y_rest.T, alpha=-2).addmm_(rest, self.y_coarse.T, alpha=-2)
-        squared = coarse.square().sum(1)[:, None] + self.y_norms
-        squared = squared.addmm_(coarse, self.y_coarse.T, alpha=-2).add_(fine)
-        return squared.mul_(squared > self.noise)
+        fine = ((x + coarse) * rest).sum(1)[:, None] + self.y_extra[left:]
+        fine = fine.addmm_(x, self.y_rest[left:].T, alpha=-2).addmm_(rest, self.y_coarse[left:].T, alpha=-2)
+        squared = coarse.square().sum(1)[:, None] + self.y_norms[left:]
+        squared = squared.addmm_(coarse, self.y_coarse[left:].T, alpha=-2).add_(fine)
+        return _zero_below(squared, self.noise)
 
 
-def _columns(x: Tensor) -> Iterator[slice]:
-    """Slices of the columns of `x` (N, D): few of float32, whose float64 copies would be most of a loss's memory."""
+def _zero_below(squared: Tensor, noise: Tensor | float) -> Tensor:
+    """In place; NaN stays."""
+    # A comparison's bools become numbers far more slowly than numbers are compared; sign() of a difference is 1 or 0 here.
+    return squared.mul_((squared - noise).sign_().clamp_(min=0))
+
+
+def _columns(x: Tensor, *, least: int, wide: int) -> Iterator[slice]:
+    """Slices of the columns of `x` (N, D), of equal width: few of float32, whose float64 copies would be most of a loss's
+    memory. A copy has `least` numbers, or `wide` columns if these are more.
+    """
     few = x.dtype == torch.float32 and x.device.type == "cpu"
-    width = _COLUMNS[len(x) >= 256] if few else max(x.shape[1], 1)
+    dimension = max(x.shape[1], 1)
+    parts = math.ceil(dimension / max(wide, least // max(len(x), 1))) if few else 1
+    width = math.ceil(dimension / parts)
     for start in range(0, x.shape[1], width):
         yield slice(start, start + width)
 
 
 def _square_norms(x: Tensor) -> Tensor:
     norms = x.new_zeros(len(x), dtype=torch.float64)
-    for columns in _columns(x):
-        norms += x[:, columns].double().square().sum(1)
+    for columns in _columns(x, least=2**14, wide=64):
+        norms += x[:, columns].double().square_().sum(1)
     return norms
 
 
 def forces(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(N, D) sums over j of coefficients[i, j] * (x_i - y_j), (N, M) with (N, D) and (M, D); products in float64."""
     total = torch.empty_like(x)
+    itself = x is y
     for start, stop in _product_rows(len(x), len(y), x.device):
-        block = coefficients[start:stop].double()
+        block = coefficients[start:stop].to(torch.float64, copy=True)
         sums = block.sum(1, keepdim=True)
-        for columns in _columns(y):
-            own = sums * x[start:stop, columns]
-            total[start:stop, columns] = own.addmm_(block, y[:, columns].double(), alpha=-1)
+        block.neg_()
+        if itself:  # one product does both
+            block[:, start:stop].diagonal().add_(sums[:, 0])
+        for columns in _columns(y, least=2**13, wide=96):
+            other = y[:, columns].double()
+            if itself:
+                total[start:stop, columns] = block @ other
+            else:
+                total[start:stop, columns] = (sums * x[start:stop, columns]).addmm_(block, other)
+            del other  # before the next one is made
+        del block
     return total if len(y) else total.zero_()
 
 
@@ -115,7 +145,11 @@ class _SquaredDistances(torch.autograd.Function):
         squared = SquaredDistances(x, y)
         result = x.new_empty(len(x), len(squared.y))
         for start, stop in _product_rows(len(x), len(squared.y), x.device):
-            result[start:stop] = squared.rows(start, stop)
+            if y is not None:
+                result[start:stop] = squared.rows(start, stop)
+            else:
+                result[start:stop, start:] = squared.rows(start, stop, start)
+                result[stop:, start:stop] = result[start:stop, stop:].T
         return result
 
     @staticmethod

@@ -24,13 +24,16 @@ class HardestPairLoss(AttentivePairLoss):
 
     ordered = True
 
-    def pair_weights(self, squared: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    symmetric = False
+
+    def pair_weights(
+        self, squared: Tensor, distance: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor
+    ) -> tuple[Tensor, Tensor]:
         if squared.shape[1] == 0:
-            return torch.zeros_like(squared)
+            return torch.zeros_like(squared), torch.zeros_like(squared)
         columns = torch.arange(squared.shape[1], device=squared.device)
         candidate_p = positive & (squared > 0)
         candidate_n = negative & (squared < _LARGEST_SQUARE)
         hardest_p = torch.where(candidate_p, squared, -torch.inf).argmax(1, keepdim=True)
         hardest_n = torch.where(candidate_n, squared, torch.inf).argmin(1, keepdim=True)
-        chosen = (candidate_p & (columns == hardest_p)) | (candidate_n & (columns == hardest_n))
-        return chosen.double()
+        return (candidate_p & (columns == hardest_p)).double(), (candidate_n & (columns == hardest_n)).double()

@@ -45,7 +45,9 @@ class OnlineSoftMiningLoss(AttentivePairLoss):
             raise ValueError(f"sigma must be positive, got {sigma}")
         self.sigma, self.mean, self.variant = sigma, mean, variant
 
-    def pair_weights(self, squared: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    def pair_weights(
+        self, squared: Tensor, distance: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor
+    ) -> tuple[Tensor, Tensor]:
         sigma, mean = f32(self.sigma), f32(self.mean)
-        density = torch.exp(-0.5 * ((squared.sqrt() - mean) / sigma).square()) / (2 * torch.pi * sigma**2) ** 0.5
-        return torch.where(positive, density, hinge)
+        density = (distance - mean).div_(sigma).square_().mul_(-0.5).exp_().div_((2 * torch.pi * sigma**2) ** 0.5)
+        return density.mul_(positive), hinge * negative

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ports.float32 import f32
-from ports.losses._blocks import sum_of_rows
+from ports.losses._blocks import row_blocks, sum_of_rows
 from ports.losses._exact_distances import SquaredDistances, exact_root, exact_squared_distances, forced
 from ports.losses._inputs import PairBatch, autocast_off, check_numbers, nan_where_not_finite, pair_batch
 
@@ -20,12 +20,36 @@ _EPSILON = 1e-8  # start value of every sum of weights in the released layers
 _UNIT_EPSILON = 1e-6  # TPAMI: added to the distance that a force is divided by
 _LIBRARY_EPSILON = 1e-5  # pytorch-metric-learning: added to every weight of a row
 _SMALLEST = 1e-300  # instead of a start value that underflows
+_LEAST_EXPONENT = -700.0  # exp() of it is a normal number
+_LARGEST_IN_FLOAT32 = 60.0  # exp() of it times 1e6 is far from float32's overflow
 _LARGEST_EXPONENT = 600.0  # exp() of it is still far from float64's overflow, also when summed
 
 
 def _start(shift: Tensor) -> Tensor:
     """The start value of a sum that is divided by exp(shift)."""
     return (_EPSILON * torch.exp(-shift)).clamp_(min=_SMALLEST)
+
+
+def _hinge(gaps: Tensor, mask: Tensor) -> Tensor:
+    """(B, M) gaps above 0 within the mask, else 0; `gaps` is used up."""
+    return gaps.clamp_(min=0).mul_(mask)
+
+
+def _weights(hinge: Tensor, rate: float, shift: Tensor | None) -> Tensor:
+    """(B, M) exp(rate * hinge - shift) where the hinge is above 0, else 0; `hinge` is used up."""
+    if rate == 0:
+        return hinge.sign_()
+    active = hinge.sign()
+    exponent = hinge.mul_(rate)
+    if shift is not None:
+        exponent.sub_(shift)
+    # What would underflow is slow, and far below float64's resolution beside the largest.
+    return exponent.clamp_(min=_LEAST_EXPONENT).exp_().mul_(active)
+
+
+def _count(pairs: PairBatch) -> Tensor:
+    """() number of pairs, at least 1."""
+    return (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
 
 
 class RankedListLoss(nn.Module):
@@ -114,7 +138,8 @@ class RankedListLoss(nn.Module):
             pairs = pair_batch(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
             if self.variant == "as_released":
                 with torch.no_grad():
-                    value, coefficients = self._released(pairs)
+                    each_once = pairs.itself and indices_tuple is None and self._weighs_in_float32()
+                    value, coefficients = (self._released_once if each_once else self._released)(pairs)
                 value = forced(pairs.embeddings, None if pairs.itself else pairs.partners.detach(), value, coefficients)
             else:
                 value = self._formula(pairs)
@@ -126,8 +151,49 @@ class RankedListLoss(nn.Module):
             return 1 - f32(self.pn_margin) / 2, 1 + f32(self.pn_margin) / 2
         return f32(self.margin) - f32(self.pn_margin), f32(self.margin)
 
+    def _rates(self) -> tuple[float, float]:
+        """A pair's weight is exp(rate * hinge): of positives, of negatives."""
+        return f32(self.T_p) * math.log(f32(self.base)), f32(self.T_n) * math.log(f32(self.base_n))
+
+    def _weighs_in_float32(self) -> bool:
+        """Are weights, and weights over a small distance, numbers that float32 has, whatever the distances are?"""
+        rate_p, rate_n = self._rates()
+        return rate_p == 0 and 0 <= rate_n * self._boundaries()[1] < _LARGEST_IN_FLOAT32
+
+    def _released_once(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
+        """`_released` of a batch with itself: a pair's weight is that of both its ends, and is computed once."""
+        x = pairs.embeddings
+        squared = SquaredDistances(x)
+        value = x.new_zeros((), dtype=torch.float64)
+        weights = x.new_empty(len(x), len(x))  # of negatives below 0; not divided by their sums yet
+        sum_p, sum_n = (x.new_full((len(x), 1), _EPSILON, dtype=torch.float64) for _ in range(2))
+        for start, stop, block in squared.upper_blocks():
+            positive, negative = pairs.positive[start:stop, start:], pairs.negative[start:stop, start:]
+            terms, weight_p, weight_n, divisor = self._pairs(block, positive, negative)
+            beyond = slice(stop - start, None)  # the pairs that stand here once
+            value = value + terms.sum() + terms[:, beyond].sum()
+            for sums, weight in ((sum_p, weight_p), (sum_n, weight_n)):
+                sums[start:stop] += weight.sum(1, keepdim=True)
+                sums[stop:, 0] += weight[:, beyond].sum(0)
+            weights[start:stop, start:] = weight_p.sub_(weight_n).mul_(divisor)
+            weights[stop:, start:stop] = weights[start:stop, stop:].T
+            del block
+        totals = sum_p + sum_n
+        # An anchor's share of the batch is that of its summed weights; its positives and negatives have one half each.
+        share = 0.5 * totals / (totals.sum() + _EPSILON)
+        scale_p, scale_n = (share / sum_p).to(x.dtype), (share / sum_n).to(x.dtype)
+        for start, stop in row_blocks(len(x), len(x), x.device):
+            part = weights[start:stop]
+            of_positives = part.clamp(min=0)
+            part.sub_(of_positives).mul_(scale_n[start:stop]).addcmul_(of_positives, scale_p[start:stop])
+        return value / _count(pairs), weights
+
     def _released(self, pairs: PairBatch) -> tuple[Tensor, Tensor]:
-        """Value and (N, M) coefficients of x_i - y_j in the gradient of anchor i, a block of anchors at a time."""
+        """Value and (N, M) coefficients of x_i - y_j in the gradient of anchor i, a block of anchors at a time.
+
+        Sums of weights are divided by exp(shift), which is 1 unless they would overflow. An anchor's positives and its
+        negatives have a shift each: one for both would take the smaller ones, however many, for 0.
+        """
         x = pairs.embeddings
         squared = SquaredDistances(x, None if pairs.itself else pairs.partners)
         rows, columns = pairs.positive.shape
@@ -135,64 +201,80 @@ class RankedListLoss(nn.Module):
         coefficients = x.new_empty(rows, columns)
         totals, shifts = (x.new_zeros((rows, 1), dtype=torch.float64) for _ in range(2))
         for start, stop, block in squared.blocks():
-            positive, negative = pairs.positive[start:stop], pairs.negative[start:stop]
-            distance = block.sqrt()
-            value = value + self._hinges(block, distance, positive, negative).sum()
-            coefficients[start:stop], totals[start:stop], shifts[start:stop] = self._coefficients(
-                block, distance, positive, negative
+            shift_p, shift_n = self._shifts(block, pairs.positive[start:stop], pairs.negative[start:stop])
+            terms, weight_p, weight_n, divisor = self._pairs(
+                block, pairs.positive[start:stop], pairs.negative[start:stop], shift_p, shift_n
             )
-        count = (pairs.positive.count_nonzero() + pairs.negative.count_nonzero()).clamp(min=1).double()
+            value = value + terms.sum()
+            sum_p = weight_p.sum(1, keepdim=True).add_(_start(shift_p))
+            sum_n = weight_n.sum(1, keepdim=True).add_(_start(shift_n))
+            shift = torch.maximum(shift_p, shift_n)
+            totals[start:stop] = sum_p * torch.exp(shift_p - shift) + sum_n * torch.exp(shift_n - shift)
+            shifts[start:stop] = shift
+            # An anchor's positives and negatives have one half each.
+            weight = weight_p.mul_(0.5 / sum_p).sub_(weight_n.mul_(0.5 / sum_n))
+            coefficients[start:stop] = weight.mul_(divisor)
+            del block
         # An anchor's share of the batch is that of its summed weights.
         shift = shifts.amax() if shifts.numel() else 0.0 * value
         totals = totals * torch.exp(shifts - shift)
         share = totals / (totals.sum() + _start(shift))
-        return value / count, coefficients.mul_(share.to(x.dtype))
+        return value / _count(pairs), coefficients.mul_(share.to(x.dtype))
 
-    def _hinges(self, squared: Tensor, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Terms of the reported value, 0 outside the pairs."""
-        alpha = f32(self.negative_threshold if self.release == "tpami" else self.margin)
-        beyond, below = distance - (alpha - f32(self.pn_margin)), alpha - distance
-        if self.legacy_version:
-            terms = torch.where(positive, beyond.clamp_(min=0).square_(), (alpha - squared).clamp_(min=0))
-        else:
-            terms = torch.where(positive, beyond, below).clamp_(min=0).square_()
-        return terms.mul_(positive | negative)
+    def _shifts(self, squared: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1) each: what is taken off the exponents of a row's positives and negatives; 0 where nothing can overflow."""
+        near, far = self._boundaries()
+        rate_p, rate_n = self._rates()
+        # Active positives lie beyond `near`, active negatives below `far`.
+        if rate_p <= 0 and rate_n * far < _LARGEST_EXPONENT:
+            return (squared.new_zeros(len(squared), 1),) * 2
+        distance = squared.sqrt()
+        largest_p = rate_p * _hinge(distance - near, positive).amax(1, keepdim=True)
+        largest_n = rate_n * _hinge(far - distance, negative).amax(1, keepdim=True)
+        return (largest_p - _LARGEST_EXPONENT).clamp_(min=0), (largest_n - _LARGEST_EXPONENT).clamp_(min=0)
 
-    def _coefficients(
-        self, squared: Tensor, distance: Tensor, positive: Tensor, negative: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, M) coefficients of x_i - x_j before the anchor's share, (B, 1) sums of weights, (B, 1) shifts.
+    def _pairs(
+        self,
+        squared: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        shift_p: Tensor | None = None,
+        shift_n: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of B anchors against M partners, (B, M) each: terms of the reported value, weights of positives and of negatives
+        (times exp(-shift)), and what weights are multiplied by where they become coefficients of x_i - x_j.
+        `squared` is used up.
 
-        The sums are divided by exp(shift), which is 1 unless they would overflow. An anchor's positives and its negatives
-        have a shift each: one for both would take the smaller ones, however many, for 0.
+        Hinges instead of masks: torch reads numbers several times faster than it makes numbers of bools.
         """
         near, far = self._boundaries()
-        rate_p, rate_n = f32(self.T_p) * math.log(f32(self.base)), f32(self.T_n) * math.log(f32(self.base_n))
-        weight = torch.where(positive, rate_p * (distance - near), rate_n * (far - distance))
-        active = (positive & (distance > near)) | (negative & (distance < far))
-        weight = weight.masked_fill_(~active, -torch.inf)
-        # Active positives lie beyond `near`, active negatives below `far`: no exponent is larger.
-        if rate_p <= 0 and rate_n * far < _LARGEST_EXPONENT:
-            shift_p = shift_n = distance.new_zeros(len(distance), 1)
-        else:
-            shift_p, shift_n = (
-                (weight.masked_fill(~kind, -torch.inf).amax(1, keepdim=True) - _LARGEST_EXPONENT).clamp_(min=0)
-                for kind in (positive, negative)
-            )
-            weight = weight.sub_(torch.where(positive, shift_p, shift_n))
-        weight = weight.exp_()
-        sum_positive = torch.where(positive, weight, 0.0).sum(1, keepdim=True).add_(_start(shift_p))
-        sum_negative = torch.where(negative, weight, 0.0).sum(1, keepdim=True).add_(_start(shift_n))
-        shift = torch.maximum(shift_p, shift_n)
-        total = sum_positive * torch.exp(shift_p - shift) + sum_negative * torch.exp(shift_n - shift)
-        # An anchor's positives and negatives have one half each.
-        weight = weight.mul_(torch.where(positive, 0.5 / sum_positive, -0.5 / sum_negative))
-        if self.release == "tpami":
-            weight = weight.div_(distance.add_(_UNIT_EPSILON))
-        elif self.legacy_version:
-            weight = torch.where(negative & (squared >= f32(self.margin)), 0.0, weight)
+        rate_p, rate_n = self._rates()
+        distance = squared.sqrt()
+        hinge_p = _hinge(distance - near, positive)
+        hinge_n = _hinge(far - distance, negative)
+        value = self._value(squared, distance, positive, negative, hinge_p, hinge_n)
+        weight_p, weight_n = _weights(hinge_p, rate_p, shift_p), _weights(hinge_n, rate_n, shift_n)
         # Equal rows have no direction: without this, rounding noise of theirs (for `tpami` times 1e6) would enter.
-        return weight.mul_(squared > 0), total, shift
+        trivial = negative & (squared >= f32(self.margin)) if self.legacy_version and self.release == "cvpr19" else None
+        divisor = squared.sign_()
+        if self.release == "tpami":
+            divisor = divisor.div_(distance.add_(_UNIT_EPSILON))
+        elif trivial is not None:
+            divisor = divisor.masked_fill_(trivial, 0)
+        return value, weight_p, weight_n, divisor
+
+    def _value(
+        self, squared: Tensor, distance: Tensor, positive: Tensor, negative: Tensor, hinge_p: Tensor, hinge_n: Tensor
+    ) -> Tensor:
+        """(B, M) terms of the reported value; the hinges are those of the weights."""
+        alpha = f32(self.margin)
+        if self.release == "tpami":  # the value has boundaries of its own
+            alpha = f32(self.negative_threshold)
+            hinge_p = _hinge(distance - (alpha - f32(self.pn_margin)), positive)
+            hinge_n = _hinge(alpha - distance, negative)
+        if self.legacy_version:
+            return hinge_p.square().add_(_hinge(alpha - squared, negative))
+        return (hinge_p + hinge_n).square_()  # a pair has one of them
 
     def _formula(self, pairs: PairBatch) -> Tensor:
         x, y = pairs.embeddings, None if pairs.itself else pairs.partners

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ports.losses._attentive_pairs import AttentivePairLoss
@@ -43,10 +42,16 @@ class ValidPairLoss(AttentivePairLoss):
         self.halves = kind == "V4"
         self.ordered = kind == "weighted_pair"
 
-    def pair_weights(self, squared: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    def pair_weights(
+        self, squared: Tensor, distance: Tensor, hinge: Tensor, positive: Tensor, negative: Tensor
+    ) -> tuple[Tensor, Tensor]:
         if self.kind in ("V", "V4"):
-            return torch.where(positive, squared.sqrt(), hinge)
+            return distance * positive, hinge * negative
         if self.kind in ("V2", "V3"):
-            squares = torch.where(positive, squared, hinge.square())
-            return squares if self.kind == "V2" else (squares > _V3_THRESHOLD).double()
-        return torch.ones_like(squared)
+            squares = squared * positive, hinge.square().mul_(negative)
+            return (
+                squares
+                if self.kind == "V2"
+                else ((squares[0] > _V3_THRESHOLD).double(), (squares[1] > _V3_THRESHOLD).double())
+            )
+        return positive.double(), negative.double()

@@ -192,11 +192,16 @@ def test_blocks_of_anchors_add_up(release, dtype, monkeypatch):
     loss = RankedListLoss(release=release)
     expected = value_and_gradient(loss, x, labels)
     products = [(0, 7), (7, 8), (8, 50)]
-    blocks = {(7, 50): [(0, 7)], (1, 50): [(0, 1)], (42, 50): [(0, 40), (40, 42)]}  # of a product's rows
+    # Of a product's rows; by its columns, which are fewer where each pair is computed once.
+    blocks = {(7, 50): [(0, 7)], (1, 50): [(0, 1)], (42, 50): [(0, 40), (40, 42)]}
+    blocks |= {(1, 43): [(0, 1)], (42, 42): [(0, 40), (40, 42)]}
     monkeypatch.setattr("ports.losses._exact_distances._product_rows", lambda *_: products)
     monkeypatch.setattr("ports.losses._exact_distances.row_blocks", lambda rows, columns, _: blocks[rows, columns])
     tolerance = 1e-13 if dtype == torch.float64 else 1e-6
-    torch.testing.assert_close(value_and_gradient(loss, x, labels), expected, rtol=tolerance, atol=tolerance)
+    same = labels[:, None] == labels
+    every = (*torch.where(same & ~torch.eye(50, dtype=torch.bool)), *torch.where(~same))
+    for pairs in (None, every):  # a miner's pairs are taken as they are, each end for itself
+        torch.testing.assert_close(value_and_gradient(loss, x, labels, pairs), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_drops_into_the_librarys_memory():

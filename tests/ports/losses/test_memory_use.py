@@ -23,8 +23,10 @@ def ceiling(name: str) -> float:
     if name.endswith("library"):
         return 3.0  # torch's normalize keeps three N*D buffers, and its backward makes three more
     if name == "RankedListLoss paper":
-        return 1.4  # float64 blocks beside the matrix and its transpose
-    return 1.2  # a few float64 blocks
+        return 1.6  # float64 blocks beside the matrix and its transpose
+    if name.startswith(("RankedListLoss", "OnlineSoft", "ValidPair", "HardestPair")):
+        return 1.4  # float64 blocks as large as their products need to be fast: 1.3 times what small blocks took (1.08)
+    return 1.2  # a few blocks
 
 
 def test_every_loss_stays_near_its_budget(benchmark) -> None:
