@@ -7,11 +7,13 @@ has and raw pixels cannot see through (evenly lit, they alone recall 0.6 to 0.8 
 one folder per super-class (script), one PNG per image. Train and test share no letter and no look-alike of a letter.
 
 The same pixels come out on every machine with the same fonts and the same FreeType inside Pillow; `CONTENT_SHA256` is
-their hash with the pinned versions (constraints.txt). Other versions may shift single grey levels: `build` then warns.
+their hash with the pinned versions (constraints.txt), and `letters.sha256` has two bytes of each one's. Other versions may
+shift single grey levels: `build` and `some` then warn.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,9 +21,11 @@ import secrets
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ports.datasets import sop
+from ports.datasets import glyph_parts, sop
 from ports.datasets.glyph_drawing import FORMAT, digest
 from ports.datasets.glyph_letters import FACES, SCRIPTS, charmap, load_letters, script
 from ports.datasets.glyph_processes import draw_all
@@ -63,17 +67,20 @@ def make_splits(root: Path | None = None) -> dict[str, Split]:
     return splits
 
 
-def _render_all(folder: Path, splits: dict[str, Split], progress: bool) -> str:
-    """Write every image below `folder`; returns the sha256 of paths, sizes and pixels in list order."""
+def _render_all(folder: Path, paths: Sequence[str], progress: bool) -> dict[str, bytes]:
+    """Write these images below `folder`; the sha256 of path, size and pixels of each."""
     for name in SCRIPTS:
         (folder / f"{name}_final").mkdir()
-    paths = [path for split in splits.values() for path in split.paths]
     with bar_of(len(paths), "drawing the letters", "img", wanted=progress) as bar:
-        return _combine(draw_all(folder, paths, bar.update), splits)
+        return draw_all(folder, paths, bar.update)
+
+
+def _paths(splits: dict[str, Split]) -> list[str]:
+    return [path for split in splits.values() for path in split.paths]
 
 
 def _combine(digests: dict[str, bytes], splits: dict[str, Split]) -> str:
-    return hashlib.sha256(b"".join(digests[path] for split in splits.values() for path in split.paths)).hexdigest()
+    return hashlib.sha256(b"".join(digests[path] for path in _paths(splits))).hexdigest()
 
 
 def _versions() -> dict[str, str | None]:
@@ -92,20 +99,89 @@ def build(root: str | Path, *, progress: bool = True) -> dict[str, Split]:
     """Render the set into `root` (made if need be) unless it is there already; returns its "train" and "test" splits.
 
     Works in a folder beside `root` and renames it at the end, so `root` is complete or not there. Of several processes one
-    draws, the others wait for it. Raises DatasetError where `root` holds something else, OSError where it cannot be written.
+    draws, the others wait for it. Where `some` has drawn a part there, the rest is added to it and the marker comes last.
+    Raises DatasetError where `root` holds something else, OSError where it cannot be written.
     """
     root = Path(root).expanduser().absolute()
     if (splits := _made(root)) is not None:
         return splits
+    with _drawing(root, progress):
+        if (splits := _made(root)) is not None:  # by the process that we have waited for
+            return splits
+        if (root / glyph_parts.RECORD).is_file():
+            _add(root, _paths(make_splits()), progress)
+        else:
+            _draw(root, progress)
+    return read(root)
+
+
+def some(root: str | Path, paths: Sequence[str], *, progress: bool = True) -> dict[str, Split]:
+    """Draw at least these pictures of the set into `root`, those that are not there yet; the splits of the whole set, of whose
+    pictures only these need be there.
+
+    The last ones that were missing make the set whole: `root` is then as `build` leaves it. Of several processes one draws at
+    a time. Raises DatasetError where `root` holds something else, OSError where it cannot be written.
+    """
+    root = Path(root).expanduser().absolute()
+    if (splits := _there(root, paths)) is not None:
+        return splits
+    if (root / MARKER).is_file():  # of a damaged set, or one of an older format
+        return build(root, progress=progress)
+    with _drawing(root, progress):
+        if (splits := _there(root, paths)) is None:  # else by the process that we have waited for
+            _add(root, paths, progress)
+            splits = _there(root, paths)
+    if splits is None:
+        raise DatasetError(f"{root}: somebody has taken pictures away while others were drawn")
+    return splits
+
+
+def _there(root: Path, paths: Sequence[str]) -> dict[str, Split] | None:
+    """The set's splits if these pictures are in `root`, in a whole set or a part; warns where a part has not the pinned pixels."""
+    if (splits := _made(root)) is not None:
+        return splits
+    drawn = glyph_parts.drawn(root)
+    if any(path not in drawn for path in paths):
+        return None
+    splits = make_splits(root)
+    if not glyph_parts.as_pinned(drawn, _paths(splits)):
+        _warn(root, _versions())
+    return splits
+
+
+@contextlib.contextmanager
+def _drawing(root: Path, progress: bool) -> Iterator[None]:
+    """One process at a time, and what killed ones left is gone."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with alone(root.with_name(f".{root.name}.lock"), waiting=lambda: _say_waiting(root, progress)) as held:
         if held:
-            if (splits := _made(root)) is not None:  # by the process that we have waited for
-                return splits
             for left in root.parent.glob(f".{root.name}.partial-*"):  # of a process that was killed: no other draws now
                 shutil.rmtree(left, ignore_errors=True)
-        _draw(root, progress)
-    return read(root)
+        yield
+
+
+def _add(root: Path, paths: Sequence[str], progress: bool) -> None:
+    """Draw what `root` lacks of these; a set that is whole then gets its lists and its marker."""
+    splits, there = make_splits(), glyph_parts.drawn(root)
+    missing = [path for path in dict.fromkeys(paths) if path not in there]
+    if missing:
+        with _work_folder(root) as work:
+            digests = _render_all(work, missing, progress)
+            root.mkdir(exist_ok=True)
+            there = glyph_parts.add(root, work, digests)
+    if len(there) == sum(map(len, splits.values())):
+        _finish(root, splits, there)
+        (root / glyph_parts.RECORD).unlink()
+
+
+@contextlib.contextmanager
+def _work_folder(root: Path) -> Iterator[Path]:
+    work = root.with_name(f".{root.name}.partial-{secrets.token_hex(4)}")
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _made(root: Path) -> dict[str, Split] | None:
@@ -115,7 +191,7 @@ def _made(root: Path) -> dict[str, Split] | None:
             return read(root)
         except DatasetError:
             return None
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and (not root.is_dir() or any(root.iterdir())) and not (root / glyph_parts.RECORD).is_file():
         raise DatasetError(f"{root}: holds something else than the letters; name an empty or a new folder")
     return None
 
@@ -128,15 +204,9 @@ def _say_waiting(root: Path, progress: bool) -> None:
 
 
 def _draw(root: Path, progress: bool) -> None:
-    work = root.with_name(f".{root.name}.partial-{secrets.token_hex(4)}")
-    work.mkdir()
-    try:
-        splits = make_splits()
-        content = _render_all(work, splits, progress)
-        sop.write_list(work / "Ebay_train.txt", splits["train"])
-        sop.write_list(work / "Ebay_test.txt", splits["test"], first_id=1 + len(splits["train"]))
-        record = {"format": FORMAT, "content_sha256": content, "list_sha256": _list_hash(splits), "bytes": _bytes(work)}
-        (work / MARKER).write_text(json.dumps({**record, **_versions()}, indent=1) + "\n", encoding="ascii")
+    splits = make_splits()
+    with _work_folder(root) as work:
+        _finish(work, splits, _render_all(work, _paths(splits), progress))
         if root.exists():
             shutil.rmtree(root)  # empty, or damaged
         try:
@@ -144,8 +214,17 @@ def _draw(root: Path, progress: bool) -> None:
         except OSError:
             if not (root / MARKER).is_file():  # else another process was faster, where there are no locks
                 raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def _finish(folder: Path, splits: dict[str, Split], digests: dict[str, bytes]) -> None:
+    """The lists of a folder that holds all pictures, and last its marker."""
+    sop.write_list(folder / "Ebay_train.txt", splits["train"])
+    sop.write_list(folder / "Ebay_test.txt", splits["test"], first_id=1 + len(splits["train"]))
+    content = _combine(digests, splits)
+    record = {"format": FORMAT, "content_sha256": content, "list_sha256": _list_hash(splits), "bytes": _bytes(folder)}
+    new = folder / f".{MARKER}.new"
+    new.write_text(json.dumps({**record, **_versions()}, indent=1) + "\n", encoding="ascii")
+    os.replace(new, folder / MARKER)
 
 
 def _bytes(root: Path) -> int:
@@ -174,14 +253,18 @@ def read(root: str | Path) -> dict[str, Split]:
     if record.get("bytes") not in (None, found := _bytes(root)):  # None: drawn before they were counted
         raise DatasetError(f"{root}: damaged: its pictures have {found:,} bytes, {record['bytes']:,} were written")
     if record.get("content_sha256") != CONTENT_SHA256:
-        made = ", ".join(f"{k} {record.get(k)}" for k in ("pillow", "freetype", "matplotlib"))
-        warnings.warn(
-            f"{root}: the letters were drawn with {made}, whose pixels are not those of the pinned versions; "
-            "results may differ slightly from the recorded ones",
-            GlyphVersionWarning,
-            stacklevel=2,
-        )
+        _warn(root, record)
     return named
+
+
+def _warn(root: Path, versions: Mapping[str, Any]) -> None:
+    made = ", ".join(f"{k} {versions.get(k)}" for k in ("pillow", "freetype", "matplotlib"))
+    warnings.warn(
+        f"{root}: the letters were drawn with {made}, whose pixels are not those of the pinned versions; "
+        "results may differ slightly from the recorded ones",
+        GlyphVersionWarning,
+        stacklevel=3,
+    )
 
 
 def _list_hash(splits: dict[str, Split]) -> str:

@@ -55,15 +55,16 @@ def cache_folder() -> Path:
 def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
     """Letters drawn by type designers: some classes to train on, others to test on, as many as the plan says."""
     root = cache_folder() / "glyphs"
+    splits = glyphs.make_splits()
+    train = _some_classes(splits["train"], plan.train_classes, seed)
+    test = _some_classes(splits["test"], plan.test_classes, seed)
     try:
-        splits = glyphs.build(root)
+        place = glyphs.some(root, [*train.paths, *test.paths])["train"].root
     except OSError as error:
         raise DataError(
             f"{root}: the letters cannot be drawn there ({error.strerror or error}); DML_PORTS_CACHE names another folder"
         ) from error
-    train, test = (_through_mat(splits[part]) for part in ("train", "test"))
-    train = _some_classes(train, plan.train_classes, seed)
-    test = _some_classes(test, plan.test_classes, seed)
+    train, test = (_through_mat(replace(split, root=place)) for split in (train, test))
     if recipe.sampler.rule == "TrackletSampler":
         train = with_cameras(train)
     if recipe.boxes:

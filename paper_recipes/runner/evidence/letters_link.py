@@ -123,7 +123,7 @@ class Pictures:
     def __init__(self, recipe: Recipe, manifest: dict[str, Any]) -> None:
         self.steps, self.seed = manifest["steps"], manifest["seed"]
         self.pipeline = make_pipeline(recipe)
-        split = glyphs.build(cache_folder() / "glyphs")["train"]
+        split = glyphs.some(cache_folder() / "glyphs", [path for step in self.steps for path in step["paths"]])["train"]
         place = {path: i for i, path in enumerate(split.paths)}
         self.batches = [
             self._boxed(recipe, split.subset([place[path] for path in step["paths"]])) for step in self.steps
