@@ -42,10 +42,14 @@ def name_of(path: str) -> tuple[int, str]:
 
 def render(code_point: int, face: str, fonts: dict[Any, Any] | None = None):
     """One image of the set as a PIL image of mode L. `fonts` caches font objects between calls."""
+    return picture(code_point, face, draws(code_point, face), fonts)
+
+
+def picture(code_point: int, face: str, u: Sequence[float], fonts: dict[Any, Any] | None = None):
+    """A glyph on its sheet as a PIL image of mode L; `u`, thirteen numbers in [0, 1), decides size, place and light."""
     from PIL import Image, ImageFont
 
     fonts = {} if fonts is None else fonts
-    u = draws(code_point, face)
     size = _between(u[0], EM)
     while True:
         if (face, size) not in fonts:

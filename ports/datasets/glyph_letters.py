@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -86,17 +87,15 @@ def _shape(image) -> NDArray[Any]:
     return np.asarray(square, dtype=np.float64).reshape(-1)
 
 
-def select_letters() -> list[int]:
-    """Letters in 12 or more faces, one of each group of look-alikes.
+def look_alikes(code_points: Sequence[int]) -> tuple[list[list[int]], set[int]]:
+    """Groups of code points whose shapes agree in any face, and those that some face draws blank or as a missing glyph.
 
-    Look-alikes are code points whose shapes agree in any face: identical (Latin A, Greek Alpha, Cyrillic A) or the same
-    but for size or a rounding (Latin L and Armenian Liwn). The lowest code point of a group stays. Slow (half a minute).
+    Identical shapes (Latin A, Greek Alpha, Cyrillic A) agree, and those that are the same but for size or a rounding (Latin L
+    and Armenian Liwn). Slow: half a minute for the letters.
     """
     from PIL import ImageFont
 
-    count = Counter(c for face in FACES for c in charmap(face))
-    letters = sorted(c for c, n in count.items() if n >= MIN_FACES and unicodedata.category(chr(c)).startswith("L"))
-    leader = {c: c for c in letters}
+    leader = {c: c for c in code_points}
 
     def find(c: int) -> int:
         while leader[c] != c:
@@ -108,7 +107,7 @@ def select_letters() -> list[int]:
         font = ImageFont.truetype(str(face_file(face)), 96, layout_engine=ImageFont.Layout.BASIC)
         missing = tight(font, 0x10FFFE)  # a code point that no font can have: what a missing glyph looks like here
         drawn = {}
-        for c in letters:
+        for c in code_points:
             if c in charmap(face):
                 image = tight(font, c)
                 if image is None or image == missing:
@@ -123,4 +122,15 @@ def select_letters() -> list[int]:
         for i, j in np.argwhere(alike):
             a, b = find(codes[i]), find(codes[j])
             leader[max(a, b)] = min(a, b)
-    return [c for c in letters if find(c) == c and c not in blank]
+    groups: dict[int, list[int]] = {}
+    for c in code_points:
+        groups.setdefault(find(c), []).append(c)
+    return list(groups.values()), blank
+
+
+def select_letters() -> list[int]:
+    """Letters in 12 or more faces, the lowest code point of each group of look-alikes. Slow (half a minute)."""
+    count = Counter(c for face in FACES for c in charmap(face))
+    letters = sorted(c for c, n in count.items() if n >= MIN_FACES and unicodedata.category(chr(c)).startswith("L"))
+    groups, blank = look_alikes(letters)
+    return [group[0] for group in groups if group[0] not in blank]
