@@ -20,7 +20,7 @@ PACKAGES = ("ports", "caffe_compat", "paper_recipes", "golden")
 FLOORS = {
     "ports": [{"backbones", "datasets", "images", "losses", "metrics", "samplers"}],
     "caffe_compat": [{"schema"}, {"formats"}, {"matlab", "layers"}, {"net"}, {"solver"}, {"tools"}],
-    "paper_recipes": [{"nets"}, {"runner"}],
+    "paper_recipes": [{"nets"}, {"letters_start"}, {"runner"}],
     "paper_recipes.runner": [
         *({"data"}, {"engines"}, {"scoring", "evidence"}, {"training"}, {"verification"}, {"reports"}),
     ],
