@@ -139,7 +139,7 @@ def deep_metric(name: str, dataset: str, loss: dict[str, Any]) -> Recipe:
             iterations=60,
             train_classes=600,
             test_classes=60,
-            evaluate_every=20,
+            evaluate_every=12,
         ),
         seed=1,
     )

@@ -38,7 +38,7 @@ XBM_SOURCE = Source(
 BN_INCEPTION = "bn_inception-52deb4733.pth (ImageNet, B,G,R)"
 RESNET50 = "resnet50-19c8e357.pth (ImageNet, torchvision)"
 SMALL = Embedded(
-    classes_per_batch=8, images_per_class=4, iterations=60, train_classes=600, test_classes=60, evaluate_every=20
+    classes_per_batch=8, images_per_class=4, iterations=60, train_classes=600, test_classes=60, evaluate_every=12
 )
 # Evaluated every 200 iterations, never after the last one (the counter is tested before the step).
 EVALUATED = tuple(range(200, 3000, 200))
@@ -208,7 +208,7 @@ def _xbm(dataset: str, title: str, memory: int, ks: tuple[int, ...], protocol: s
             iterations=40,
             train_classes=600,
             test_classes=60,
-            evaluate_every=20,
+            evaluate_every=8,
         ),
         seed=1,
         deviations=(

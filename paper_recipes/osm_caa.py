@@ -104,7 +104,7 @@ def _images(
             iterations=60,
             train_classes=classes,
             test_classes=60,
-            evaluate_every=30,
+            evaluate_every=12,
         ),
         deviations=(_RANDOM,),
         provenance=provenance or {},
@@ -247,7 +247,7 @@ def _tracklets(
             iterations=60,
             train_classes=min(classes, 600),
             test_classes=60,
-            evaluate_every=30,
+            evaluate_every=12,
         ),
         deviations=(
             _RANDOM,

@@ -147,6 +147,16 @@ def recalls(ks: tuple[int, ...], values: tuple[float, ...]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
+class Band:
+    """What a letters run gives on every machine: a check of an installation, never the paper's number."""
+
+    metric: str  # of the headline embedding
+    value: float  # percent
+    tolerance: float  # points
+    recorded: str  # on what
+
+
+@dataclass(frozen=True)
 class Embedded:
     """The recipe at the scale of a laptop, on images that need no download. Formulas and code path are unchanged."""
 
@@ -156,6 +166,11 @@ class Embedded:
     train_classes: int
     test_classes: int
     evaluate_every: int
+    # times the paper's learning rate, where that destroys the small start before so short a run can mend it
+    rate: float = field(default=1.0, metadata=_ABSENT_AT_DEFAULT)
+    # length with --weights none, which teaches nearly nothing in as few steps as the start needs; None: the same
+    seeded_iterations: int | None = field(default=None, metadata=_ABSENT_AT_DEFAULT)
+    band: Band | None = field(default=None, metadata=_ABSENT_AT_DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     python tools/collect_letter_steps.py ../shared/reference/letters golden/data/letters
 
 Kept of each recipe: pictures and hashes of the first batches, a hash over the initial parameters, losses, samples of
-parameters and momentum after step 1, hits of the initial features.
+parameters and momentum after step 1, hits of the initial features, and of float32's evaluations (a free run's: drawn beside ours, held to nothing).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def collect(source: Path, target: Path, steps: int) -> None:
     first = recorded["runs"].get("f32", {}).get("hits", {}).get("0")
     if first is not None:
         kept["initial_hits"] = first
+        kept["hits"] = {"queries": len(recorded["test"]["labels"]), **recorded["runs"]["f32"]["hits"]}
         kept["calibration"] = recorded["calibration"]["paths"]
         kept["test"] = {key: recorded["test"][key] for key in ("paths", "labels", "images_sha256")}
     arrays = {}

@@ -56,7 +56,7 @@ def verify(run_directory: Path, as_json: bool, **options: Any) -> None:
 @click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Recall over K as a picture.")
 @click.option("--curves", type=click.Path(path_type=Path, dir_okay=False), help="Recall@1 over the iterations.")
 @click.option(
-    "--brief", "short", is_flag=True, help="One line for each run: recall@1 of raw pixels, untrained, at the end."
+    "--brief", "short", is_flag=True, help="One line for each run: recall@1 of raw pixels, at the start, at the end."
 )
 @click.option(
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Curves, settings and classes on one page."

@@ -23,7 +23,11 @@ from paper_recipes.runner.reports.banner import banner, letters
     help="The recipe's data set in its official layout, a folder of class folders, or lists: .mat, train.txt and test.txt, .csv.",
 )
 @IMAGE_ROOT
-@click.option("--weights", type=click.Path(path_type=Path), help="ImageNet weights the recipe starts from.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="ImageNet weights the recipe starts from; letters: none for seeded values. [letters default: their own start]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [default: runs/NAME-FORM]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its latest checkpoint.")
 @click.option("--require-data", is_flag=True, help="Fail without --data instead of running the letters form.")
@@ -32,6 +36,7 @@ from paper_recipes.runner.reports.banner import banner, letters
 @click.option("--iterations", type=click.IntRange(min=1), help="Shorten or lengthen the letters form.")
 @click.option("--full-batch", is_flag=True, help="Letters at the recipe's own batch, all of them (for a GPU).")
 @click.option("--smoke", is_flag=True, help="Letters form at its smallest: does every step of the path run?")
+@click.option("--double", is_flag=True, help="Letters in float64, for comparing with the authors' programs; slow.")
 @click.option("--workers", type=click.IntRange(min=0), help="Image loading processes; does not change the result.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch. [default: torch's own]")
 @click.option(
@@ -74,10 +79,22 @@ def _announced(recipe: Recipe, options: dict[str, Any]) -> bool:
     """Show the banner of the letters form before seconds go into importing torch; not where the request may yet be refused, or
     the banner depends on what is found.
     """
-    at_ease = ("out", "resume", "seed", "iterations", "full_batch", "smoke", "workers", "threads", "strict", "cudnn")
+    at_ease = (
+        "out",
+        "resume",
+        "seed",
+        "iterations",
+        "full_batch",
+        "smoke",
+        "workers",
+        "threads",
+        "strict",
+        "cudnn",
+        "double",
+    )
     if any(value for name, value in options.items() if name not in at_ease) or "WORLD_SIZE" in os.environ:
         return False
-    scale = {name: options[name] for name in ("iterations", "full_batch", "smoke", "strict")}
+    scale = {name: options[name] for name in ("iterations", "full_batch", "smoke", "strict", "double")}
     click.echo(banner(recipe, letters(recipe, **scale)))
     return True
 

@@ -14,21 +14,19 @@ import torch
 
 from paper_recipes import registry
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner import run_files, run_lock
+from paper_recipes.runner import run_files, run_lock, starting
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import processes as process_group
-from paper_recipes.runner.engines import starting_weights as weights_file
-from paper_recipes.runner.engines.engine import Engine
 from paper_recipes.runner.evidence import weights_link
 from paper_recipes.runner.evidence.chain import chain
 from paper_recipes.runner.files import read_json
 from paper_recipes.runner.reports import terminal
 from paper_recipes.runner.reports.banner import banner, batch, letters
 from paper_recipes.runner.run_files import RunError
-from paper_recipes.runner.scoring import verdict
+from paper_recipes.runner.scoring import letters_band, verdict
 from paper_recipes.runner.training import failures, history, loop, mirror, progress, record
 from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.parts import make_engine, make_sampler
@@ -50,6 +48,7 @@ class Options:
     iterations: int | None = None
     full_batch: bool = False
     smoke: bool = False
+    double: bool = False
     workers: int | None = None
     threads: int | None = None
     strict: bool = True
@@ -62,7 +61,8 @@ class Options:
 def run(recipe: Recipe, options: Options, *, announced: bool = False) -> int:
     """Run it; `announced`: its banner has been shown.
 
-    Exit code: 0 done (full form: within the published bands), 1 below or above them or not comparable with them, 3 diverged,
+    Exit code: 0 done (full form: within the published bands; letters: within their band), 1 below or above them or not comparable
+    with them, 3 diverged,
     4 begun and broken off by something outside of the program, 130 stopped by the user.
     """
     seed = recipe.seed if options.seed is None else options.seed
@@ -122,7 +122,8 @@ def _written(
     processes: process_group.Replicas,
 ) -> int:
     """The run in `out`, of which this is the only writer."""
-    engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=options.weights, processes=processes)
+    weights = starting.path(recipe, options.weights, scale, processes)
+    engine = make_engine(recipe, scale, data, device=device, seed=seed, weights=weights, processes=processes)
     current = Run(
         recipe=recipe,
         plan=scale,
@@ -136,7 +137,7 @@ def _written(
         workers=options.workers,
         replicas=processes,
     )
-    fields = _record(recipe, options, scale, current, processes) if processes.root else {}
+    fields = _record(recipe, weights, scale, current, processes) if processes.root else {}
     refused = history.refusal(out, fields, resume=options.resume) if processes.root else None
     if (refused := processes.from_root(refused)) is not None:
         raise RunError(refused)
@@ -195,6 +196,8 @@ def _finish(recipe: Recipe, fields: dict[str, Any], out: Path, headline: str, wh
     result = verdict.verify(recipe, evaluations, objection=objection) if form == "full" else None
     fields["verdict"] = None if result is None else result.word
     fields["result"] = evaluations[-1] if evaluations else None
+    held = letters_band.check(recipe, fields, evaluations)
+    fields["letters_band"] = None if held is None else held.word
     run_files.write_record(out, fields)
     links = chain(recipe, fields)
     terminal.evidence(links)
@@ -202,8 +205,10 @@ def _finish(recipe: Recipe, fields: dict[str, Any], out: Path, headline: str, wh
         terminal.verdict(result)
     click.echo(f"report: {_report(out, links)}")
     click.echo(_summary(evaluations, headline))
+    if held is not None:
+        click.echo(held.sentence, err=not held.passed)
     click.echo(what)
-    return 0 if result is None or result.passed else 1
+    return 0 if (result is None or result.passed) and (held is None or held.passed) else 1
 
 
 def again(recipe: Recipe, options: Options, processes: process_group.Replicas, out: Path) -> str:
@@ -245,7 +250,7 @@ def _reduced(recipe: Recipe, scale: scales.Plan) -> str | None:
 
 
 def _record(
-    recipe: Recipe, options: Options, scale: scales.Plan, run: Run, processes: process_group.Replicas
+    recipe: Recipe, weights: Path | None, scale: scales.Plan, run: Run, processes: process_group.Replicas
 ) -> dict[str, Any]:
     """What run.json says when the run starts; the line about its weights is said."""
     return record.run_record(
@@ -254,7 +259,7 @@ def _record(
         seed=run.seed,
         device=str(run.device),
         data=run.data.description,
-        weights=_weights(recipe, options, run.engine),
+        weights=starting.record(recipe, weights, run.engine),
     ) | {
         "status": "running",
         "comparable": not scale.fast,
@@ -271,7 +276,13 @@ def _open(
     """Scale and data; the banner is said as soon as the scale is known, which is before letters are drawn."""
     if options.data is None:
         scale = letters(
-            recipe, options.iterations, full_batch=options.full_batch, smoke=options.smoke, strict=options.strict
+            recipe,
+            options.iterations,
+            full_batch=options.full_batch,
+            smoke=options.smoke,
+            strict=options.strict,
+            double=options.double,
+            seeded=options.weights == starting.NONE,
         )
         if not announced:
             click.echo(banner(recipe, scale, processes))
@@ -316,9 +327,11 @@ def _check(recipe: Recipe, options: Options) -> None:
         if (stray := run_data.stray_beside(recipe.dataset, options.data)) is not None:
             raise RunError(f"--data {options.data}: not the official {recipe.dataset.upper()}, {stray}")
         raise RunError(
-            f"{_wants_weights(recipe)} (only your own pictures need none: lists, or class folders and nothing beside them)"
+            f"{starting.wanted(recipe)} (only your own pictures need none: lists, or class folders and nothing beside them)"
         )
-    if options.weights is not None and not options.weights.is_file():
+    if options.weights == starting.NONE and options.data is None:
+        pass
+    elif options.weights is not None and not options.weights.is_file():
         raise RunError(f"--weights {options.weights}: no such file")
     if options.device is not None:
         try:
@@ -329,26 +342,12 @@ def _check(recipe: Recipe, options: Options) -> None:
 
 def _check_full(recipe: Recipe, options: Options, data: run_data.Data) -> None:
     """What only holds for --data: the frozen recipe needs its weights and has one scale."""
-    if options.full_batch or options.smoke or (options.iterations and not data.own):
+    if options.full_batch or options.smoke or options.double or (options.iterations and not data.own):
         raise RunError(
-            "--iterations, --full-batch and --smoke scale the letters form; with --data the recipe is frozen"
+            "--iterations, --full-batch, --smoke and --double change the letters form; with --data the recipe is frozen"
         )
     if options.weights is None and not data.own:
-        raise RunError(_wants_weights(recipe))
-
-
-def _wants_weights(recipe: Recipe) -> str:
-    return f"{recipe.name} starts from {recipe.weights}: give its path with --weights"
-
-
-def _weights(recipe: Recipe, options: Options, engine: Engine) -> dict[str, Any] | None:
-    """Record of the weights that the run starts from, after saying what was done with them."""
-    if options.weights is None:
-        return None
-    facts = weights_file.record(recipe, options.weights, engine.import_report)
-    said = f"{weights_link.judge(recipe, facts)[1]}; {facts['import']}; images: {facts['images']}"
-    click.echo(f"weights: {said}")
-    return facts
+        raise RunError(starting.wanted(recipe))
 
 
 def _summary(evaluations: list[dict[str, Any]], headline: str) -> str:

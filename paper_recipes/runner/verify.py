@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from paper_recipes.letters_start import packing
 from paper_recipes.runner import run_files
 from paper_recipes.runner.data import pictures, run_data
 from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import checkpoint as checkpoints
+from paper_recipes.runner.engines import letters_start
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.files import read_json, sha256
 from paper_recipes.runner.scoring import saved
@@ -154,6 +156,8 @@ class _Anew:
 
     def _weights_file(self) -> Path | None:
         given = run_facts.options(self.facts.record).get("weights")
+        if given is None and packing.is_start(self.facts.record["weights"]):
+            given = letters_start.path(self.facts.recipe)  # the letters' own
         path = self.options.weights or (None if given is None else Path(given))
         return path if path is not None and path.is_file() else None
 

@@ -91,17 +91,13 @@ def pictures(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 def engine(recipe: str, processes: process_group.Replicas | None = None, *, dropout: bool = True) -> Any:
     """In double precision, so that nothing but the order of sums is left to differ."""
     if recipe != "caffe-net":
-        made = TorchEngine(TORCH[recipe], classes=CLASSES, device=CPU, seed=1, replicas=processes)
-        made.net.double()
-        made.loss.double()
-        return made
+        return TorchEngine(
+            TORCH[recipe], classes=CLASSES, device=CPU, seed=1, replicas=processes, dtype=torch.float64
+        )
     caffe = tiny.recipe().the_caffe()
     if not dropout:
         caffe.train_net["layer"] = [layer for layer in caffe.train_net["layer"] if layer["type"] != "Dropout"]
-    made = CaffeEngine(caffe, device=CPU, seed=1, replicas=processes)
-    made.solver.net.double()
-    made.solver._follow_net()
-    return made
+    return CaffeEngine(caffe, device=CPU, seed=1, replicas=processes, dtype=torch.float64)
 
 
 def data(recipe: str, step: int, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,8 +112,7 @@ PUBLISHED = {"rll-sop": (4, 2), "osm-mars": (6, 2)}
 def published_step(recipe: str, processes: process_group.Replicas) -> tuple[dict[str, float], list[torch.Tensor]]:
     """Losses and gradients of a Caffe release's training net in double precision, on smooth noise."""
     caffe = registry.get(recipe).the_caffe()
-    made = CaffeEngine(caffe, device=CPU, seed=1, replicas=processes)
-    made.solver.net.double()
+    made = CaffeEngine(caffe, device=CPU, seed=1, replicas=processes, dtype=torch.float64)
     blocks, each = PUBLISHED[recipe]
     size = caffe.train_net["input_dim"][2]
     generator = torch.Generator().manual_seed(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from paper_recipes.recipe import Recipe, Sampler, Torch
+from paper_recipes.recipe import Caffe, Recipe, Sampler, Torch
 from ports.datasets.split import Split
 
 
@@ -21,11 +21,16 @@ class Plan:
     train_classes: int | None = None  # None: all there are
     test_classes: int | None = None
     fast: bool = False  # TF32, other memory layouts, compiled code: not comparable with anything
+    double: bool = False  # float64 throughout, of the same images and starting weights
+    # A Caffe recipe's drops of the rate at the same shares of the run as of the paper's, and that times the paper's rate. False and
+    # 1: the solver as it is frozen, which short runs never see a drop of (those of the authors' programs that were recorded).
+    scaled: bool = False
+    rate: float = 1.0
 
     @property
     def label(self) -> str:
         """The form as records and checkpoints name it; nothing takes "full, fast" for a full run."""
-        return f"{self.form}, fast" if self.fast else self.form
+        return ", ".join([self.form, *(["fast"] if self.fast else []), *(["double"] if self.double else [])])
 
 
 def in_words(form: str) -> str:
@@ -66,15 +71,25 @@ def full(recipe: Recipe) -> Plan:
     )
 
 
-def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool = False, smoke: bool = False) -> Plan:
+def embedded(
+    recipe: Recipe,
+    iterations: int | None = None,
+    *,
+    full_batch: bool = False,
+    smoke: bool = False,
+    seeded: bool = False,
+) -> Plan:
     """`iterations` shortens (or lengthens) the run; `full_batch` keeps the recipe's own batch and all letters, for a GPU;
-    `smoke` is the smallest scale that still takes every step of the code path.
+    `smoke` is the smallest scale that still takes every step of the code path; `seeded` starts from no weights, with the solver as
+    the authors' program was given it for the recorded runs.
     """
     small = replace(recipe.embedded, **SMOKE) if smoke else recipe.embedded
     if (persons := _persons(recipe)) is not None:
         small = replace(small, classes_per_batch=persons, train_classes=max(small.train_classes, persons))
-    last = small.iterations if iterations is None else iterations
-    every = {*range(small.evaluate_every, last + 1, small.evaluate_every), last}
+    own = small.seeded_iterations if seeded and small.seeded_iterations is not None and not smoke else small.iterations
+    last = own if iterations is None else iterations
+    each = small.evaluate_every if own == small.iterations else own // 4
+    every = {*range(each, last + 1, each), last}
     sampler = replace(
         recipe.sampler, classes_per_batch=small.classes_per_batch, images_per_class=small.images_per_class
     )
@@ -86,6 +101,8 @@ def embedded(recipe: Recipe, iterations: int | None = None, *, full_batch: bool 
         evaluations=frozenset({0, *every}),
         train_classes=None if full_batch and _classifier_classes(recipe) is None else small.train_classes,
         test_classes=None if full_batch else small.test_classes,
+        scaled=not seeded,
+        rate=1.0 if seeded else small.rate,
     )
 
 
@@ -126,6 +143,18 @@ def own(recipe: Recipe, train: Split, iterations: int | None) -> Plan:
     )
 
 
+def caffe_at(recipe: Recipe, plan: Plan) -> Caffe:
+    """The Caffe description at the plan's scale: drops of the rate at the same shares of the run."""
+    caffe = recipe.the_caffe()
+    if not plan.scaled:
+        return caffe
+    share = plan.iterations / recipe.iterations
+    solver = {**caffe.solver, "base_lr": caffe.solver["base_lr"] * plan.rate}
+    if "stepvalue" in solver:
+        solver["stepvalue"] = [round(step * share) for step in solver["stepvalue"]]
+    return replace(caffe, solver=solver)
+
+
 def torch_at(recipe: Recipe, plan: Plan, images: int) -> Torch:
     """The PyTorch description at the plan's scale: phases and rate drops at the same shares of the run, a memory no larger
     than the training set of `images`.
@@ -135,6 +164,7 @@ def torch_at(recipe: Recipe, plan: Plan, images: int) -> Torch:
     phases = tuple(
         replace(
             phase,
+            lr=phase.lr * plan.rate,
             iterations=max(1, round(phase.iterations * share)),
             drops=tuple(round(drop * share) for drop in phase.drops),
         )

@@ -33,6 +33,7 @@ class CaffeEngine:
         weights: path of a .caffemodel (or a converted .pth, .safetensors) to start from
         replicas: the processes that train together
         fast: compile the training net; its numbers are then not comparable
+        dtype: of weights, images and everything after them; float64 converts the float32 values, which is exact
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class CaffeEngine:
         weights: Path | None = None,
         replicas: Replicas | None = None,
         fast: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.caffe, self.device, self.replicas = caffe, device, replicas or Replicas()
+        self.caffe, self.device, self.replicas, self.dtype = caffe, device, replicas or Replicas(), dtype
         torch.manual_seed(determinism.torch_seed(seed, "init"))
         net = caffe_compat.load_net(
             to_message(caffe.train_net, "NetParameter", caffe.dialect), phase="TRAIN", dialect=caffe.dialect
@@ -53,7 +55,7 @@ class CaffeEngine:
         self.import_report = None if weights is None else weights_file.into_caffe(net, weights)
         # A third less time on a CPU. Convolutions add up in another order, which is rounding; BatchNorm's sums do not
         # depend on the layout (`ports.batch_norm`; torch's own would be wrong by 1e-2). docs/speed.md has the figures.
-        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         join_solver(self.solver, self.replicas)
@@ -67,7 +69,7 @@ class CaffeEngine:
             to_message(caffe.test_nets[self.headline], "NetParameter", caffe.dialect),
             phase="TEST",
             dialect=caffe.dialect,
-        ).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        ).to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.test_net.keep_blobs = False
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
@@ -97,7 +99,7 @@ class CaffeEngine:
         return inputs
 
     def _on_device(self, images: torch.Tensor) -> torch.Tensor:
-        return images.to(device=self.device, memory_format=torch.channels_last, non_blocking=True)
+        return images.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last, non_blocking=True)
 
     @property
     def learning_rate(self) -> float:
@@ -128,7 +130,7 @@ class CaffeEngine:
 
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Raw embeddings of each test net, (N, D) float32 on the CPU."""
+        """Raw embeddings of each test net, (N, D) of `dtype` on the CPU."""
         outputs = self.test_net(data=self._on_device(images))
         embeddings = outputs[self.caffe.embedding_blob].flatten(1).cpu()
         return {name: embeddings[:, columns] for name, columns in self._columns.items()}

@@ -13,7 +13,7 @@ from paper_recipes.runner.data import scale as scales
 def rates(recipe: Recipe, plan: scales.Plan, images: int) -> Iterator[float]:
     """Of iterations 1 to the plan's last. images: of the training set, on which the scale of a PyTorch recipe depends."""
     if recipe.torch is None:
-        caffe = recipe.the_caffe()
+        caffe = scales.caffe_at(recipe, plan)
         rate = LearningRate(to_message(caffe.solver, "SolverParameter", caffe.dialect))
         yield from (rate(iteration) for iteration in range(plan.iterations))
         return

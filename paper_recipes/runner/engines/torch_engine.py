@@ -28,6 +28,7 @@ class TorchEngine:
         seed: of the initial values; `weights` replaces those of the backbone
         replicas: the processes that train together
         fast: channels-last memory and a compiled network; the numbers are then not comparable
+        dtype: of weights, images and everything after them; float64 converts the float32 values, which is exact
 
     Raises ReplicaError for "caffe" replicas of a recipe with a memory: each would have another one.
     """
@@ -42,8 +43,9 @@ class TorchEngine:
         weights: Path | None = None,
         replicas: Replicas | None = None,
         fast: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.recipe, self.device, self.replicas = recipe, device, replicas or Replicas()
+        self.recipe, self.device, self.replicas, self.dtype = recipe, device, replicas or Replicas(), dtype
         if recipe.memory is not None and self.replicas.semantics == "caffe":
             raise ReplicaError("--replicas caffe: each process would fill a memory of its own; use --replicas global")
         torch.manual_seed(determinism.torch_seed(seed, "init"))
@@ -55,8 +57,8 @@ class TorchEngine:
         self._calibrated = weights is not None
         if self.replicas.sync_bn:
             processes_nets.synchronise(self.net, self.replicas)
-        self.net.to(device)
-        self.loss.to(device)
+        self.net.to(device, dtype)
+        self.loss.to(device, dtype)
         self.replicas.take_root_([*self.net.state_dict().values(), *self.loss.parameters()])
         self._layout = torch.channels_last if fast else torch.preserve_format
         if fast:
@@ -92,7 +94,7 @@ class TorchEngine:
         return self.replicas.mean_losses({"loss": value})
 
     def _on_device(self, images: torch.Tensor) -> torch.Tensor:
-        return images.to(device=self.device, memory_format=self._layout)
+        return images.to(device=self.device, dtype=self.dtype, memory_format=self._layout)
 
     def _position(self) -> tuple[int, int]:
         """Which phase the next update belongs to, and how many updates of that phase are done."""
@@ -146,8 +148,8 @@ class TorchEngine:
 
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Embeddings (N, D) float32 on the CPU under the headline's name."""
-        return {self.headline: self._evaluated(self._on_device(images)).float().cpu()}
+        """Embeddings (N, D) of `dtype` on the CPU under the headline's name."""
+        return {self.headline: self._evaluated(self._on_device(images)).to(self.dtype).cpu()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything the next step depends on, besides the iteration: weights, statistics, memory, optimiser state."""

@@ -75,15 +75,14 @@ def seeded_engine(recipe: Recipe, manifest: dict[str, Any], dtype: torch.dtype =
     """The engine as a run starts it without weights; in float64 everything else stays. Raises ValueError where the fillers
     draw other numbers than they did.
     """
-    engine = CaffeEngine(recipe.the_caffe(), device=torch.device("cpu"), seed=manifest["seed"])
+    engine = CaffeEngine(recipe.the_caffe(), device=torch.device("cpu"), seed=manifest["seed"], dtype=dtype)
     lines = [
-        f"{name}:{i} {_sha256(blob.detach())}"
+        f"{name}:{i} {_sha256(blob.detach().float())}"
         for name, blobs in engine.solver.net.params.items()
         for i, blob in enumerate(blobs)
     ]
     if hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() != manifest["initial_sha256"]:
         raise ValueError(f"{recipe.name}: the seeded weights differ from those that the authors' program was given")
-    engine.solver.net.to(dtype)
     return engine
 
 
@@ -98,7 +97,7 @@ def follow(
     solver = engine.solver
     errors: dict[str, Any] = {"losses": []}
     for step, (batch, labels) in zip(range(steps), pictures):
-        losses = engine.step(batch.to(dtype), labels)
+        losses = engine.step(batch, labels)
         want = arrays[f"{prefix}/losses"][step]
         errors["losses"].append(max(abs(losses[top] / w - 1) for top, w in zip(manifest["loss_tops"], want)))
         if step == 0:

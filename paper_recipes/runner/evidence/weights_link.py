@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from paper_recipes.letters_start import packing
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.evidence.row import Row, unverified
 
-VERIFIED, ANOTHER, UNKNOWN, IMAGES_DIFFER, UNRECORDED = (
+VERIFIED, LETTERS, ANOTHER, UNKNOWN, IMAGES_DIFFER, UNRECORDED = (
     "verified by sha256",
+    "the letters' own start",
     "another file",
     "no sha256 to compare with",
     "other images",
@@ -28,6 +30,11 @@ def judge(recipe: Recipe, facts: dict[str, Any] | None) -> tuple[str, str]:
         return UNRECORDED, "the record names no weights that the run started from"
     digest, wanted = str(facts["sha256"]), recipe.weights_sha256
     file = f"{Path(str(facts.get('file'))).name} (sha256 {digest[:16]}...)"
+    if packing.is_start(facts):
+        return (
+            LETTERS,
+            f"{file} is the letters' own start, by its sha256: trained by this project on symbols, not on ImageNet",
+        )
     if wanted and digest.startswith(wanted):
         return VERIFIED, f"{file} is the recipe's file: its sha256 begins with {wanted}"
     if wanted:
@@ -53,6 +60,8 @@ def row(recipe: Recipe, facts: dict[str, Any] | None, *, of_run: bool) -> Row:
     if not facts:
         return unverified("weights", _REFERENCE, "none: the run started from seeded initial weights")
     word, sentence = judge(recipe, facts)
+    if word == LETTERS:
+        return Row("weights", "the letters' start", sentence, None, None, word)
     return Row("weights", _REFERENCE, sentence, None, None, word)
 
 

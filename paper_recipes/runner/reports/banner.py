@@ -16,10 +16,18 @@ NOT_COMPARABLE = "FAST: TF32, autotuned and compiled kernels. Not comparable wit
 
 
 def letters(
-    recipe: Recipe, iterations: int | None = None, *, full_batch: bool = False, smoke: bool = False, strict: bool = True
+    recipe: Recipe,
+    iterations: int | None = None,
+    *,
+    full_batch: bool = False,
+    smoke: bool = False,
+    strict: bool = True,
+    double: bool = False,
+    seeded: bool = False,
 ) -> Plan:
     """The scale of the letters form with these options of `run`."""
-    return replace(embedded(recipe, iterations, full_batch=full_batch, smoke=smoke), fast=not strict)
+    plan = embedded(recipe, iterations, full_batch=full_batch, smoke=smoke, seeded=seeded)
+    return replace(plan, fast=not strict, double=double)
 
 
 def banner(recipe: Recipe, scale: Plan, processes: Replicas | None = None) -> str:

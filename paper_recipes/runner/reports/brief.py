@@ -15,14 +15,14 @@ from paper_recipes.runner.verification import marks
 
 HEADER = [
     *("recipe", "form", "data", "batch", "iterations", "embedding"),
-    *("R@1 raw pixels", "R@1 untrained", "R@1", "mAP", "NMI", "s/iteration"),
+    *("R@1 raw pixels", "R@1 start", "R@1", "mAP", "NMI", "s/iteration"),
 ]
 
 
 def table(runs: list[Path]) -> tuple[list[str], list[list[str]]]:
     """Header and cells. R@1, mAP and NMI in percent, of the last evaluation's headline embedding; seconds: the median.
 
-    A cell is empty where the run has no such number: raw pixels and NMI are of runs on letters, "untrained" is an evaluation
+    A cell is empty where the run has no such number: raw pixels and NMI are of runs on letters, "start" is an evaluation
     before the first step. A run without an evaluation says so. Raises RunError for a folder that holds no run.
     """
     lines = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,16 @@ def loss_curve(path: Path, steps: list[dict[str, Any]]) -> None:
     axes.set(ylabel="reported loss", title="Losses as the release reports them (pale: every step)")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, frameon=False)
-    rates = [row["lr"] for row in steps]
-    below.plot(iterations, rates, color="#444444", drawstyle="steps-post", marker="." if len(steps) == 1 else None)
-    below.set(xlabel="iteration", ylabel="learning rate", yscale="log" if min(rates) > 0 else "linear")
-    if max(rates) == min(rates):  # a logarithmic axis of one value has no ticks
-        below.set(yscale="linear", ylim=(0, 1.5 * max(max(rates), 1e-12)))
+    _rates(below, steps)
     save(fig, path)
+
+
+def _rates(axes: Axes, steps: Sequence[dict[str, Any]]) -> None:
+    iterations, rates = [row["iteration"] for row in steps], [row["lr"] for row in steps]
+    axes.plot(iterations, rates, color="#444444", drawstyle="steps-post", marker="." if len(steps) == 1 else None)
+    axes.set(xlabel="iteration", ylabel="learning rate", yscale="log" if min(rates) > 0 else "linear")
+    if max(rates) == min(rates):  # a logarithmic axis of one value has no ticks
+        axes.set(yscale="linear", ylim=(0, 1.5 * max(max(rates), 1e-12)))
 
 
 def recall_curve(
@@ -49,13 +54,47 @@ def recall_curve(
     raw_pixels: float | None,
     published: list[tuple[str, float]],
     form: str,
+    *,
+    steps: Sequence[dict[str, Any]] = (),
+    authors: Sequence[tuple[int, float]] = (),
 ) -> None:
-    """Recall@1 of each test net over the iterations, beside raw pixels and, of a run on the paper's data, the published values."""
-    fig, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    """Recall@1 of each test net over the iterations, beside raw pixels and, of a run on the paper's data, the published values;
+    below, on the same axis, the learning rate of `steps`. authors: what their program reached on the same pictures.
+    """
+    if steps:
+        fig, (axes, below) = plt.subplots(
+            2, 1, figsize=(7, 4.6), layout="constrained", sharex=True, height_ratios=(4, 1)
+        )
+        _rates(below, steps)
+    else:
+        fig, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+        axes.set(xlabel="iteration")
     iterations = [row["iteration"] for row in evaluations]
     for colour, name in zip(COLOURS, evaluations[0]["metrics"]):
         values = [row["metrics"][name]["R@1"] for row in evaluations]
         axes.plot(iterations, values, color=colour, marker="o", markersize=4, label=drawn(name))
+    if evaluations[0]["iteration"] == 0:
+        first = next(iter(evaluations[0]["metrics"].values()))["R@1"]
+        axes.plot(
+            [0],
+            [first],
+            marker="o",
+            markersize=9,
+            markerfacecolor="none",
+            color="#000000",
+            linestyle="",
+            label="the start",
+        )
+    if authors:
+        axes.plot(
+            *zip(*authors),
+            color="#000000",
+            linestyle="--",
+            marker="s",
+            markersize=4,
+            markerfacecolor="none",
+            label="authors' program",
+        )
     if raw_pixels is not None:
         axes.axhline(raw_pixels, color="#777777", linestyle="--", linewidth=1, label="raw pixels")
     beneath = 0.0  # where the label below ends: lines that lie close have theirs one above the other
@@ -66,7 +105,7 @@ def recall_curve(
         words.set(va="bottom", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
         beneath = place + 4.5  # percent: the height of a line of 7 points in a picture of this size
     where = "unseen letters" if form.startswith("embedded") else "the test set"
-    axes.set(xlabel="iteration", ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
+    axes.set(ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     save(fig, path)
 

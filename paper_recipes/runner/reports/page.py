@@ -16,7 +16,7 @@ from paper_recipes.runner.reports import figures, html_page, seen, top
 from paper_recipes.runner.reports.banner import NOT_COMPARABLE
 from paper_recipes.runner.reports.terminal import network_rows
 from paper_recipes.runner.reports.words import Markdown, code, table, text
-from paper_recipes.runner.scoring import curves
+from paper_recipes.runner.scoring import curves, letters_recorded
 from paper_recipes.runner.scoring.verdict import Verdict, verify
 from paper_recipes.runner.verification import marks
 from paper_recipes.runner.verification.marks import Mark
@@ -106,7 +106,10 @@ def _draw(out: Path, recipe: Recipe, record: dict[str, Any], steps: list[Any], e
         ]
         raw = read_json(out / "raw_pixels.json")
         raw_r1 = raw["metrics"]["raw pixels"]["R@1"] if raw else None
-        figures.recall_curve(out / "recall.png", evaluations, raw_r1, lines, record["form"])
+        authors = letters_recorded.recalls(recipe, record)
+        figures.recall_curve(
+            out / "recall.png", evaluations, raw_r1, lines, record["form"], steps=steps, authors=authors
+        )
         drawn.append("recall.png")
     if recipe.records.logs:
         full = record["form"] == "full"

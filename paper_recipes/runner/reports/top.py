@@ -9,6 +9,7 @@ from typing import Any
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.evidence.row import HOLDS
 from paper_recipes.runner.reports.words import shown
+from paper_recipes.runner.scoring import letters_band
 from paper_recipes.runner.scoring.verdict import Verdict, best_of
 from paper_recipes.runner.verification.marks import Mark
 from ports import datasets
@@ -47,6 +48,9 @@ def sentence(
         return "open", "Nothing was measured: the run has no evaluation."
     if record["status"] != "finished":
         return "open", f"No result yet: {record['status']}."
+    held = letters_band.check(recipe, record, evaluations)
+    if held is not None:
+        return "good" if held.passed else "bad", f"{_letters(recipe, record, evaluations)} It ended {held.sentence}."
     return "open", _letters(recipe, record, evaluations)
 
 
@@ -84,6 +88,7 @@ def numbers(
         return []
     name, first = recipe.embeddings[0], evaluations[0]
     held = {e.metric: e for e in recipe.expected if e.embedding == name}
+    held_letters = letters_band.check(recipe, record, evaluations)
     pixels = (raw or {"metrics": {}})["metrics"].get("raw pixels", {})
     found = []
     for metric, value in row["metrics"].get(name, {}).items():
@@ -92,9 +97,11 @@ def numbers(
             where = "" if record["form"] == "full" else f" on {datasets.describe(recipe.dataset).title}"
             band = f" ± {e.tolerance:g}" if record["form"] == "full" else ""
             beside.append(f"published{where} {e.value:g}{band}")
-        # A band of the letters form belongs here, beside the published value.
+        if held_letters is not None and metric == held_letters.band.metric:
+            beside.append(f"letters band {held_letters.band.value:g} ± {held_letters.band.tolerance:g}")
         if first is not row and first["iteration"] == 0 and metric in first["metrics"].get(name, {}):
-            beside.append(f"untrained {first['metrics'][name][metric]:.1f}")
+            began = "start" if record.get("weights") else "untrained"
+            beside.append(f"{began} {first['metrics'][name][metric]:.1f}")
         if metric in pixels:
             beside.append(f"raw pixels {pixels[metric]:.1f}")
         found.append(Number(metric, value, tuple(beside)))

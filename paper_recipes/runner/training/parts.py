@@ -31,9 +31,16 @@ def make_engine(
     processes: process_group.Replicas | None = None,
 ) -> Engine:
     """`CaffeEngine` or `TorchEngine`, whichever the recipe describes."""
+    dtype = torch.float64 if scale.double else torch.float32
     if recipe.torch is None:
         return CaffeEngine(
-            recipe.the_caffe(), device=device, seed=seed, weights=weights, replicas=processes, fast=scale.fast
+            scales.caffe_at(recipe, scale),
+            device=device,
+            seed=seed,
+            weights=weights,
+            replicas=processes,
+            fast=scale.fast,
+            dtype=dtype,
         )
     return TorchEngine(
         scales.torch_at(recipe, scale, len(data.train)),
@@ -43,6 +50,7 @@ def make_engine(
         weights=weights,
         replicas=processes,
         fast=scale.fast,
+        dtype=dtype,
     )
 
 

@@ -14,6 +14,7 @@ from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import schedule
 from paper_recipes.runner.evidence import weights_link
+from paper_recipes.runner.scoring import letters_band
 from paper_recipes.runner.scoring import verdict as verdicts
 from paper_recipes.runner.verification import recount
 from paper_recipes.runner.verification.facts import Facts, rows
@@ -111,6 +112,9 @@ def _result(facts: Facts) -> Iterator[str]:
     said, word = record["verdict"], _word(facts.recipe, record, evaluations)
     if said != word:
         yield f"run.json: its verdict is {said!r}, its evaluations say {word!r}"
+    held = letters_band.check(facts.recipe, record, evaluations)
+    if record.get("letters_band") != (within := None if held is None else held.word):
+        yield f"run.json: of the letters band it says {record.get('letters_band')!r}, its evaluations say {within!r}"
 
 
 def _word(recipe: Recipe, record: dict[str, Any], evaluations: list[dict[str, Any]]) -> str | None:

@@ -124,11 +124,11 @@ def test_brief_is_one_line_for_each_run(small, persons, full):
     found = [dict(zip(header, line)) for line in body]
     assert found[0] == {
         "recipe": "ms-cub", "form": "letters, not verifiable (no manifest)", "data": "letters", "batch": "", "iterations": "20",
-        "embedding": "embedding", "R@1 raw pixels": "40.2", "R@1 untrained": "30.0", "R@1": "52.0", "mAP": "",
+        "embedding": "embedding", "R@1 raw pixels": "40.2", "R@1 start": "30.0", "R@1": "52.0", "mAP": "",
         "NMI": "61.0", "s/iteration": "2.50",
     }  # fmt: skip
     # nothing before the first step, no raw pixels, no clusters: empty, not zero
-    assert [found[1][key] for key in ("R@1 raw pixels", "R@1 untrained", "NMI")] == ["", "", ""]
+    assert [found[1][key] for key in ("R@1 raw pixels", "R@1 start", "NMI")] == ["", "", ""]
     assert (found[1]["R@1"], found[1]["mAP"]) == ("88.0", "70.1")
     # the last of a full run, where the long table has the best
     assert (found[2]["R@1"], found[2]["iterations"]) == ("78.2", "30000")

@@ -1,0 +1,53 @@
+"""How fast two roundings of one run part: 30 steps of rll-sop with one thread and with two, in float32 and in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paper_recipes.recipe import Recipe
+from tools.letters.runs import Run
+
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "letters_growth.png"
+STEPS = 30
+
+
+def pairs(recipe: Recipe) -> dict[str, list[Run]]:
+    """One thread and two, of each number format."""
+    given = ("--iterations", str(STEPS))
+    return {
+        kind: [
+            Run(recipe.name, f"{kind} {n} thread{'s'[: n - 1]}", (*given, *more, "--threads", str(n))) for n in (1, 2)
+        ]
+        for kind, more in (("float32", ()), ("float64", ("--double",)))
+    }
+
+
+def differences(pair: list[Run], out: Path) -> list[float]:
+    """Largest relative difference of the losses, of each step that both have."""
+    rows = [run.rows(out, "steps") for run in pair]
+    return [max(abs(b["losses"][k] / v - 1) if v else 0.0 for k, v in a["losses"].items()) for a, b in zip(*rows)]
+
+
+def report(recipe: Recipe, out: Path) -> str:
+    """A line for each format, and the picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    lines = []
+    for kind, pair in pairs(recipe).items():
+        found = differences(pair, out)
+        hits = [run.rows(out, "evaluations")[-1]["hits"] for run in pair if run.record(out) is not None]
+        equal = "equal" if len(hits) == 2 and hits[0] == hits[1] else "different"
+        if found:
+            lines.append(f"{kind}: {max(found):.1e} at most in {len(found)} steps; hit counts at the end {equal}")
+            axes.plot(range(1, len(found) + 1), [max(value, 1e-17) for value in found], marker=".", label=kind)
+    axes.axhline(1e-6, color="#777777", linestyle=":", linewidth=1)
+    axes.set(xlabel="step", ylabel="largest relative difference of a loss", yscale="log")
+    axes.set_title(f"{recipe.name} on the letters, from their start: one thread against two")
+    axes.legend(frameon=False, fontsize=8)
+    fig.savefig(PICTURE, dpi=110)
+    plt.close(fig)
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""The runs: which there are, and each as a process that is finished, resumed or left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data import scale as scales
+
+
+@dataclass(frozen=True)
+class Run:
+    recipe: str
+    setting: str  # what is special about it
+    options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe} {self.setting}"
+
+    def folder(self, out: Path) -> Path:
+        return out / f"{self.recipe}-{self.setting.replace(' ', '-')}"
+
+    def record(self, out: Path) -> dict[str, Any] | None:
+        """run.json where the run is finished (or diverged, which is an end, too)."""
+        path = self.folder(out) / "run.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found if found and (found["status"] == "finished" or "diverged" in found) else None
+
+    def rows(self, out: Path, name: str) -> list[dict[str, Any]]:
+        path = self.folder(out) / f"{name}.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    def finish(self, out: Path) -> None:
+        """Run it to its end; one that goes on begins at its latest checkpoint."""
+        if self.record(out) is not None:
+            return
+        folder = self.folder(out)
+        command = [sys.executable, "-m", "paper_recipes", "run", self.recipe, "--out", str(folder), *self.options]
+        command += ["--resume"] if folder.exists() else []
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(out / f"{folder.name}.log", "a", encoding="utf-8") as log:
+            ended = subprocess.run(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
+        if ended.returncode not in (0, 1, 3):  # 1: outside the band; 3: diverged. Both are results.
+            raise SystemExit(f"{self.name}: exit code {ended.returncode}, see {log.name}")
+
+
+def seeds(recipe: Recipe, count: int, threads: int | None) -> list[Run]:
+    """The recipe's own seed and the next ones."""
+    more = () if threads is None else ("--threads", str(threads))
+    return [Run(recipe.name, f"seed {n}", ("--seed", str(n), *more)) for n in range(recipe.seed, recipe.seed + count)]
+
+
+def machines(recipe: Recipe) -> list[Run]:
+    """The kinds of machine that a number has to be the same on, as far as one machine can play them."""
+    return [
+        Run(recipe.name, "1 thread", ("--threads", "1")),
+        Run(recipe.name, "2 threads", ("--threads", "2")),
+        Run(recipe.name, "AVX2", ("--threads", "2"), {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}),
+        Run(
+            recipe.name, "SSE4.1", ("--threads", "2"), {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}
+        ),
+        Run(recipe.name, "float64", ("--threads", "2", "--double")),
+    ]
+
+
+def same_runs(recipes: list[Recipe]) -> list[list[Recipe]]:
+    """Recipes that do the same on the letters, together: they differ in what only the full form has."""
+    groups: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        plan = scales.embedded(recipe)
+        made = scales.caffe_at(recipe, plan) if recipe.torch is None else scales.torch_at(recipe, plan, 10**9)
+        parts = (plan, made, recipe.images, recipe.evaluation, recipe.boxes, recipe.seed)
+        groups.setdefault(repr(parts), []).append(recipe)
+    return list(groups.values())
