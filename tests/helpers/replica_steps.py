@@ -91,9 +91,7 @@ def pictures(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 def engine(recipe: str, processes: process_group.Replicas | None = None, *, dropout: bool = True) -> Any:
     """In double precision, so that nothing but the order of sums is left to differ."""
     if recipe != "caffe-net":
-        return TorchEngine(
-            TORCH[recipe], classes=CLASSES, device=CPU, seed=1, replicas=processes, dtype=torch.float64
-        )
+        return TorchEngine(TORCH[recipe], classes=CLASSES, device=CPU, seed=1, replicas=processes, dtype=torch.float64)
     caffe = tiny.recipe().the_caffe()
     if not dropout:
         caffe.train_net["layer"] = [layer for layer in caffe.train_net["layer"] if layer["type"] != "Dropout"]

@@ -46,6 +46,9 @@ def _rates(axes: Axes, steps: Sequence[dict[str, Any]]) -> None:
     axes.set(xlabel="iteration", ylabel="learning rate", yscale="log" if min(rates) > 0 else "linear")
     if max(rates) == min(rates):  # a logarithmic axis of one value has no ticks
         axes.set(yscale="linear", ylim=(0, 1.5 * max(max(rates), 1e-12)))
+    elif len(set(rates)) <= 5:  # each by its value: between two powers of ten there would be few ticks or many
+        axes.set_yticks(sorted(set(rates)), [f"{rate:.3g}" for rate in sorted(set(rates))], fontsize=7)
+        axes.minorticks_off()
 
 
 def recall_curve(
@@ -75,37 +78,25 @@ def recall_curve(
         axes.plot(iterations, values, color=colour, marker="o", markersize=4, label=drawn(name))
     if evaluations[0]["iteration"] == 0:
         first = next(iter(evaluations[0]["metrics"].values()))["R@1"]
-        axes.plot(
-            [0],
-            [first],
-            marker="o",
-            markersize=9,
-            markerfacecolor="none",
-            color="#000000",
-            linestyle="",
-            label="the start",
-        )
+        ring: dict[str, Any] = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "linestyle": ""}
+        axes.plot([0], [first], color="#000000", label="the start", **ring)
     if authors:
-        axes.plot(
-            *zip(*authors),
-            color="#000000",
-            linestyle="--",
-            marker="s",
-            markersize=4,
-            markerfacecolor="none",
-            label="authors' program",
-        )
+        squares: dict[str, Any] = {"marker": "s", "markersize": 4, "markerfacecolor": "none", "linestyle": "--"}
+        axes.plot(*zip(*authors), color="#000000", label="authors' program", **squares)
+    reached = [values["R@1"] for row in evaluations for values in row["metrics"].values()]
+    low = max(0, 10 * ((min([*reached, *(v for _, v in (*authors, *published))]) - 2) // 10))
     if raw_pixels is not None:
-        axes.axhline(raw_pixels, color="#777777", linestyle="--", linewidth=1, label="raw pixels")
+        outside = f" {raw_pixels:.1f}, below the picture" if raw_pixels < low else ""
+        axes.axhline(raw_pixels, color="#777777", linestyle="--", linewidth=1, label=f"raw pixels{outside}")
     beneath = 0.0  # where the label below ends: lines that lie close have theirs one above the other
     for label, value in sorted(published, key=lambda line: line[1]):
         axes.axhline(value, color="#000000", linestyle=":", linewidth=1)
         place = max(value, beneath)
         words = axes.annotate(f"{label}: {value:g}", (0.01, place), xycoords=("axes fraction", "data"), fontsize=7)
         words.set(va="bottom", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-        beneath = place + 4.5  # percent: the height of a line of 7 points in a picture of this size
+        beneath = place + 0.045 * (100.5 - low)  # the height of a line of 7 points in a picture of this size
     where = "unseen letters" if form.startswith("embedded") else "the test set"
-    axes.set(ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(0, 100))
+    axes.set(ylabel="recall@1 [%]", title=f"Recall@1 on {where}", ylim=(low, 100.5))
     axes.legend(fontsize=8, frameon=False, loc="lower right")
     save(fig, path)
 
