@@ -22,7 +22,7 @@ SHA256 = "d862eaf8f9f5e5cd44d38f97a8175c9202a9bf8541d8a7a1ff084fb3f30e845c"
 CAFFE, PYTORCH = "symbols.caffemodel", "symbols_wide.safetensors"
 UNPACKED_SHA256 = {
     CAFFE: "e3aae502f6f6cb6de6a1074d096c3b3209c046d18800b5720e64b2e454acd770",
-    PYTORCH: "f62121c5ec01c97f729858c3b3a118625ea4896d794b9cec4f7f0fee7f342e3f",
+    PYTORCH: "faddff07f706830aaa16c5e74b5c0bbcc3781dca4ac9cbca6e30820139b3bf86",
 }
 _LEVELS = 63  # whole numbers from -63 to 63: a filter's values are off by a hundredth of their deviation or two
 # BatchNorm's divisor of a net that has trained for long with Caffe's moving average is near 1000; this one loses no bit.
@@ -106,9 +106,11 @@ def unpacked(name: str, folder: Path, *, say: Callable[[str], None] = print) -> 
 
 def write(name: str, path: Path, source: Path = FILE) -> None:
     """Unpack `source` as `name` to `path`."""
-    from caffe_compat.bn_inception import from_caffe, layer_types, save_bn_inception  # torch
+    from safetensors.torch import save_file
+
+    from caffe_compat.bn_inception import from_caffe, layer_types  # torch
     from caffe_compat.formats.caffemodel import write_caffemodel  # protobuf's messages
-    from caffe_compat.preprocessing import PREPROCESSING  # beside them
+    from caffe_compat.preprocessing import METADATA_KEY, PREPROCESSING  # beside them
     from caffe_compat.widening import for_other_means, widened  # torch
 
     layers = unpack(source)
@@ -118,4 +120,9 @@ def write(name: str, path: Path, source: Path = FILE) -> None:
         return
     state, _ = from_caffe(layers, source=str(source))
     own, other = PREPROCESSING["rll_cvpr19"], PREPROCESSING["pytorch"]
-    save_bn_inception(for_other_means(widened(state), own.mean, other.mean), path, preprocessing=other)
+    moved = for_other_means(widened(state), own.mean, other.mean)
+    with atomic_path(path) as temporary:
+        # One entry: safetensors writes several in an order of its own, another each time, and the sha256 would be another, too.
+        save_file(
+            {name: moved[name].contiguous() for name in sorted(moved)}, temporary, {METADATA_KEY: other.to_json()}
+        )

@@ -61,7 +61,11 @@ def test_no_form_of_a_fast_run_is_full():
 def test_record_and_report_say_so(tmp_path, monkeypatch):
     """The command line's way, without the training itself."""
     monkeypatch.setattr(run.loop, "train", lambda current, resume, say: finished(current.out))
-    monkeypatch.setattr(run, "make_engine", lambda *args, **kwargs: type("Engine", (), {"headline": "concat"}))
+    monkeypatch.setattr(
+        run,
+        "make_engine",
+        lambda *args, **kwargs: type("Engine", (), {"headline": "concat", "import_report": "219 layers loaded"}),
+    )
     monkeypatch.setattr(run, "chain", lambda recipe, record: [{"link": "-", "verdict": "-"}])
     monkeypatch.setattr(run, "make_sampler", lambda *args: None)
     data = tiny.make_data(tmp_path)

@@ -22,7 +22,11 @@ def start(tmp_path, monkeypatch):
     part = {"images": 20, "classes": 5, "fingerprint": "0" * 64}
     data.description.update(train=part, test=part)
     out = tmp_path / "run"
-    monkeypatch.setattr(run, "make_engine", lambda *args, **kwargs: type("Engine", (), {"headline": "concat"}))
+    monkeypatch.setattr(
+        run,
+        "make_engine",
+        lambda *args, **kwargs: type("Engine", (), {"headline": "concat", "import_report": "219 layers loaded"}),
+    )
     monkeypatch.setattr(run, "chain", lambda recipe, record: [unverified("all", "-", "left out").as_cells()])
     monkeypatch.setattr(run, "make_sampler", lambda *args: None)
     monkeypatch.setattr(run.run_data, "open_embedded", lambda recipe, scale, seed: data)
