@@ -83,7 +83,7 @@ def caffe_layers(net: StartNet) -> dict[str, list[NDArray[Any]]]:
     """
     layers = to_caffe(_with_biases(net.trunk.state_dict()))
     for level, (_, _, prefix) in AUXILIARY.items():
-        head = net.auxiliary[level]
+        head: Any = net.auxiliary[level]
         for name, weights, norm in (("conv", head.conv, head.conv_bn), ("fc", head.fc, head.fc_bn)):
             values = [norm.running_mean, norm.running_var, torch.ones(1)]
             layers[f"{prefix}/{name}"] = [weights.weight.numpy()]

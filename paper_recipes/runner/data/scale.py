@@ -50,7 +50,7 @@ def of_json(data: dict[str, Any]) -> Plan:
     return Plan(**known | {"sampler": Sampler(**data["sampler"])})
 
 
-SMOKE = {
+SMOKE: dict[str, Any] = {
     "classes_per_batch": 3,
     "images_per_class": 2,
     "iterations": 2,
