@@ -1,0 +1,65 @@
+"""`python -m tools.letters`: which runs there are, and what its tables say of those that are finished."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from paper_recipes import registry
+from tools.letters import growth, runs, tables
+
+RECIPE = registry.get("rll-sop")
+
+
+def written(run, out, start, end, *, status="finished", losses=(1.0,)):
+    """A finished run's folder, as far as the tables read it."""
+    folder = run.folder(out)
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"status": status}))
+    rows = [{"iteration": i, "hits": {}, "metrics": {"concat": {"R@1": v}}} for i, v in ((0, start), (60, end))]
+    lines = {
+        "evaluations": rows,
+        "timings": [{"iteration": 1, "seconds": 60.0}, {"iteration": 1, "extraction_seconds": 30.0}],
+        "steps": [{"iteration": n, "losses": {"a": loss}} for n, loss in enumerate(losses, 1)],
+    }
+    for name, content in lines.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    (folder / "raw_pixels.json").write_text(json.dumps({"metrics": {"raw pixels": {"R@1": 40.0}}}))
+
+
+@pytest.mark.parametrize(("ends", "learns"), [((84.0, 85.0, 86.0), "yes"), ((81.0, 85.0, 90.0), "no")])
+def test_a_recipe_learns_where_it_gains_more_than_its_seeds_differ(tmp_path, ends, learns):
+    for run, end in zip(runs.seeds(RECIPE, 3, None), ends):
+        written(run, tmp_path, 80.0, end)
+    cells = [cell.strip() for cell in tables.learning([[RECIPE]], 3, tmp_path).splitlines()[-1].split("|")[1:-1]]
+    mean, spread = sum(ends) / 3, max(ends) - min(ends)
+    assert cells == ["rll-sop", "R@1", "60", "40.0", "80.0", f"{mean:.1f}", f"{spread:.1f} of 3", learns, "1.5"]
+
+
+def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
+    first, second, _ = runs.seeds(RECIPE, 3, None)
+    written(first, tmp_path, 80.0, 85.0)
+    written(second, tmp_path, 80.0, 99.0, status="running")
+    assert "| 85.0 | 0.0 of 1 |" in tables.learning([[RECIPE]], 3, tmp_path)
+
+
+def test_the_spread_is_between_the_farthest_settings(tmp_path):
+    for run, end in zip(runs.machines(RECIPE), (84.0, 84.5, 83.5, 84.0, 84.25)):
+        written(run, tmp_path, 80.0, end)
+    assert tables.spread([[RECIPE]], tmp_path).splitlines()[-1].endswith("| 84.0 | 84.5 | 83.5 | 84.0 | 84.2 | 1.0 |")
+
+
+def test_recipes_that_are_one_run_on_the_letters_are_run_once():
+    groups = {group[0].name: [recipe.name for recipe in group] for group in runs.same_runs(
+        [registry.get(name) for name in ("rll-cub", "rll-cars196", "rll-sop", "rll-sop-m10")]
+    )}  # fmt: skip
+    assert groups == {"rll-cub": ["rll-cub", "rll-cars196"], "rll-sop": ["rll-sop"], "rll-sop-m10": ["rll-sop-m10"]}
+
+
+def test_growth_is_the_largest_relative_difference_of_a_step(tmp_path):
+    pair = growth.pairs(RECIPE)["float64"]
+    for run, losses in zip(pair, ((1.0, 2.0, 4.0), (1.0, 2.0 + 2e-9, 4.4))):
+        written(run, tmp_path, 80.0, 85.0, losses=losses)
+    assert growth.differences(pair, tmp_path) == pytest.approx([0.0, 1e-9, 0.1], rel=1e-6)
+    assert all("--double" in run.options for run in pair) and pair[0].options[-1] == "1"
