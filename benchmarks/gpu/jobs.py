@@ -57,9 +57,7 @@ def open_run(
 
 def double_engine(recipe: Recipe, device: torch.device, replicas: Replicas | None = None) -> CaffeEngine:
     """A Caffe recipe's in float64 and without dropout, whose numbers each device and process draws for itself."""
-    made = CaffeEngine(recipe.the_caffe(), device=device, seed=recipe.seed, replicas=replicas)
-    made.solver.net.double()
-    made.solver._follow_net()
+    made = CaffeEngine(recipe.the_caffe(), device=device, seed=recipe.seed, replicas=replicas, dtype=torch.float64)
     for layer in made.solver.net:
         if layer.layer_type == "Dropout":
             layer.ratio = 0.0

@@ -59,9 +59,7 @@ def engine_of(recipe: Recipe, device: torch.device) -> Any:
         return double_engine(recipe, device)
     # The last phase trains everything; an earlier one may train the head alone.
     last = replace(recipe.torch, phases=recipe.torch.phases[-1:])
-    made = TorchEngine(last, classes=20, device=device, seed=recipe.seed)
-    made.net.double()
-    made.loss.double()
+    made = TorchEngine(last, classes=20, device=device, seed=recipe.seed, dtype=torch.float64)
     if last.memory is not None:
         made.loss.start_iteration = 0  # it takes part at once
     for module in made.net.modules():
