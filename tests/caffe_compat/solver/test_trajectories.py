@@ -131,8 +131,9 @@ def test_first_float32_step(reference: Path, run: str) -> None:
 
     The authors' own float32 step is up to 1.9e-4 of a blob's RMS from their float64 step (mars, conv1), so 1e-4 cannot
     be asked everywhere. Both being float32 runs in different orders of summation, three times that recorded distance.
-    Without oneDNN: its convolutions round differently enough to be 3.2e-4 off in conv1 (osm cub), where plain GEMM, as
-    in Caffe, is 6e-5 off and the authors' 5e-5.
+    Without oneDNN, by plain GEMM as in Caffe. The kernel decides how far conv1's weights of osm cub are off: 5e-5 the
+    authors' OpenBLAS, 1.1e-4 MKL's for AVX2, 3.2e-4 oneDNN's, 3.7e-4 MKL's for AVX-512. Parameters are held to three times
+    the worst of them.
     """
     folder = reference / "train"
     single, double = np.load(folder / run / "trace.npz"), np.load(folder / f"{run}_f64" / "trace.npz")
@@ -149,5 +150,5 @@ def test_first_float32_step(reference: Path, run: str) -> None:
     with torch.backends.mkldnn.flags(enabled=False):
         errors = follow(reference, run, torch.device("cpu"), iterations=1, dtype=torch.float32)
     assert errors["loss"] < 1e-5
-    assert errors["parameters"] < max(1e-4, 3 * parameters)
+    assert errors["parameters"] < max(1.1e-3, 3 * parameters)
     assert errors["iteration 1 blobs"] < max(1e-4, 3 * blobs)

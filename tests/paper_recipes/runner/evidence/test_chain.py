@@ -211,9 +211,8 @@ def changed(name: str, **fields):
 
 
 @pytest.mark.slow
-def test_a_solver_with_another_weight_decay_is_wrong(monkeypatch):
+def test_a_solver_with_another_weight_decay_is_wrong():
     """lr x (1e-5 more) of decay moves weights by 5e-9 of themselves a step: five times the tolerance already in the first."""
-    monkeypatch.setattr(caffe_links, "_STEPS", 1)
     recipe = registry.get("osm-cub")
     spoiled = dataclasses.replace(recipe.caffe, solver={**recipe.caffe.solver, "weight_decay": 3.1e-4})
     row = caffe_links.solver(dataclasses.replace(recipe, caffe=spoiled))
