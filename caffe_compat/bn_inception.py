@@ -66,7 +66,7 @@ CLASSIFIER = ("loss3/classifier", "last_linear")
 #: Prefixes that training programs put in front of every key (a run's checkpoint; DataParallel; research-ms-loss; Proxy-Anchor).
 _PREFIXES = ("net/", "module.", "backbone.", "model.")
 _FIRST = "conv1_7x7_s2.weight"
-_BN_VECTORS = ("weight", "bias", "running_mean", "running_var")
+BN_VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass
@@ -117,7 +117,7 @@ def from_caffe(
         state[f"{ours}.bias"] = torch.from_numpy(
             (bias[0] if bias else np.zeros(len(weight), np.float32)).ravel().copy()
         )
-        for key, value in zip(_BN_VECTORS, (gamma, beta, mean * factor, variance * factor)):
+        for key, value in zip(BN_VECTORS, (gamma, beta, mean * factor, variance * factor)):
             state[f"{ours}_bn.{key}"] = torch.from_numpy(value.ravel().copy())
         state[f"{ours}_bn.num_batches_tracked"] = torch.tensor(0)
     if CLASSIFIER[0] in layers:
@@ -139,7 +139,7 @@ def to_caffe(state: Mapping[str, Tensor]) -> dict[str, list[NDArray[Any]]]:
     state, _ = _normalised(state, "<state dict>")
     layers: dict[str, list[NDArray[Any]]] = {}
     for caffe, ours in UNITS.items():
-        gamma, beta, mean, variance = (state[f"{ours}_bn.{key}"].numpy() for key in _BN_VECTORS)
+        gamma, beta, mean, variance = (state[f"{ours}_bn.{key}"].numpy() for key in BN_VECTORS)
         layers[caffe] = [state[f"{ours}.weight"].numpy()]
         layers[f"{caffe}/bn"] = [mean - state[f"{ours}.bias"].numpy(), variance, np.ones(1, np.float32)]
         layers[f"{caffe}/bn/sc"] = [gamma, beta]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from caffe_compat.bn_inception import BN_VECTORS
 from ports.backbones.bn_inception import BLOCKS, CAFFE_BLOCKS
 
 # block -> convolutions that read its last channels: those that its pool_proj makes, which 4e passes through
@@ -37,15 +38,12 @@ def widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise ValueError(
                 f"{unit}.weight has {len(state[f'{unit}.weight'])} filters, the narrow net has {narrow.projection}"
             )
-        for key in (f"{unit}.weight", f"{unit}.bias", *(f"{unit}_bn.{part}" for part in _VECTORS)):
+        for key in (f"{unit}.weight", f"{unit}.bias", *(f"{unit}_bn.{part}" for part in BN_VECTORS)):
             new[key] = torch.cat([new[key], new[key][:more]])
         for reader in _READERS[narrow.name]:
             weight = new[f"{reader}.weight"]
             new[f"{reader}.weight"] = torch.cat([weight, weight.new_zeros(len(weight), more, *weight.shape[2:])], dim=1)
     return new
-
-
-_VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
 def for_other_means(state: Mapping[str, Tensor], own: Sequence[float], other: Sequence[float]) -> dict[str, Tensor]:

@@ -20,9 +20,8 @@ from ports.files import atomic_path
 
 def finish(trained: StartNet, settings: Settings, seconds: float, out: Path) -> dict[str, Any]:
     """Write `symbols.npz` and `start.json` (settings, machine, time, accuracy) into `out`; what the latter says."""
-    net = StartNet(
-        trained.classifier.out_features
-    )  # with the port's BatchNorm, whose sums are right where a white page fills the map
+    # With the port's BatchNorm, whose sums are right where a white page fills the map.
+    net = StartNet(trained.classifier.out_features)
     net.load_state_dict(trained.state_dict())
     round_weights(net)
     measure_statistics(net, settings)

@@ -46,8 +46,8 @@ class _Auxiliary(nn.Module):
 class StartNet(nn.Module):
     """(N, 3, H, W) -> scores (N, classes) of the three classifiers, by level: "H" (the trunk's own), "M", "L".
 
-    torch's BatchNorm, as nothing here is compared with Caffe's digits: `ports.batch_norm` is for that, and takes over when the
-    statistics are measured at the end (`training.measure_statistics`).
+    The trunk has the port's BatchNorm, by which the statistics are measured at the end (`finishing.measure_statistics`); it is trained
+    by torch's (`with_torch_batch_norm`), as nothing then is compared with Caffe's digits.
     """
 
     def __init__(self, classes: int) -> None:
@@ -66,7 +66,7 @@ class StartNet(nn.Module):
 
 
 def with_torch_batch_norm(net: StartNet) -> StartNet:
-    """torch's BatchNorm in place of the port's, which costs half as much again in bfloat16; names and values stay."""
+    """torch's BatchNorm, which is made for bfloat16, in place of the port's; names and values stay."""
     for name, module in list(net.trunk.named_children()):
         if isinstance(module, nn.BatchNorm2d):
             plain = nn.BatchNorm2d(module.num_features, eps=module.eps, momentum=module.momentum)

@@ -24,7 +24,7 @@ UNPACKED_SHA256 = {
     CAFFE: "e3aae502f6f6cb6de6a1074d096c3b3209c046d18800b5720e64b2e454acd770",
     PYTORCH: "faddff07f706830aaa16c5e74b5c0bbcc3781dca4ac9cbca6e30820139b3bf86",
 }
-_LEVELS = 63  # whole numbers from -63 to 63: a filter's values are off by a hundredth of their deviation or two
+_LEVELS = 63  # whole numbers from -63 to 63: a value is off by half a 63rd of its filter's largest at most
 # BatchNorm's divisor of a net that has trained for long with Caffe's moving average is near 1000; this one loses no bit.
 _DIVISOR = np.float32(1024)
 

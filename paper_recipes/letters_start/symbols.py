@@ -10,21 +10,18 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from ports.datasets.glyph_letters import FACES, charmap, look_alikes
+from ports.datasets.glyph_letters import FACES, charmap, look_alikes, read_code_points
 
 MIN_FACES = 6  # a class has at least 6 pictures
 CATEGORIES = "SNP"  # Unicode's symbols, numbers and punctuation
-HELD_OUT = (
-    "DejaVuSansMono-Oblique",
-    "STIXGeneralBol",
-)  # faces that training never sees: for the accuracy that is reported
+# Faces that training never sees: for the accuracy that is reported.
+HELD_OUT = ("DejaVuSansMono-Oblique", "STIXGeneralBol")
 _LIST = Path(__file__).with_name("symbols.txt")
 
 
 def load_symbols() -> list[int]:
     """The code points that are classes, in increasing order."""
-    lines = _LIST.read_text(encoding="ascii").splitlines()
-    return [int(line, 16) for line in lines if line and not line.startswith("#")]
+    return read_code_points(_LIST)
 
 
 def pictures(*, held_out: bool) -> list[tuple[int, int, str]]:

@@ -33,7 +33,7 @@ class Settings:
     steps: int = 2000
     batch: int = 64
     # (share of the steps, side of the pictures): most of what there is to learn about shapes can be learnt on small ones, at a
-    # fifth of the cost; the last steps are at the size that the recipes have. (The net's stride-2 blocks do not fit every size.)
+    # quarter of the cost; the last steps are at the size that the recipes have. (The net's stride-2 blocks do not fit every size.)
     sizes: tuple[tuple[float, int], ...] = ((0.40, 96), (0.35, 128), (0.15, 160), (0.10, 227))
     rate: float = 0.1  # the highest, after a twentieth of the steps; a cosine takes it to 0
     momentum: float = 0.9

@@ -51,10 +51,15 @@ def charmap(face: str) -> frozenset[int]:
     return frozenset(c for c, glyph in FT2Font(str(face_file(face))).get_charmap().items() if glyph != 0)
 
 
+def read_code_points(file: Path) -> list[int]:
+    """Of a list: one a line, hexadecimal, beside lines of comment."""
+    lines = file.read_text(encoding="ascii").splitlines()
+    return [int(line, 16) for line in lines if line and not line.startswith("#")]
+
+
 def load_letters() -> list[int]:
     """The code points that are classes, in increasing order."""
-    lines = _LIST.read_text(encoding="ascii").splitlines()
-    return [int(line, 16) for line in lines if line and not line.startswith("#")]
+    return read_code_points(_LIST)
 
 
 def script(code_point: int) -> str:

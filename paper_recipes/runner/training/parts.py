@@ -32,26 +32,11 @@ def make_engine(
 ) -> Engine:
     """`CaffeEngine` or `TorchEngine`, whichever the recipe describes."""
     dtype = torch.float64 if scale.double else torch.float32
+    common: dict[str, Any] = {"device": device, "seed": seed, "weights": weights, "replicas": processes}
+    common |= {"fast": scale.fast, "dtype": dtype}
     if recipe.torch is None:
-        return CaffeEngine(
-            scales.caffe_at(recipe, scale),
-            device=device,
-            seed=seed,
-            weights=weights,
-            replicas=processes,
-            fast=scale.fast,
-            dtype=dtype,
-        )
-    return TorchEngine(
-        scales.torch_at(recipe, scale, len(data.train)),
-        classes=data.train.num_classes,
-        device=device,
-        seed=seed,
-        weights=weights,
-        replicas=processes,
-        fast=scale.fast,
-        dtype=dtype,
-    )
+        return CaffeEngine(scales.caffe_at(recipe, scale), **common)
+    return TorchEngine(scales.torch_at(recipe, scale, len(data.train)), classes=data.train.num_classes, **common)
 
 
 def make_sampler(
