@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 from paper_recipes.letters_start import packing, pictures, symbols
 from paper_recipes.letters_start.network import StartNet, caffe_layers
 from paper_recipes.letters_start.training import Settings, inputs
+from ports import determinism
 from ports.files import atomic_path
 
 
@@ -27,6 +27,7 @@ def finish(trained: StartNet, settings: Settings, seconds: float, out: Path) -> 
     measure_statistics(net, settings)
     file = out / packing.FILE.name
     packing.pack(file, caffe_layers(net))
+    machine = determinism.environment()
     record = {
         "settings": asdict(settings),
         "classes": len(symbols.load_symbols()),
@@ -34,7 +35,7 @@ def finish(trained: StartNet, settings: Settings, seconds: float, out: Path) -> 
         "held_out_faces": symbols.HELD_OUT,
         "accuracy_on_held_out_faces": accuracy(net),
         "training_seconds": round(seconds),
-        "machine": {"processor": _processor(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+        "machine": {key: machine[key] for key in ("processor", "threads", "torch")},
         "sha256": packing.sha256(file),
         "bytes": file.stat().st_size,
     }
@@ -82,11 +83,3 @@ def accuracy(net: StartNet) -> dict[str, float]:
         for level, scores in net(inputs(torch.from_numpy(images))).items():
             right[level] = right.get(level, 0) + int((scores.argmax(1) == labels).sum())
     return {level: round(count / len(known), 4) for level, count in right.items()}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
