@@ -9,6 +9,7 @@ each, medians): a pass of rll-sop's test net over 60 images 1.47 and 1.61 s agai
 from __future__ import annotations
 
 import ctypes
+import gc
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_... of malloc.h
 _NEVER = 2**31 - 1  # bytes that may lie free at the end of the heap: the largest int
@@ -24,4 +25,16 @@ def keep_freed_memory() -> bool:
         libc.gnu_get_libc_version  # noqa: B018 - AttributeError elsewhere
         return bool(libc.mallopt(_MMAP_MAX, 0)) and bool(libc.mallopt(_TRIM_THRESHOLD, _NEVER))
     except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library of the process itself
+        return False
+
+
+def give_back_freed_memory() -> bool:
+    """What has been freed so far goes back to the kernel, that which lies between blocks in use, too; False as above.
+
+    For the end of a training, after which other work holds other blobs. Objects in cycles, as an optimiser with hooks is, are freed first.
+    """
+    gc.collect()
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError, TypeError):
         return False

@@ -56,6 +56,11 @@ from paper_recipes.runner.reports.banner import banner, letters
     "--cudnn/--no-cudnn", default=True, help="Leave cuDNN out on a GPU; recipes trained without it do so by themselves."
 )
 @click.option(
+    "--report/--no-report",
+    default=True,
+    help="--no-report: leave chain of evidence and pictures to a later `report DIR`.",
+)
+@click.option(
     "--log", metavar="NAME", help="Mirror steps and evaluations: tensorboard, or FILE.py:FUNCTION of your own."
 )
 @SET
@@ -91,6 +96,7 @@ def _announced(recipe: Recipe, options: dict[str, Any]) -> bool:
         "strict",
         "cudnn",
         "double",
+        "report",
     )
     if any(value for name, value in options.items() if name not in at_ease) or "WORLD_SIZE" in os.environ:
         return False

@@ -32,7 +32,7 @@ from paper_recipes.runner.training.divergence import Diverged
 from paper_recipes.runner.training.parts import make_engine, make_sampler
 from paper_recipes.runner.training.state import Interrupted, Run
 from ports import determinism
-from ports.allocator import keep_freed_memory
+from ports.allocator import give_back_freed_memory, keep_freed_memory
 
 
 @dataclass
@@ -55,6 +55,7 @@ class Options:
     replicas: str | None = None
     sync_bn: bool = False
     cudnn: bool = True
+    report: bool = True
     log: str | None = None
 
 
@@ -178,8 +179,11 @@ def _written(
             run_files.write_record(out, before or {**fields, "status": f"failed before its first step: {error}"})
             raise
         return failures.end(error, current, fields, again(recipe, options, processes, out))
+    headline = engine.headline
+    del engine, current  # the chain of evidence takes steps of its own
+    give_back_freed_memory()
     try:
-        return _finish(recipe, fields, out, engine.headline, banner(recipe, scale, processes))
+        return _finish(recipe, fields, out, headline, banner(recipe, scale, processes), report=options.report)
     except OSError as error:
         click.echo(
             f"the training is done, its report is not ({error}); go on with: {again(recipe, options, processes, out)}",
@@ -188,8 +192,8 @@ def _written(
         return failures.EXIT_CODE
 
 
-def _finish(recipe: Recipe, fields: dict[str, Any], out: Path, headline: str, what: str) -> int:
-    """Verdict, evidence and report of a run whose training is done."""
+def _finish(recipe: Recipe, fields: dict[str, Any], out: Path, headline: str, what: str, *, report: bool) -> int:
+    """Verdict, evidence and report of a run whose training is done; without `report` the verdict alone."""
     form = fields["form"]
     evaluations = run_files.read(out, "evaluations")
     objection = weights_link.objection(recipe, fields["weights"])
@@ -199,11 +203,13 @@ def _finish(recipe: Recipe, fields: dict[str, Any], out: Path, headline: str, wh
     held = letters_band.check(recipe, fields, evaluations)
     fields["letters_band"] = None if held is None else held.word
     run_files.write_record(out, fields)
-    links = chain(recipe, fields)
-    terminal.evidence(links)
+    links = chain(recipe, fields) if report else []
+    if report:
+        terminal.evidence(links)
     if result is not None:
         terminal.verdict(result)
-    click.echo(f"report: {_report(out, links)}")
+    later = f"not written; python -m paper_recipes report {shlex.quote(str(out))} does"
+    click.echo(f"report: {_report(out, links) if report else later}")
     click.echo(_summary(evaluations, headline))
     if held is not None:
         click.echo(held.sentence, err=not held.passed)
@@ -218,6 +224,7 @@ def again(recipe: Recipe, options: Options, processes: process_group.Replicas, o
     given = _set(options)
     words += ["--fast"] if given.pop("strict", True) is False else []
     words += ["--no-cudnn"] if given.pop("cudnn", True) is False else []
+    words += ["--no-report"] if given.pop("report", True) is False else []
     for name, value in given.items():
         if name not in ("out", "resume"):
             option = "--" + name.replace("_", "-")

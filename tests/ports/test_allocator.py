@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ports.allocator import keep_freed_memory
+from ports.allocator import give_back_freed_memory, keep_freed_memory
 
 PROGRAM = """
 import resource, sys
@@ -21,6 +21,19 @@ start = faults()
 for _ in range(20):
     torch.ones(16_000_000)
 print(faults() - start)
+"""
+
+HELD = """
+import torch
+from ports.allocator import give_back_freed_memory, keep_freed_memory
+held = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+keep_freed_memory()
+low, start = torch.ones(16_000_000), held()
+between, above = torch.ones(16_000_000), torch.ones(1_000_000)
+del between
+kept = held() - start
+give_back_freed_memory()
+print(kept, held() - start)
 """
 
 
@@ -38,6 +51,14 @@ def test_blobs_take_the_memory_of_those_before_them():
     assert pages("kept") * 2 < pages("given back")
 
 
+def test_memory_between_blobs_in_use_goes_back():
+    if sys.platform != "linux" or not keep_freed_memory():
+        pytest.skip("needs glibc and /proc")
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    kept, after = map(int, done.stdout.split())  # kB; the freed blob has 62,500
+    assert kept > 60_000 and after < 10_000
+
+
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
-    assert keep_freed_memory() is False
+    assert keep_freed_memory() is False and give_back_freed_memory() is False

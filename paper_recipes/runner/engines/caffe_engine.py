@@ -56,6 +56,7 @@ class CaffeEngine:
         # A third less time on a CPU. Convolutions add up in another order, which is rounding; BatchNorm's sums do not
         # depend on the layout (`ports.batch_norm`; torch's own would be wrong by 1e-2). docs/speed.md has the figures.
         net.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.keep_blobs = False  # nobody reads a step's blobs after it, and autograd keeps those that it needs
         solver = to_message(caffe.solver, "SolverParameter", caffe.dialect)
         self.solver = caffe_compat.Solver(solver, net=net, dialect=caffe.dialect)
         join_solver(self.solver, self.replicas)

@@ -7,6 +7,7 @@ In float32 the engine runs exactly as it does in training, memory layout include
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from paper_recipes.runner.data.letters import with_boxes
 from paper_recipes.runner.data.run_data import cache_folder
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.evidence.row import Row, recorded, unverified
+from paper_recipes.runner.evidence.spill import to_disk
 from ports import determinism, images
 from ports.datasets import glyphs
 from ports.datasets.split import Split
@@ -97,7 +99,8 @@ def follow(
     solver = engine.solver
     errors: dict[str, Any] = {"losses": []}
     for step, (batch, labels) in zip(range(steps), pictures):
-        losses = engine.step(batch, labels)
+        with to_disk(solver.net) if dtype == torch.float64 else contextlib.nullcontext():
+            losses = engine.step(batch, labels)
         want = arrays[f"{prefix}/losses"][step]
         errors["losses"].append(max(abs(losses[top] / w - 1) for top, w in zip(manifest["loss_tops"], want)))
         if step == 0:

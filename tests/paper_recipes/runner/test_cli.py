@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+from helpers import tiny_run
 from helpers.paths import REPO
 
 from paper_recipes import registry
@@ -107,3 +109,13 @@ def test_official_data_without_weights_is_asked_for_them(tmp_path):
     official = SimpleNamespace(own=False)
     with pytest.raises(run_files.RunError, match=r"rll-sop starts from googlenet_bn.*: give its path with --weights"):
         run._check_full(registry.get("rll-sop"), run.Options(out=tmp_path), official)
+
+
+def test_a_report_can_be_left_to_later(tmp_path, monkeypatch, capsys, call):
+    tiny_run.know(monkeypatch)
+    out = tmp_path / "run"
+    assert tiny_run.run(out, tiny_run.make_pictures(tmp_path / "pictures"), report=False) == 0
+    assert f"report: not written; python -m paper_recipes report {out} does" in capsys.readouterr().out.splitlines()
+    assert not list(out.glob("*.html")) and not list(out.glob("*.png"))
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"
+    assert call("report", str(out)).returncode == 0 and (out / "report.html").is_file()

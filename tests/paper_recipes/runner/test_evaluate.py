@@ -23,9 +23,7 @@ from paper_recipes.runner.scoring import saved
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("ms")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "report", lambda folder: "left out")
-        run.run(registry.get("ms-cub"), run.Options(out=out, smoke=True, threads=1, iterations=1))
+    run.run(registry.get("ms-cub"), run.Options(out=out, smoke=True, threads=1, iterations=1, report=False))
     return out
 
 

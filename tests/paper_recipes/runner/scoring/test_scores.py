@@ -46,7 +46,7 @@ def test_a_run_and_its_lines_say_so(tmp_path, monkeypatch, capsys):
         return {name: x if "raw" in name else np.ones_like(x) for name, x in queries.items()}, gallery
 
     monkeypatch.setattr(scoring, "embed_data", collapsed)
-    assert tiny_run.run(tmp_path / "run", tiny_run.make_pictures(tmp_path / "pictures")) == 0
+    assert tiny_run.run(tmp_path / "run", tiny_run.make_pictures(tmp_path / "pictures"), report=False) == 0
     said = "fc: of 12 queries, 12 at R@1"
     assert capsys.readouterr().out.count(said) == 7
     assert all(row["near"]["fc"]["R@1"] == 12 for row in run_files.read(tmp_path / "run", "evaluations"))

@@ -23,7 +23,7 @@ def test_a_hook_of_three_lines_is_told_every_line(tmp_path, monkeypatch):
     tiny_run.know(monkeypatch)
     (tmp_path / "mine.py").write_text(HOOK)
     data = tiny_run.make_pictures(tmp_path / "data")
-    assert tiny_run.run(tmp_path / "out", data, log=f"{tmp_path}/mine.py:log") == 0
+    assert tiny_run.run(tmp_path / "out", data, log=f"{tmp_path}/mine.py:log", report=False) == 0
     told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
     for kind in ("steps", "evaluations"):
         assert [row for of, row in told if of == kind] == run_files.read(tmp_path / "out", kind)
@@ -70,7 +70,7 @@ def test_tensorboard_reads_what_the_lines_say(tmp_path, monkeypatch):
 
     tiny_run.know(monkeypatch)
     data = tiny_run.make_pictures(tmp_path / "data")
-    assert tiny_run.run(tmp_path / "out", data, log="tensorboard") == 0
+    assert tiny_run.run(tmp_path / "out", data, log="tensorboard", report=False) == 0
     events = EventAccumulator(str(tmp_path / "out" / mirror.FOLDER)).Reload()
     losses = [(e.step, e.value) for e in events.Scalars("loss/loss")]
     # Event files hold float32.
