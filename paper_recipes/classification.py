@@ -88,7 +88,13 @@ def _recipe(
             *expect(binary_name("embedding"), recalls(ks, binary), 0.5, f"{_README}, binary features"),
         ),
         embedded=Embedded(
-            classes_per_batch=3, images_per_class=8, iterations=60, train_classes=60, test_classes=60, evaluate_every=12
+            classes_per_batch=3,
+            images_per_class=8,
+            iterations=60,
+            train_classes=60,
+            test_classes=100,
+            evaluate_every=12,
+            test_pictures=5,
         ),
         seed=0,
         deviations=(

@@ -136,10 +136,11 @@ def deep_metric(name: str, dataset: str, loss: dict[str, Any]) -> Recipe:
         embedded=Embedded(
             classes_per_batch=8,
             images_per_class=4,
-            iterations=60,
+            iterations=40,
             train_classes=600,
-            test_classes=60,
-            evaluate_every=12,
+            test_classes=100,
+            evaluate_every=8,
+            test_pictures=5,
         ),
         seed=1,
     )

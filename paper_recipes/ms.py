@@ -38,7 +38,13 @@ XBM_SOURCE = Source(
 BN_INCEPTION = "bn_inception-52deb4733.pth (ImageNet, B,G,R)"
 RESNET50 = "resnet50-19c8e357.pth (ImageNet, torchvision)"
 SMALL = Embedded(
-    classes_per_batch=8, images_per_class=4, iterations=60, train_classes=600, test_classes=60, evaluate_every=12
+    classes_per_batch=8,
+    images_per_class=4,
+    iterations=40,
+    train_classes=600,
+    test_classes=100,
+    evaluate_every=8,
+    test_pictures=5,
 )
 # Evaluated every 200 iterations, never after the last one (the counter is tested before the step).
 EVALUATED = tuple(range(200, 3000, 200))
@@ -207,8 +213,9 @@ def _xbm(dataset: str, title: str, memory: int, ks: tuple[int, ...], protocol: s
             images_per_class=4,
             iterations=40,
             train_classes=600,
-            test_classes=60,
+            test_classes=100,
             evaluate_every=8,
+            test_pictures=5,
         ),
         seed=1,
         deviations=(

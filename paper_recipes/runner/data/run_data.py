@@ -53,11 +53,15 @@ def cache_folder() -> Path:
 
 
 def open_embedded(recipe: Recipe, plan: Plan, seed: int) -> Data:
-    """Letters drawn by type designers: some classes to train on, others to test on, as many as the plan says."""
+    """Letters drawn by type designers: some classes to train on, others to test on, as many as the plan says.
+
+    The seed chooses the training letters. The test letters and their pictures are the recipe's: whatever the seed, all are asked the same.
+    """
     root = cache_folder() / "glyphs"
     splits = glyphs.make_splits()
     train = _some_classes(splits["train"], plan.train_classes, seed)
-    test = _some_classes(splits["test"], plan.test_classes, seed)
+    test = _some_classes(splits["test"], plan.test_classes, recipe.seed)
+    test = _some_pictures(test, plan.test_pictures, recipe.seed)
     try:
         place = glyphs.some(root, [*train.paths, *test.paths])["train"].root
     except OSError as error:
@@ -226,6 +230,17 @@ def _some_classes(split: Split, count: int | None, seed: int) -> Split:
         raise DataError(f"{split.name}: {count} classes were asked for, there are {len(classes)}")
     chosen = determinism.stream(seed, "subset").choice(classes, size=count, replace=False)
     return split.subset(np.isin(split.labels, chosen))
+
+
+def _some_pictures(split: Split, count: int | None, seed: int) -> Split:
+    """`count` pictures of each class, drawn by the seed; all for None or where there are no more."""
+    if count is None:
+        return split
+    ranks = determinism.stream(seed, "subset", 1).random(len(split))
+    order = np.lexsort((ranks, split.labels))
+    first = np.r_[True, split.labels[order][1:] != split.labels[order][:-1]]
+    place = np.arange(len(split)) - np.maximum.accumulate(np.where(first, np.arange(len(split)), 0))
+    return split.subset(np.isin(np.arange(len(split)), order[place < count]))
 
 
 def _describe(

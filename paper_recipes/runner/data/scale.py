@@ -20,6 +20,7 @@ class Plan:
     evaluations: frozenset[int]
     train_classes: int | None = None  # None: all there are
     test_classes: int | None = None
+    test_pictures: int | None = None  # of each test class
     fast: bool = False  # TF32, other memory layouts, compiled code: not comparable with anything
     double: bool = False  # float64 throughout, of the same images and starting weights
     # A Caffe recipe's drops of the rate at the same shares of the run as of the paper's, and that times the paper's rate. False and
@@ -57,7 +58,10 @@ SMOKE: dict[str, Any] = {
     "train_classes": 6,
     "test_classes": 3,
     "evaluate_every": 1,
+    "test_pictures": None,
 }
+# Test letters that nets from seeded values are scored on, with all their pictures: the authors' programs were.
+SEEDED_TEST_CLASSES = 60
 
 
 def full(recipe: Recipe) -> Plan:
@@ -86,6 +90,8 @@ def embedded(
     small = replace(recipe.embedded, **SMOKE) if smoke else recipe.embedded
     if (persons := _persons(recipe)) is not None:
         small = replace(small, classes_per_batch=persons, train_classes=max(small.train_classes, persons))
+    if seeded and not smoke:
+        small = replace(small, test_classes=SEEDED_TEST_CLASSES, test_pictures=None)
     own = small.seeded_iterations if seeded and small.seeded_iterations is not None and not smoke else small.iterations
     last = own if iterations is None else iterations
     each = small.evaluate_every if own == small.iterations else own // 4
@@ -101,6 +107,7 @@ def embedded(
         evaluations=frozenset({0, *every}),
         train_classes=None if full_batch and _classifier_classes(recipe) is None else small.train_classes,
         test_classes=None if full_batch else small.test_classes,
+        test_pictures=None if full_batch else small.test_pictures,
         scaled=not seeded,
         rate=1.0 if seeded else small.rate,
     )

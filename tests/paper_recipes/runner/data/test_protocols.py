@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ from helpers.dataset_makers import make_market1501, publish
 
 from paper_recipes import derive, registry
 from paper_recipes.recipe import Evaluation
-from paper_recipes.runner.data import run_data
+from paper_recipes.runner.data import run_data, scale
 from paper_recipes.runner.data.letters import query_and_gallery, with_boxes, with_cameras
 from paper_recipes.runner.scoring import scores as scoring
 from ports.datasets import glyphs
@@ -33,6 +34,24 @@ def at(*degrees: float) -> np.ndarray:
 
 def data(test: Split, gallery: Split | None = None) -> run_data.Data:
     return run_data.Data(split([1, 2]), test, {}, gallery)
+
+
+def test_some_pictures_of_each_class_are_drawn_by_the_seed():
+    labels = [3] * 7 + [1] * 2 + [2] * 5 + [3]
+    drawn = [run_data._some_pictures(split(labels), 5, seed) for seed in (1, 1, 2)]
+    assert drawn[0].paths == drawn[1].paths != drawn[2].paths
+    for found in drawn:
+        assert dict(zip(*map(np.ndarray.tolist, np.unique(found.labels, return_counts=True)))) == {1: 2, 2: 5, 3: 5}
+        assert all(labels[int(path[1:-4])] == label for path, label in zip(found.paths, found.labels))
+    assert run_data._some_pictures(split(labels), None, 1).paths == split(labels).paths
+
+
+def test_all_seeds_are_asked_the_same_letters():
+    recipe = registry.get("rll-sop")
+    plan = dataclasses.replace(scale.embedded(recipe), train_classes=3, test_classes=4, test_pictures=2)
+    first, second = (run_data.open_embedded(recipe, plan, seed) for seed in (recipe.seed, recipe.seed + 1))
+    assert first.test.paths == second.test.paths and len(first.test) == 8
+    assert set(first.train.paths) != set(second.train.paths)
 
 
 def test_self_leaves_the_query_out():

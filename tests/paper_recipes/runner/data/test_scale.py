@@ -46,6 +46,7 @@ def test_without_the_start_the_solver_is_as_the_authors_program_had_it():
     assert scales.caffe_at(recipe, plan) == recipe.caffe
     assert plan.iterations == 240 and {0, 60, 120, 240} <= plan.evaluations
     assert len(set(rates(recipe, plan))) == 1
+    assert (plan.test_classes, plan.test_pictures) == (60, None)  # what it was scored on
 
 
 def test_the_full_form_is_never_scaled():
