@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from paper_recipes import registry
+from paper_recipes.runner.data import scale as scales
 from tools.letters import growth, runs, tables
 
 RECIPE = registry.get("rll-sop")
@@ -20,7 +22,10 @@ def written(run, out, start, end, *, status="finished", losses=(1.0,)):
     rows = [{"iteration": i, "hits": {}, "metrics": {"concat": {"R@1": v}}} for i, v in ((0, start), (60, end))]
     lines = {
         "evaluations": rows,
-        "timings": [{"iteration": 1, "seconds": 60.0}, {"iteration": 1, "extraction_seconds": 30.0}],
+        "timings": [
+            {"iteration": 1, "seconds": 60.0},
+            {"iteration": 1, "extraction_seconds": 30.0},
+        ],  # and six passes: 4 minutes
         "steps": [{"iteration": n, "losses": {"a": loss}} for n, loss in enumerate(losses, 1)],
     }
     for name, content in lines.items():
@@ -34,14 +39,14 @@ def test_a_recipe_learns_where_it_gains_more_than_its_seeds_differ(tmp_path, end
         written(run, tmp_path, 80.0, end)
     cells = [cell.strip() for cell in tables.learning([[RECIPE]], 3, tmp_path).splitlines()[-1].split("|")[1:-1]]
     mean, spread = sum(ends) / 3, max(ends) - min(ends)
-    assert cells == ["rll-sop", "R@1", "60", "40.0", "80.0", f"{mean:.1f}", f"{spread:.1f} of 3", learns, "1.5"]
+    assert cells == ["rll-sop", "R@1", "60", "40.0", "80.0", f"{mean:.1f}", f"{spread:.1f} of 3", learns, "4.0"]
 
 
 def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
     first, second, _ = runs.seeds(RECIPE, 3, None)
     written(first, tmp_path, 80.0, 85.0)
     written(second, tmp_path, 80.0, 99.0, status="running")
-    assert "| 85.0 | 0.0 of 1 |" in tables.learning([[RECIPE]], 3, tmp_path)
+    assert "| 85.0 | one seed |  | 4.0 |" in tables.learning([[RECIPE]], 3, tmp_path)
 
 
 def test_the_spread_is_between_the_farthest_settings(tmp_path):
@@ -50,11 +55,24 @@ def test_the_spread_is_between_the_farthest_settings(tmp_path):
     assert tables.spread([[RECIPE]], tmp_path).splitlines()[-1].endswith("| 84.0 | 84.5 | 83.5 | 84.0 | 84.2 | 1.0 |")
 
 
+def test_a_run_of_the_tables_differs_from_a_users_in_its_evaluations_alone():
+    own, short = scales.embedded(RECIPE), scales.embedded(registry.derived(RECIPE, runs.ends_alone(RECIPE)[1:]))
+    assert (
+        short.evaluations == {0, 60} and replace(own, evaluations=short.evaluations, snapshots=short.snapshots) == short
+    )
+
+
 def test_recipes_that_are_one_run_on_the_letters_are_run_once():
     groups = {group[0].name: [recipe.name for recipe in group] for group in runs.same_runs(
-        [registry.get(name) for name in ("rll-cub", "rll-cars196", "rll-sop", "rll-sop-m10")]
+        [registry.get(n) for n in ("rll-cub", "rll-cars196", "rll-sop", "rll-sop-m10", "ms-cub", "ms-sop", "ms-inshop")]
     )}  # fmt: skip
-    assert groups == {"rll-cub": ["rll-cub", "rll-cars196"], "rll-sop": ["rll-sop"], "rll-sop-m10": ["rll-sop-m10"]}
+    assert groups == {  # In-shop's queries search in a gallery
+        "rll-cub": ["rll-cub", "rll-cars196"],
+        "rll-sop": ["rll-sop"],
+        "rll-sop-m10": ["rll-sop-m10"],
+        "ms-cub": ["ms-cub", "ms-sop"],
+        "ms-inshop": ["ms-inshop"],
+    }
 
 
 def test_growth_is_the_largest_relative_difference_of_a_step(tmp_path):

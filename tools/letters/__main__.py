@@ -1,7 +1,7 @@
 """`python -m tools.letters table|spread|growth --out FOLDER`: letters runs of many recipes, and the tables of docs/letters.md.
 
     table    every recipe with three seeds, from the letters' start: does each learn, by more than the seeds differ?
-    spread   rll-sop and four of other families with 1 and 2 threads, kernels limited to AVX2 and to SSE4.1, and in float64
+    spread   rll-sop and four of other families with one thread and two, kernels limited to AVX2 and to SSE4.1, and in float64
     growth   30 steps of rll-sop with one thread and two, in float32 and float64: how fast they part (docs/pictures/letters_growth.png)
 
 Each run is a process of its own and its folder stays: what is finished is not run again, what was stopped goes on. Recipes that are one

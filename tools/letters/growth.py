@@ -13,7 +13,7 @@ STEPS = 30
 
 def pairs(recipe: Recipe) -> dict[str, list[Run]]:
     """One thread and two, of each number format."""
-    given = ("--iterations", str(STEPS))
+    given = ("--iterations", str(STEPS), "--set", f"embedded.evaluate_every={STEPS}")
     return {
         kind: [
             Run(recipe.name, f"{kind} {n} thread{'s'[: n - 1]}", (*given, *more, "--threads", str(n))) for n in (1, 2)

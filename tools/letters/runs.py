@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ class Run:
         if self.record(out) is not None:
             return
         folder = self.folder(out)
-        command = [sys.executable, "-m", "paper_recipes", "run", self.recipe, "--out", str(folder), *self.options]
+        command = [sys.executable, "-m", "paper_recipes", "run", self.recipe, "--out", str(folder), "--no-report"]
+        command += self.options
         command += ["--resume"] if folder.exists() else []
         folder.parent.mkdir(parents=True, exist_ok=True)
         with open(out / f"{folder.name}.log", "a", encoding="utf-8") as log:
@@ -52,31 +53,39 @@ class Run:
             raise SystemExit(f"{self.name}: exit code {ended.returncode}, see {log.name}")
 
 
+def ends_alone(recipe: Recipe) -> tuple[str, ...]:
+    """Evaluations before the first step and after the last one: those in between take a third of a run and change nothing."""
+    return ("--set", f"embedded.evaluate_every={recipe.embedded.iterations}")
+
+
 def seeds(recipe: Recipe, count: int, threads: int | None) -> list[Run]:
     """The recipe's own seed and the next ones."""
-    more = () if threads is None else ("--threads", str(threads))
+    more = (*ends_alone(recipe), *(() if threads is None else ("--threads", str(threads))))
     return [Run(recipe.name, f"seed {n}", ("--seed", str(n), *more)) for n in range(recipe.seed, recipe.seed + count)]
 
 
 def machines(recipe: Recipe) -> list[Run]:
     """The kinds of machine that a number has to be the same on, as far as one machine can play them."""
+    kinds: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+        "1 thread": (("--threads", "1"), {}),
+        "2 threads": (("--threads", "2"), {}),
+        "AVX2": (("--threads", "1"), {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}),
+        "SSE4.1": (("--threads", "1"), {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}),
+        "float64": (("--threads", "1", "--double"), {}),
+    }
     return [
-        Run(recipe.name, "1 thread", ("--threads", "1")),
-        Run(recipe.name, "2 threads", ("--threads", "2")),
-        Run(recipe.name, "AVX2", ("--threads", "2"), {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}),
-        Run(
-            recipe.name, "SSE4.1", ("--threads", "2"), {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}
-        ),
-        Run(recipe.name, "float64", ("--threads", "2", "--double")),
+        Run(recipe.name, kind, (*ends_alone(recipe), *given), environment)
+        for kind, (given, environment) in kinds.items()
     ]
 
 
 def same_runs(recipes: list[Recipe]) -> list[list[Recipe]]:
-    """Recipes that do the same on the letters, together: they differ in what only the full form has."""
+    """Recipes that do the same on the letters, together: they differ in what only the full form has, or in which K they print."""
     groups: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         plan = scales.embedded(recipe)
         made = scales.caffe_at(recipe, plan) if recipe.torch is None else scales.torch_at(recipe, plan, 10**9)
-        parts = (plan, made, recipe.images, recipe.evaluation, recipe.boxes, recipe.seed)
+        rules = replace(recipe.evaluation, ks=(), iterations=())
+        parts = (plan, made, recipe.images, rules, recipe.boxes, recipe.seed)
         groups.setdefault(repr(parts), []).append(recipe)
     return list(groups.values())
