@@ -11,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import gc
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # M_... of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # M_... of malloc.h
+_USUAL = {_TRIM_THRESHOLD: 128 << 10, _MMAP_THRESHOLD: 128 << 10, _MMAP_MAX: 65536}  # what malloc(3) starts with
 _NEVER = 2**31 - 1  # bytes that may lie free at the end of the heap: the largest int
 
 
@@ -29,12 +30,13 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> bool:
-    """What has been freed so far goes back to the kernel, that which lies between blocks in use, too; False as above.
+    """What has been freed so far goes back to the kernel, and what is freed from here on; False as above.
 
     For the end of a training, after which other work holds other blobs. Objects in cycles, as an optimiser with hooks is, are freed first.
     """
     gc.collect()
     try:
-        return bool(ctypes.CDLL(None).malloc_trim(0))
+        libc = ctypes.CDLL(None)
+        return all(libc.mallopt(*item) for item in _USUAL.items()) and bool(libc.malloc_trim(0))
     except (OSError, AttributeError, TypeError):
         return False

@@ -33,7 +33,10 @@ between, above = torch.ones(16_000_000), torch.ones(1_000_000)
 del between
 kept = held() - start
 give_back_freed_memory()
-print(kept, held() - start)
+given = held() - start
+later, last = torch.ones(16_000_000), torch.ones(1_000_000)
+del later
+print(kept, given, held() - start)
 """
 
 
@@ -55,8 +58,8 @@ def test_memory_between_blobs_in_use_goes_back():
     if sys.platform != "linux" or not keep_freed_memory():
         pytest.skip("needs glibc and /proc")
     done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
-    kept, after = map(int, done.stdout.split())  # kB; the freed blob has 62,500
-    assert kept > 60_000 and after < 10_000
+    kept, given, after = map(int, done.stdout.split())  # kB; a freed blob has 62,500, the small ones 3,906
+    assert kept > 60_000 and given < 10_000 and after < 14_000
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
