@@ -27,6 +27,8 @@ def test_every_recipe_is_json_and_has_its_own_fingerprint():
 def test_prose_does_not_change_the_fingerprint_and_facts_do():
     recipe = registry.get("rll-sop")
     assert dataclasses.replace(recipe, title="another").fingerprint() == recipe.fingerprint()
+    unheld = dataclasses.replace(recipe.embedded, band=None)
+    assert dataclasses.replace(recipe, embedded=unheld).fingerprint() == recipe.fingerprint()
     assert dataclasses.replace(recipe, seed=124).fingerprint() != recipe.fingerprint()
     slower = dataclasses.replace(recipe.caffe, solver={**recipe.caffe.solver, "base_lr": 0.001})
     assert dataclasses.replace(recipe, caffe=slower).fingerprint() != recipe.fingerprint()
