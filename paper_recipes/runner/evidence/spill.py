@@ -9,7 +9,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from io import BufferedRandom
 
 import torch
 from torch import Tensor
@@ -51,15 +51,15 @@ def to_disk(layers: torch.nn.Module) -> Iterator[None]:
             tensor = torch.empty_like(packed.like, device="cpu")
             order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
             file.seek(packed.offset)
-            file.readinto(memoryview(tensor.permute(order).numpy()).cast("B"))  # type: ignore[attr-defined]
+            file.readinto(tensor.permute(order).numpy().data.cast("B"))
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
             yield
 
 
-def _append(file: IO[bytes], tensor: Tensor) -> int:
+def _append(file: BufferedRandom, tensor: Tensor) -> int:
     offset = file.seek(0, 2)
-    file.write(memoryview(tensor.numpy()).cast("B"))
+    file.write(tensor.numpy().data.cast("B"))
     file.flush()
     return offset
