@@ -76,7 +76,7 @@ def test_recipes_that_are_one_run_on_the_letters_are_run_once():
 
 
 def test_growth_is_the_largest_relative_difference_of_a_step(tmp_path):
-    pair = growth.pairs(RECIPE)["float64"]
+    pair = growth.pairs(RECIPE)["float64, two threads"]
     for run, losses in zip(pair, ((1.0, 2.0, 4.0), (1.0, 2.0 + 2e-9, 4.4))):
         written(run, tmp_path, 80.0, 85.0, losses=losses)
     assert growth.differences(pair, tmp_path) == pytest.approx([0.0, 1e-9, 0.1], rel=1e-6)

@@ -2,7 +2,7 @@
 
     table    every recipe with three seeds, from the letters' start: does each learn, by more than the seeds differ?
     spread   rll-sop and four of other families with one thread and two, kernels limited to AVX2 and to SSE4.1, and in float64
-    growth   30 steps of rll-sop with one thread and two, in float32 and float64: how fast they part (docs/pictures/letters_growth.png)
+    growth   30 steps of rll-sop with one thread and two, in float32 and float64, and AVX2's kernels: how fast they part
 
 Each run is a process of its own and its folder stays: what is finished is not run again, what was stopped goes on. Recipes that are one
 and the same run on the letters are run once. A table is printed at the end, of what there is; --print runs nothing.
@@ -35,7 +35,7 @@ def main() -> None:
         plan = [run for group in groups for run in runs.seeds(group[0], given.seeds, given.threads)]
     elif given.what == "growth":
         groups = [[registry.get("rll-sop")]]
-        plan = [run for pair in growth.pairs(groups[0][0]).values() for run in pair]
+        plan = list({run.name: run for pair in growth.pairs(groups[0][0]).values() for run in pair}.values())
     else:
         groups = [[registry.get(name)] for name in given.recipes or FAMILIES]
         plan = [run for group in groups for run in runs.machines(group[0])]

@@ -1,4 +1,4 @@
-"""How fast two roundings of one run part: 30 steps of rll-sop with one thread and with two, in float32 and in float64."""
+"""How fast two roundings of one run part: 30 steps of rll-sop with one thread and with two, in float32 and in float64, or AVX2's kernels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ STEPS = 30
 
 
 def pairs(recipe: Recipe) -> dict[str, list[Run]]:
-    """One thread and two, of each number format."""
-    given = ("--iterations", str(STEPS), "--set", f"embedded.evaluate_every={STEPS}")
-    return {
-        kind: [
-            Run(recipe.name, f"{kind} {n} thread{'s'[: n - 1]}", (*given, *more, "--threads", str(n))) for n in (1, 2)
-        ]
-        for kind, more in (("float32", ()), ("float64", ("--double",)))
-    }
+    """Two roundings of the same run: one thread and two of each number format; in float64, whose products two threads round alike, other
+    kernels, too.
+    """
+
+    def run(setting: str, *more: str, environment: dict[str, str] | None = None) -> Run:
+        given = ("--iterations", str(STEPS), "--set", f"embedded.evaluate_every={STEPS}", *more)
+        return Run(recipe.name, setting, given, environment or {})
+
+    single = [run(f"float32 {n} thread{'s'[: n - 1]}", "--threads", str(n)) for n in (1, 2)]
+    double = [run(f"float64 {n} thread{'s'[: n - 1]}", "--double", "--threads", str(n)) for n in (1, 2)]
+    other = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    avx2 = run("float64 AVX2", "--double", "--threads", "1", environment=other)
+    return {"float32, two threads": single, "float64, two threads": double, "float64, AVX2": [double[0], avx2]}
 
 
 def differences(pair: list[Run], out: Path) -> list[float]:
@@ -46,7 +51,7 @@ def report(recipe: Recipe, out: Path) -> str:
             axes.plot(range(1, len(found) + 1), [max(value, 1e-17) for value in found], marker=".", label=kind)
     axes.axhline(1e-6, color="#777777", linestyle=":", linewidth=1)
     axes.set(xlabel="step", ylabel="largest relative difference of a loss", yscale="log")
-    axes.set_title(f"{recipe.name} on the letters, from their start: one thread against two")
+    axes.set_title(f"{recipe.name} on the letters, from their start: against one thread")
     axes.legend(frameon=False, fontsize=8)
     fig.savefig(PICTURE, dpi=110)
     plt.close(fig)
