@@ -69,7 +69,7 @@ def spread(groups: Sequence[Sequence[Recipe]], out: Path) -> str:
             rows.append(
                 [recipe.name, headline(recipe)]
                 + [f"{found[run.setting]:.1f}" if run.setting in found else "" for run in machines(recipe)]
-                + [f"{apart:.1f}"]
+                + [f"{apart:.1f}" if len(found) > 1 else ""]
             )
     settings = [run.setting for run in machines(groups[0][0])]
     return markdown(["recipe", "metric", *settings, "apart"], rows)
