@@ -26,8 +26,9 @@ RECIPES = ("rll-sop", "osm-cub", "ms-cub", "cls-cub")
 def plan_of(recipe: Recipe, setting: Setting, steps: int, stops: set[int], evaluations: set[int]) -> scales.Plan:
     """The recipe's own batch on all letters (at toy size its smallest); few test letters, so that evaluations are short."""
     plan = scales.embedded(recipe, steps, full_batch=not setting.toy, smoke=setting.toy)
-    test_classes = plan.test_classes if setting.toy else recipe.embedded.test_classes
-    return replace(plan, snapshots=frozenset(stops), evaluations=frozenset(evaluations), test_classes=test_classes)
+    plan = replace(plan, snapshots=frozenset(stops), evaluations=frozenset(evaluations))
+    small = recipe.embedded
+    return plan if setting.toy else replace(plan, test_classes=small.test_classes, test_pictures=small.test_pictures)
 
 
 def open_run(

@@ -143,7 +143,7 @@ def test_initial_features_give_the_authors_hit_counts():
     """Seeded weights, BatchNorm statistics of four passes through training pictures, 790 test pictures: 230, 553, 768."""
     recipe = registry.get("rll-sop")
     manifest = json.loads((golden.DATA / "letters" / "rll-sop" / "manifest.json").read_text(encoding="utf-8"))
-    data = run_data.open_embedded(recipe, scale.embedded(recipe), manifest["seed"])
+    data = run_data.open_embedded(recipe, scale.embedded(recipe, seeded=True), manifest["seed"])
     assert list(data.test.paths) == manifest["test"]["paths"]
     engine = letters_link.seeded_engine(recipe, manifest)
     place = {path: i for i, path in enumerate(data.train.paths)}
