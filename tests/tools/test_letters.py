@@ -56,7 +56,7 @@ def test_the_spread_is_between_the_farthest_settings(tmp_path):
 
 
 def test_a_run_of_the_tables_differs_from_a_users_in_its_evaluations_alone():
-    own, short = scales.embedded(RECIPE), scales.embedded(registry.derived(RECIPE, runs.ends_alone(RECIPE)[1:]))
+    own, short = scales.embedded(RECIPE), scales.embedded(registry.derived(RECIPE, runs.ends_alone(60)[1:]))
     assert (
         short.evaluations == {0, 60} and replace(own, evaluations=short.evaluations, snapshots=short.snapshots) == short
     )

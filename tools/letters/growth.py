@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paper_recipes.recipe import Recipe
-from tools.letters.runs import Run
+from tools.letters.runs import Run, ends_alone
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "letters_growth.png"
 STEPS = 30
@@ -17,8 +17,7 @@ def pairs(recipe: Recipe) -> dict[str, list[Run]]:
     """
 
     def run(setting: str, *more: str, environment: dict[str, str] | None = None) -> Run:
-        given = ("--iterations", str(STEPS), "--set", f"embedded.evaluate_every={STEPS}", *more)
-        return Run(recipe.name, setting, given, environment or {})
+        return Run(recipe.name, setting, ("--iterations", str(STEPS), *ends_alone(STEPS), *more), environment or {})
 
     single = [run(f"float32 {n} thread{'s'[: n - 1]}", "--threads", str(n)) for n in (1, 2)]
     double = [run(f"float64 {n} thread{'s'[: n - 1]}", "--double", "--threads", str(n)) for n in (1, 2)]

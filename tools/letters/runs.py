@@ -53,14 +53,14 @@ class Run:
             raise SystemExit(f"{self.name}: exit code {ended.returncode}, see {log.name}")
 
 
-def ends_alone(recipe: Recipe) -> tuple[str, ...]:
+def ends_alone(iterations: int) -> tuple[str, ...]:
     """Evaluations before the first step and after the last one: those in between take a third of a run and change nothing."""
-    return ("--set", f"embedded.evaluate_every={recipe.embedded.iterations}")
+    return ("--set", f"embedded.evaluate_every={iterations}")
 
 
 def seeds(recipe: Recipe, count: int, threads: int | None) -> list[Run]:
     """The recipe's own seed and the next ones."""
-    more = (*ends_alone(recipe), *(() if threads is None else ("--threads", str(threads))))
+    more = (*ends_alone(recipe.embedded.iterations), *(() if threads is None else ("--threads", str(threads))))
     return [Run(recipe.name, f"seed {n}", ("--seed", str(n), *more)) for n in range(recipe.seed, recipe.seed + count)]
 
 
@@ -74,7 +74,7 @@ def machines(recipe: Recipe) -> list[Run]:
         "float64": (("--threads", "1", "--double"), {}),
     }
     return [
-        Run(recipe.name, kind, (*ends_alone(recipe), *given), environment)
+        Run(recipe.name, kind, (*ends_alone(recipe.embedded.iterations), *given), environment)
         for kind, (given, environment) in kinds.items()
     ]
 

@@ -22,7 +22,7 @@ def value(recipe: Recipe, evaluation: dict[str, Any]) -> float:
 
 
 def learning(groups: Sequence[Sequence[Recipe]], count: int, out: Path) -> str:
-    """Start, end, the seeds' spread and minutes of each group; whether the end is above the start by more than that spread.
+    """Start, end, the seeds' spread and minutes of each group; whether every seed's end is above its start by more than that spread.
 
     One seed has no spread, and says nothing of the kind.
     """
@@ -37,7 +37,8 @@ def learning(groups: Sequence[Sequence[Recipe]], count: int, out: Path) -> str:
         ends = [value(recipe, rows_[-1]) for rows_ in evaluations]
         start, end, spread = sum(starts) / len(starts), sum(ends) / len(ends), max(ends) - min(ends)
         raw = json.loads((done[0].folder(out) / "raw_pixels.json").read_text(encoding="utf-8"))
-        learns = "" if len(ends) == 1 else "yes" if end - start > spread else "no"
+        least = min(e - s for s, e in zip(starts, ends))
+        learns = "" if len(ends) == 1 else "yes" if least > spread else "no"
         rows.append(
             [
                 ", ".join(r.name for r in group),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from paper_recipes.recipe import Evaluation
@@ -29,15 +31,19 @@ def with_cameras(split: Split) -> Split:
     return replace(split, cameras=camera, tracks=tracks.reshape(-1))
 
 
+def places(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """0, 1, ... within each class, for items in the order of their `labels` (N,)."""
+    return np.concatenate([np.arange(count) for count in np.unique(labels, return_counts=True)[1]])
+
+
 def query_and_gallery(test: Split, evaluation: Evaluation) -> tuple[Split, Split | None]:
     """The test letters as the protocol's queries and gallery; (test, None) where every image is both."""
     if evaluation.protocol == "self":
         return test, None
     if evaluation.protocol == "query-gallery":  # every other picture of a letter is a query
-        place = np.concatenate([np.arange(count) for count in np.unique(test.labels, return_counts=True)[1]])
         order = np.argsort(test.labels, kind="stable")
         asks = np.empty(len(test), dtype=bool)
-        asks[order] = place % 2 == 0
+        asks[order] = places(test.labels) % 2 == 0
         return test.subset(asks, "letters/query"), test.subset(~asks, "letters/gallery")
     test = with_cameras(test)
     assert test.cameras is not None

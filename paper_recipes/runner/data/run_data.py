@@ -17,7 +17,7 @@ import numpy as np
 import caffe_compat
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data import letter_archives, list_roles, lists
-from paper_recipes.runner.data.letters import query_and_gallery, with_boxes, with_cameras
+from paper_recipes.runner.data.letters import places, query_and_gallery, with_boxes, with_cameras
 from paper_recipes.runner.data.scale import Plan
 from ports import datasets, determinism
 from ports.datasets import folder, glyphs
@@ -236,11 +236,8 @@ def _some_pictures(split: Split, count: int | None, seed: int) -> Split:
     """`count` pictures of each class, drawn by the seed; all for None or where there are no more."""
     if count is None:
         return split
-    ranks = determinism.stream(seed, "subset", 1).random(len(split))
-    order = np.lexsort((ranks, split.labels))
-    first = np.r_[True, split.labels[order][1:] != split.labels[order][:-1]]
-    place = np.arange(len(split)) - np.maximum.accumulate(np.where(first, np.arange(len(split)), 0))
-    return split.subset(np.isin(np.arange(len(split)), order[place < count]))
+    order = np.lexsort((determinism.stream(seed, "subset", 1).random(len(split)), split.labels))
+    return split.subset(np.sort(order[places(split.labels) < count]))
 
 
 def _describe(
