@@ -114,14 +114,17 @@ def test_every_type_and_message_of_a_field_exists():
 
 
 def test_building_all_dialects_is_quick():
+    """Beside protobuf's own import, which it needs: 1.0 to 1.7 times that (Python 3.11, 3.14).
+
+    The promise in milliseconds is `python -m benchmarks startup`'s: a machine at other work is three times slower at both.
+    """
     code = (
-        "import google.protobuf.message_factory, google.protobuf.text_format, time; start = time.process_time();"
-        "from caffe_compat.schema import DIALECTS, message_class;"
-        "[message_class(d, 'NetParameter') for d in DIALECTS]; print(time.process_time() - start)"
+        "import time; t = time.process_time(); import google.protobuf.message_factory, google.protobuf.text_format;"
+        "own = time.process_time() - t; from caffe_compat.schema import DIALECTS, message_class;"
+        "[message_class(d, 'NetParameter') for d in DIALECTS]; print((time.process_time() - t - own) / own)"
     )
-    # Processor time of the best of five runs: the promise is 100 ms, protobuf's own import not counted.
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    assert min(float(run.stdout) for run in runs) < 0.1
+    assert min(float(run.stdout) for run in runs) < 3
 
 
 def test_importing_the_package_loads_neither_torch_nor_protobuf():

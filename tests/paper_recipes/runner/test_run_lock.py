@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,7 @@ def test_a_lock_that_is_none(tmp_path, text):
         take(tmp_path)
 
 
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
 def test_without_proc_the_system_is_asked(tmp_path, monkeypatch):
     """As on a Mac: `ps` says when a process began."""
     monkeypatch.setattr(run_lock, "_born", run_lock._asked)
