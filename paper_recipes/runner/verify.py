@@ -165,7 +165,6 @@ class _Anew:
         sampler, drawn = None, 0
         if self._data is not None and self.facts.record["replicas"] is None:
             sampler = make_sampler(self.facts.plan, self._data, self.facts.record["seed"])
-            batches = iter(sampler)
         for path in reversed(checkpoints.newest_first(self.facts.out / "checkpoints")):
             saved_state = checkpoints.load(path)
             yield from quick.strange(self.facts, path, saved_state.state)
@@ -174,7 +173,7 @@ class _Anew:
                     yield f"checkpoints/{path.name}: {name} is not finite"
             if sampler is not None:
                 while drawn < saved_state.state["iteration"]:
-                    next(batches)
+                    sampler.next_batch()
                     drawn += 1
                 if sampler.state_dict() != saved_state.state["sampler"]:
                     yield f"checkpoints/{path.name}: its sampler is not where that of seed {self.facts.record['seed']} is then"

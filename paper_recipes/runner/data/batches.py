@@ -109,9 +109,8 @@ class _Plan:
         self.drawn: dict[int, tuple[dict[str, Any], list[int]]] = {}
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        batches = iter(self.sampler)
         for iteration in range(self.first, self.last):
-            indices = next(batches)
+            indices = self.sampler.next_batch()  # iterating ends with the epoch of a sampler that counts them
             self.drawn[iteration] = (self.sampler.state_dict(), list(indices))
             start = self.rank * len(indices)
             yield [(iteration, position, index) for position, index in enumerate(indices, start)]

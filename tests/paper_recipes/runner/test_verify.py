@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -400,6 +401,16 @@ def test_a_run_that_was_stopped_and_resumed_holds(honest, tmp_path, monkeypatch)
     assert {statement.verdict for statement in statements} == {HOLDS}, [s for s in statements if s.verdict != HOLDS]
     record = json.loads((out / "run.json").read_text())
     assert [event["event"] for event in record["history"]] == ["start", "stopped", "resume", "finished"]
+
+
+def test_a_run_of_several_epochs_of_a_sampler_that_counts_them(honest, tmp_path, monkeypatch):
+    recipe = registry.get("tiny")
+    sampler = dataclasses.replace(recipe.sampler, rule="FastRandomIdentity", classes_per_batch=2, options={})
+    recipe = dataclasses.replace(recipe, sampler=sampler)
+    monkeypatch.setitem(registry.RECIPES, "tiny", recipe)
+    out = tmp_path / "run"
+    assert tiny_run.run(out, honest / "data", recipe=recipe) == 0, "six steps, three an epoch"
+    assert named(out, segments=3) is None
 
 
 def test_a_run_that_diverged_holds_as_far_as_it_came(honest, tmp_path, monkeypatch):
