@@ -49,6 +49,16 @@ def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
     assert "| 85.0 | one seed |  | 4.0 |" in tables.learning([[RECIPE]], 3, tmp_path)
 
 
+def test_a_run_that_broke_is_no_result(tmp_path, monkeypatch):
+    """Its exit code, 1, is that of a run outside its band, too: the record says which."""
+    run = runs.seeds(RECIPE, 1, None)[0]
+    monkeypatch.setattr(runs.sys, "executable", "/bin/false")
+    with pytest.raises(SystemExit, match=r"rll-sop seed 123: not finished \(exit code 1\), see .*rll-sop-seed-123.log"):
+        run.finish(tmp_path)
+    written(run, tmp_path, 80.0, 85.0)
+    run.finish(tmp_path)
+
+
 def test_the_spread_is_between_the_farthest_settings(tmp_path):
     for run, end in zip(runs.machines(RECIPE), (84.0, 84.5, 83.5, 84.0, 84.25)):
         written(run, tmp_path, 80.0, end)

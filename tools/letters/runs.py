@@ -49,8 +49,8 @@ class Run:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with open(out / f"{folder.name}.log", "a", encoding="utf-8") as log:
             ended = subprocess.run(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
-        if ended.returncode not in (0, 1, 3):  # 1: outside the band; 3: diverged. Both are results.
-            raise SystemExit(f"{self.name}: exit code {ended.returncode}, see {log.name}")
+        if self.record(out) is None:  # by its record: exit code 1 is a run outside its band, and a broken one, too
+            raise SystemExit(f"{self.name}: not finished (exit code {ended.returncode}), see {log.name}")
 
 
 def ends_alone(iterations: int) -> tuple[str, ...]:
