@@ -88,9 +88,7 @@ class Sampler(Protocol):
     batch_size: int
 
     def next_batch(self) -> list[int]:
-        """The next batch, without an end."""
-
-    def __iter__(self) -> Iterator[list[int]]: ...
+        """The next batch, without an end. Iterating is no part of this: of some samplers it ends with the epoch."""
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able, after the last batch that was given."""

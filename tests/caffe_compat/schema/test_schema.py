@@ -114,9 +114,9 @@ def test_every_type_and_message_of_a_field_exists():
 
 
 def test_building_all_dialects_is_quick():
-    """Beside protobuf's own import, which it needs: 1.0 to 1.7 times that (Python 3.11, 3.14).
+    """At most 2.4 times protobuf's own import, which it needs: the promised 100 ms where that takes 41 (Python 3.11 here).
 
-    The promise in milliseconds is `python -m benchmarks startup`'s: a machine at other work is three times slower at both.
+    Measured 1.0 to 1.7; milliseconds are not asked, Debian's Python 3.14 was three times slower at both.
     """
     code = (
         "import time; t = time.process_time(); import google.protobuf.message_factory, google.protobuf.text_format;"
@@ -124,7 +124,7 @@ def test_building_all_dialects_is_quick():
         "[message_class(d, 'NetParameter') for d in DIALECTS]; print((time.process_time() - t - own) / own)"
     )
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    assert min(float(run.stdout) for run in runs) < 3
+    assert min(float(run.stdout) for run in runs) < 2.4
 
 
 def test_importing_the_package_loads_neither_torch_nor_protobuf():

@@ -341,10 +341,8 @@ def test_torchrun_ends_all_when_one_process_fails(data, tmp_path):
     tiny.make_data(data)
     started = time.time()
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command += [
-        "--local-addr",
-        "127.0.0.1",
-    ]  # where nobody knows the machine by its own name (a bare chroot), it is waited for
+    # A machine whose own name nobody resolves (a bare chroot) would be waited for.
+    command += ["--local-addr", "127.0.0.1"]
     ended = subprocess.run(
         [*command, tiny.__file__, str(tmp_path), str(data), "--replicas", "caffe", "--end", "1:4:9"],
         capture_output=True, text=True, timeout=200, env={**os.environ, "OMP_NUM_THREADS": "1"},
