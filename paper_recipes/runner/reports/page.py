@@ -136,8 +136,8 @@ def _sections(
         parts.append(f"> {NOT_COMPARABLE}")
     if record["form"].startswith("embedded"):
         parts.append(
-            "> **Letters form.** The recipe's own code path at small scale on letters that need no download, from seeded "
-            "initial weights. It shows that the chain works; it is not a reproduction of the paper's number.  \n"
+            "> **Letters form.** The recipe's own code path at small scale on letters that need no download. "
+            "It shows that the chain works; it is not a reproduction of the paper's number.  \n"
             f"> The full recipe needs `--data` (the official {recipe.dataset.upper()} folder) and `--weights` "
             f"({recipe.weights})."
         )
