@@ -17,12 +17,14 @@ from torch import Tensor
 from ports.losses._blocks import row_blocks
 from ports.losses._once import once
 
+_MANY = 256  # rows: beside their N x N numbers, a wider float64 copy of their columns hardly counts
+
 
 def _product_rows(rows: int, columns: int, device: torch.device) -> Iterator[tuple[int, int]]:
     """(start, stop) of blocks for matrix products: larger than the caches' blocks, so that the other rows are raised to
-    float64 a few times only, and an eighth of the pairs, which is what memory allows.
+    float64 a few times only, and a quarter of the pairs, which is what memory allows.
     """
-    return row_blocks(rows, columns, device, max(2**14, rows * columns // 8))
+    return row_blocks(rows, columns, device, max(2**14, rows * columns // 4))
 
 
 class SquaredDistances:
@@ -63,10 +65,12 @@ class SquaredDistances:
 
     def _blocks(self, upper: bool) -> Iterator[tuple[int, int, Tensor]]:
         rows, columns, device = len(self.x), len(self.y), self.x.device
+        # A sixteenth of the pairs: the float64 buffers of a block come to about one float32 matrix of all pairs.
+        pairs = min(max(rows * columns // 16, 2**13), 2**15)
         for first, last in _product_rows(rows, columns, device):
             left = first if upper else 0
             product = self.rows(first, last, left)
-            for start, stop in row_blocks(last - first, columns - left, device):
+            for start, stop in row_blocks(last - first, columns - left, device, pairs):
                 yield first + start, first + stop, product[start:stop, start if upper else 0 :]
             del product  # before the next one is made; a caller's loop lets go of its part likewise
 
@@ -75,7 +79,7 @@ class SquaredDistances:
         x = self.x[start:stop]
         if not self.split:
             squared = self.x_norms[start:stop, None] + self.y_norms[left:]
-            for columns in _columns(self.y[left:], least=2**15, wide=128):
+            for columns in _columns(self.y[left:], least=2**15, wide=128 if len(self.y) < _MANY else 256):
                 y = self.y[left:, columns].double()
                 # Rows of `x` that are rows of `y` as well need not be raised again.
                 own = y[start - left :][: len(x)] if self.y is self.x else x[:, columns].double()
@@ -127,7 +131,7 @@ def forces(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
         block.neg_()
         if itself:  # one product does both
             block[:, start:stop].diagonal().add_(sums[:, 0])
-        for columns in _columns(y, least=2**13, wide=96):
+        for columns in _columns(y, least=2**13, wide=96 if len(y) < _MANY else 192):
             other = y[:, columns].double()
             if itself:
                 total[start:stop, columns] = block @ other
@@ -168,10 +172,28 @@ def exact_squared_distances(x: Tensor, y: Tensor | None = None) -> Tensor:
     return _SquaredDistances.apply(x, y)
 
 
+class _Root(torch.autograd.Function):
+    """Without bools, which torch makes and reads several times more slowly than numbers."""
+
+    @staticmethod
+    def forward(ctx, squared: Tensor) -> Tensor:  # type: ignore[override]
+        distance = squared.sqrt()
+        ctx.save_for_backward(distance)
+        return distance
+
+    @staticmethod
+    @once
+    def backward(ctx, upstream: Tensor) -> Tensor:  # type: ignore[override]
+        (distance,) = ctx.saved_tensors
+        apart = distance.sign()
+        return (apart * upstream).div_(
+            apart.neg_().add_(1).add_(distance, alpha=2)
+        )  # 2 d, or 1 where the rows are equal
+
+
 def exact_root(squared: Tensor) -> Tensor:
-    """Distances; d = 0 has no derivative, and 0 is the one that keeps equal rows where they are."""
-    zero = squared == 0
-    return squared.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
+    """Distances; d = 0 has no derivative, and 0 is the one that keeps equal rows where they are. No second derivative."""
+    return _Root.apply(squared)
 
 
 class _Forced(torch.autograd.Function):

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import torch
 from click.testing import CliRunner
 from helpers.paths import REPO
 
@@ -63,3 +64,21 @@ def test_a_busy_process_beside_is_seen(benchmarks):
         share = beside.share()
         other.kill()
     assert share is not None and share > 0.0
+
+
+def test_a_profile_adds_up_to_the_step(benchmarks):
+    """By hand: one product, one sort and one sum, whose times and the calls between come to what the step took."""
+    profile = benchmarks("losses_profile")
+    assert [profile.kind(f"aten::{name}") for name in ("addmm_", "copy_", "topk", "mul", "slice")] == [
+        "products",
+        "copies",
+        "choosing",
+        "elements",
+        "calls",
+    ]
+    assert profile.kind("_ForcedBackward") == "calls"
+    x = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
+    parts = profile.shares(lambda x, labels: (x @ x.T).sort(1).values.square().sum(), x, torch.arange(200), whole=10.0)
+    assert sum(parts.values()) == pytest.approx(10.0)
+    assert min(parts[kind] for kind in ("products", "choosing", "elements", "calls")) > 0
+    assert parts["choosing"] > parts["elements"]  # sorting 40,000 numbers against squaring and adding them up

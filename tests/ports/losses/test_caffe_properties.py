@@ -196,7 +196,7 @@ def test_blocks_of_anchors_add_up(release, dtype, monkeypatch):
     blocks = {(7, 50): [(0, 7)], (1, 50): [(0, 1)], (42, 50): [(0, 40), (40, 42)]}
     blocks |= {(1, 43): [(0, 1)], (42, 42): [(0, 40), (40, 42)]}
     monkeypatch.setattr("ports.losses._exact_distances._product_rows", lambda *_: products)
-    monkeypatch.setattr("ports.losses._exact_distances.row_blocks", lambda rows, columns, _: blocks[rows, columns])
+    monkeypatch.setattr("ports.losses._exact_distances.row_blocks", lambda rows, columns, *_: blocks[rows, columns])
     tolerance = 1e-13 if dtype == torch.float64 else 1e-6
     same = labels[:, None] == labels
     every = (*torch.where(same & ~torch.eye(50, dtype=torch.bool)), *torch.where(~same))
