@@ -59,6 +59,8 @@ def main(chosen: tuple[str, ...], threads: str, quick: bool) -> None:
                 continue
             machine = {**determinism.environment(), "cpus": os.cpu_count(), "other_work": share}
             results[title] = {"date": date.today().isoformat(), "machine": machine, "rows": rows}
+            if not quick:
+                write_results(results)  # each, as a later one may not come to its end
     if not quick:
         write_results(results)
     if disturbed and not quick:

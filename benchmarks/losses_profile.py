@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.losses import EACH, Step, batch, contests
+from benchmarks.losses import EACH, TOO_SLOW, Step, batch, contests
 
 AHEAD = 0.9
 KINDS = {
@@ -35,10 +35,15 @@ VIEWS = "slice as_strided view reshape expand unsqueeze squeeze select t transpo
 def run(quick: bool = False) -> list[dict]:
     torch.manual_seed(0)
     rows = []
-    for classes in (12,) if quick else (36, 200):  # N = 180, 1,000
+    slow: set[str] = set()
+    for classes in (12,) if quick else (36, 100):  # N = 180, 500
         x, labels = batch(classes, EACH, 512)
         for contest in contests(classes, 512)[: 2 if quick else None]:
+            if contest.name in slow:
+                continue
             ours, peer = timed([contest.ours, contest.peer], x, labels, turns=2 if quick else 7)
+            if peer > 1e3 * TOO_SLOW / 10:  # it grows with the cube, in memory as well
+                slow.add(contest.name)
             if ours / peer <= AHEAD and not quick:
                 continue
             both = {"ours": shares(contest.ours, x, labels, ours), "peer": shares(contest.peer, x, labels, peer)}
