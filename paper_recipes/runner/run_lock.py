@@ -21,6 +21,7 @@ from paper_recipes.runner.files import read_json, write_json
 from ports.locks import alone
 
 FILE = "run.lock"
+_UNKNOWN = "unknown"  # when a process began
 DEAD = "ended without a word: its process was killed, or the machine went down"
 
 
@@ -143,5 +144,21 @@ def _asked(pid: int) -> str:
     """Of a system without /proc."""
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
     utc = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}  # the same words whatever the asker's clock shows
-    found = subprocess.run(command, capture_output=True, text=True, check=False, env=utc)
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, env=utc)
+    except OSError:  # there is no `ps` either
+        return _UNKNOWN if _exists(pid) else ""
     return found.stdout.strip()
+
+
+def _exists(pid: int) -> bool:
+    """A process with this number, whenever it began; true where nobody can be asked (on Windows, signal 0 is Ctrl-C)."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

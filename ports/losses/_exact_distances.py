@@ -65,8 +65,9 @@ class SquaredDistances:
 
     def _blocks(self, upper: bool) -> Iterator[tuple[int, int, Tensor]]:
         rows, columns, device = len(self.x), len(self.y), self.x.device
-        # A sixteenth of the pairs: the float64 buffers of a block come to about one float32 matrix of all pairs.
-        pairs = min(max(rows * columns // 16, 2**13), 2**15)
+        # A sixteenth of the pairs: the float64 buffers of a block come to about one float32 matrix of all pairs. From N = 725 on a
+        # block is large enough for torch to share it out over threads (32,768 numbers).
+        pairs = min(max(rows * columns // 16, 2**13), 2**16)
         for first, last in _product_rows(rows, columns, device):
             left = first if upper else 0
             product = self.rows(first, last, left)

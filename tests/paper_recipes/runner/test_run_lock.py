@@ -130,6 +130,18 @@ def test_without_proc_the_system_is_asked(tmp_path, monkeypatch):
         assert run_lock._asked(_dead().pid) == ""
 
 
+def test_without_proc_and_ps_a_number_has_to_do(tmp_path, monkeypatch):
+    """A small container: a run that goes on is still seen, one that was killed holds nothing."""
+    monkeypatch.setattr(run_lock, "_born", run_lock._asked)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with run_lock.held(tmp_path):
+        assert lock_of(tmp_path).born == "unknown"
+        with pytest.raises(run_lock.LockedError, match="a run is writing there"):
+            take(tmp_path)
+    (tmp_path / run_lock.FILE).write_text(json.dumps(asdict(replace(_dead(), born="unknown"))))
+    assert run_lock.holder(tmp_path) is None
+
+
 @pytest.fixture
 def run(tmp_path_factory, monkeypatch):
     tiny_run.know(monkeypatch)
