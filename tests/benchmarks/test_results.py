@@ -81,4 +81,3 @@ def test_a_profile_adds_up_to_the_step(benchmarks):
     parts = profile.shares(lambda x, labels: (x @ x.T).sort(1).values.square().sum(), x, torch.arange(200), whole=10.0)
     assert sum(parts.values()) == pytest.approx(10.0)
     assert min(parts[kind] for kind in ("products", "choosing", "elements", "calls")) > 0
-    assert parts["choosing"] > parts["elements"]  # sorting 40,000 numbers against squaring and adding them up
