@@ -47,7 +47,7 @@ class Curve:
 def exponent(n: Sequence[float], values: Sequence[float]) -> float:
     """Of the power law through the larger half of the points, at least two: there constant parts hide it least."""
     upper = max(2, (len(n) + 1) // 2)
-    return float(np.polyfit(np.log(n[-upper:]), np.log(values[-upper:]), 1)[0])
+    return round(float(np.polyfit(np.log(n[-upper:]), np.log(values[-upper:]), 1)[0]), 2) + 0.0  # no -0.00
 
 
 def _status(name: str) -> float:

@@ -157,7 +157,7 @@ OSM_CUB_BBOX = _cub(
     (62.3, 73.2, 83.3, 89.6, 94.1, 96.9),
     boxes=True,
     provenance={"boxes": _CUB_BOX},
-    band=Band("R@1", 85.6, 1.0, "a Xeon with one thread and two, and AVX2 kernels"),
+    band=Band("R@1", 85.6, 1.0, "a Xeon with one thread and two, AVX2 kernels, and in float64"),
 )
 
 

@@ -22,9 +22,10 @@ _MANY = 256  # rows: beside their N x N numbers, a wider float64 copy of their c
 
 def _product_rows(rows: int, columns: int, device: torch.device) -> Iterator[tuple[int, int]]:
     """(start, stop) of blocks for matrix products: larger than the caches' blocks, so that the other rows are raised to
-    float64 a few times only, and a quarter of the pairs, which is what memory allows.
+    float64 a few times only; a sixth of the pairs, of many a tenth, which is what memory allows.
     """
-    return row_blocks(rows, columns, device, max(2**14, rows * columns // 4))
+    pairs = rows * columns
+    return row_blocks(rows, columns, device, max(2**14, pairs // 10, min(pairs // 6, 2**16)))
 
 
 class SquaredDistances:
@@ -55,19 +56,19 @@ class SquaredDistances:
             self.y_norms = self.x_norms if y is None else _square_norms(self.y)
             self.noise = max(x.shape[1], 1) ** 0.5 * 2.0**-51 * self.y_norms.amax() if self.y.numel() else 0.0
 
-    def blocks(self) -> Iterator[tuple[int, int, Tensor]]:
-        """(start, stop, `rows(start, stop)`) of blocks that fit a cache, in order."""
-        return self._blocks(upper=False)
+    def blocks(self, most: int = 2**16) -> Iterator[tuple[int, int, Tensor]]:
+        """(start, stop, `rows(start, stop)`) of blocks that fit a cache, in order; of a CPU of at most so many pairs."""
+        return self._blocks(most, upper=False)
 
-    def upper_blocks(self) -> Iterator[tuple[int, int, Tensor]]:
+    def upper_blocks(self, most: int = 2**16) -> Iterator[tuple[int, int, Tensor]]:
         """(start, stop, `rows(start, stop)[:, start:]`): of rows among themselves each pair once (in `[:, : stop - start]` twice)."""
-        return self._blocks(upper=True)
+        return self._blocks(most, upper=True)
 
-    def _blocks(self, upper: bool) -> Iterator[tuple[int, int, Tensor]]:
+    def _blocks(self, most: int, upper: bool) -> Iterator[tuple[int, int, Tensor]]:
         rows, columns, device = len(self.x), len(self.y), self.x.device
         # A sixteenth of the pairs: the float64 buffers of a block come to about one float32 matrix of all pairs. From N = 725 on a
         # block is large enough for torch to share it out over threads (32,768 numbers).
-        pairs = min(max(rows * columns // 16, 2**13), 2**16)
+        pairs = min(max(rows * columns // 16, 2**13), most)
         for first, last in _product_rows(rows, columns, device):
             left = first if upper else 0
             product = self.rows(first, last, left)
@@ -80,7 +81,7 @@ class SquaredDistances:
         x = self.x[start:stop]
         if not self.split:
             squared = self.x_norms[start:stop, None] + self.y_norms[left:]
-            for columns in _columns(self.y[left:], least=2**15, wide=128 if len(self.y) < _MANY else 256):
+            for columns in _columns(self.y[left:], least=2**15, wide=128):
                 y = self.y[left:, columns].double()
                 # Rows of `x` that are rows of `y` as well need not be raised again.
                 own = y[start - left :][: len(x)] if self.y is self.x else x[:, columns].double()
@@ -132,7 +133,7 @@ def forces(coefficients: Tensor, x: Tensor, y: Tensor) -> Tensor:
         block.neg_()
         if itself:  # one product does both
             block[:, start:stop].diagonal().add_(sums[:, 0])
-        for columns in _columns(y, least=2**13, wide=96 if len(y) < _MANY else 192):
+        for columns in _columns(y, least=2**13, wide=96 if len(y) < _MANY else 128):
             other = y[:, columns].double()
             if itself:
                 total[start:stop, columns] = block @ other

@@ -22,6 +22,7 @@ _LIBRARY_EPSILON = 1e-5  # pytorch-metric-learning: added to every weight of a r
 _SMALLEST = 1e-300  # instead of a start value that underflows
 _LEAST_EXPONENT = -700.0  # exp() of it is a normal number
 _LARGEST_IN_FLOAT32 = 60.0  # exp() of it times 1e6 is far from float32's overflow
+_TOGETHER = 2**14  # pairs of a block, which has a dozen float64 buffers
 _LARGEST_EXPONENT = 600.0  # exp() of it is still far from float64's overflow, also when summed
 
 
@@ -167,7 +168,7 @@ class RankedListLoss(nn.Module):
         value = x.new_zeros((), dtype=torch.float64)
         weights = x.new_empty(len(x), len(x))  # of negatives below 0; not divided by their sums yet
         sum_p, sum_n = (x.new_full((len(x), 1), _EPSILON, dtype=torch.float64) for _ in range(2))
-        for start, stop, block in squared.upper_blocks():
+        for start, stop, block in squared.upper_blocks(_TOGETHER):
             positive, negative = pairs.positive[start:stop, start:], pairs.negative[start:stop, start:]
             terms, weight_p, weight_n, divisor = self._pairs(block, positive, negative)
             beyond = slice(stop - start, None)  # the pairs that stand here once
@@ -200,7 +201,7 @@ class RankedListLoss(nn.Module):
         value = x.new_zeros((), dtype=torch.float64)
         coefficients = x.new_empty(rows, columns)
         totals, shifts = (x.new_zeros((rows, 1), dtype=torch.float64) for _ in range(2))
-        for start, stop, block in squared.blocks():
+        for start, stop, block in squared.blocks(_TOGETHER):
             shift_p, shift_n = self._shifts(block, pairs.positive[start:stop], pairs.negative[start:stop])
             terms, weight_p, weight_n, divisor = self._pairs(
                 block, pairs.positive[start:stop], pairs.negative[start:stop], shift_p, shift_n
