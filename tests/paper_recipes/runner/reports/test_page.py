@@ -126,7 +126,7 @@ def test_the_untrained_number_stands_beside_the_letters():
     recipe = registry.get("ms-cub")
     rows = [{"iteration": i, "queries": 9, "metrics": {"embedding": {"R@1": v}}} for i, v in ((0, 30.0), (20, 52.0))]
     raw = {"metrics": {"raw pixels": {"R@1": 40.0}}}
-    (number,) = top.numbers(recipe, {"form": "embedded"}, rows, raw)
+    (number,) = top.numbers(recipe, {"form": "embedded", "plan": {"iterations": 20}}, rows, raw)
     assert number.beside == ("published on CUB-200-2011 65.7", "untrained 30.0", "raw pixels 40.0")
     (own,) = top.numbers(recipe, {"form": "own"}, rows, None)
     assert own.beside == ("untrained 30.0",), "what is published is of other pictures"
