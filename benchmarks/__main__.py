@@ -56,13 +56,11 @@ def main(chosen: tuple[str, ...], threads: str, quick: bool) -> None:
             if share is not None and share > MOST:
                 disturbed.append(title)
                 click.echo(f"   beside other work: it took {share:.0%} of the processors' time; not recorded")
-                continue
-            machine = {**determinism.environment(), "cpus": os.cpu_count(), "other_work": share}
-            results[title] = {"date": date.today().isoformat(), "machine": machine, "rows": rows}
+            else:
+                machine = {**determinism.environment(), "cpus": os.cpu_count(), "other_work": share}
+                results[title] = {"date": date.today().isoformat(), "machine": machine, "rows": rows}
             if not quick:
-                write_results(results)  # each, as a later one may not come to its end
-    if not quick:
-        write_results(results)
+                write_results(results)  # after each, as a later one may not come to its end
     if disturbed and not quick:
         raise SystemExit(1)
 

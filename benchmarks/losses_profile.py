@@ -2,15 +2,14 @@
 
     python -m benchmarks losses_profile --threads 1,2
 
-For each contest of `benchmarks.losses` with a ratio above 0.9, wall milliseconds of a step by kind of work, ours and the peer's:
+For each contest of `benchmarks.losses` with a ratio above 0.9, milliseconds of a step (of processor time with one thread, else of wall time) by kind of work, ours and the peer's:
 products of matrices, copies (changes of type and order), choosing (nonzero, index, topk, sort, where), element by element and
-sums, and calls: what is left of the step's wall time, Python and the dispatch of operations. torch's profiler names the
+sums, and calls: what is left of the step, Python and the dispatch of operations. torch's profiler names the
 operations; it lengthens a step, so its times are shares of the step that was timed without it.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 import warnings
 from collections import Counter
@@ -19,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.losses import EACH, TOO_SLOW, Step, batch, contests
+from benchmarks._paired import paired
+from benchmarks.losses import EACH, TOO_SLOW, Step, batch, contests, interleaved
 
 AHEAD = 0.9
 KINDS = {
@@ -41,30 +41,18 @@ def run(quick: bool = False) -> list[dict]:
         for contest in contests(classes, 512)[: 2 if quick else None]:
             if contest.name in slow:
                 continue
-            ours, peer = timed([contest.ours, contest.peer], x, labels, turns=2 if quick else 7)
-            if peer > 1e3 * TOO_SLOW / 10:  # it grows with the cube, in memory as well
+            row = paired(*interleaved([contest.ours, contest.peer], x, labels, seconds=0))
+            if row["peer"] > 1e3 * TOO_SLOW / 10:  # it grows with the cube, in memory as well
                 slow.add(contest.name)
-            if ours / peer <= AHEAD and not quick:
+            if row["ratio"] <= AHEAD and not quick:
                 continue
-            both = {"ours": shares(contest.ours, x, labels, ours), "peer": shares(contest.peer, x, labels, peer)}
+            both = {who: shares(getattr(contest, who), x, labels, row[who]) for who in ("ours", "peer")}
             note = "; ".join(
                 f"{who}: " + ", ".join(f"{k} {v:.2f}" for k, v in parts.items()) for who, parts in both.items()
             )
             name = f"{contest.name} N={len(x)} D=512"
-            rows.append({"name": name, "ours": ours, "peer": peer, "ratio": ours / peer, "unit": "ms", "note": note})
+            rows.append({"name": name, **row, "unit": "ms", "note": note})
     return rows
-
-
-def timed(steps: list[Step], x: Tensor, labels: Tensor, turns: int) -> list[float]:
-    """Median wall milliseconds of each step; they take turns."""
-    taken: list[list[float]] = [[] for _ in steps]
-    for _ in range(turns):
-        for step, record in zip(steps, taken):
-            inputs = x.clone().requires_grad_()
-            start = time.perf_counter()
-            step(inputs, labels).backward()
-            record.append((time.perf_counter() - start) * 1e3)
-    return [statistics.median(record[1:]) for record in taken]
 
 
 def shares(step: Step, x: Tensor, labels: Tensor, whole: float, repeats: int = 5) -> dict[str, float]:

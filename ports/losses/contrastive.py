@@ -53,7 +53,7 @@ class ContrastiveLoss(PairLoss):
 
     def _gaps(self, squared: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """How far each pair is from where it should be, squared."""
-        repel = (self.margin - root(squared)).clamp_min(0)
+        repel = self._gap(root(squared))
         return row_sum(squared, positive) + row_sum(repel.square(), negative)
 
     def _library(self, batch: PairBatch) -> Tensor:
