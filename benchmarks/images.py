@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ports.allocator import keep_freed_memory
-from ports.images import RllSop, decode
+from ports.images import RllSop, decode, load
 from ports.images.rll import CAFFE_MEAN
 from ports.torchvision_compat import torchvision
 
@@ -93,12 +93,12 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
             rng = np.random.default_rng(0)
             measured = rates(
                 {
-                    "ours": lambda p: rll.squared(decode(p)),
+                    "ours": lambda p: rll.squared(decode(p, writeable=False)),
                     "pillow": pillow_square,
                     "torchvision": torchvision_square(),
-                    "ours to input": lambda p: rll.train(decode(p), rng),
+                    "ours to input": lambda p: load(p, rll, rng),
                     "pillow to input": lambda p: to_input(pillow_square(p)),
-                    "decode only": decode,
+                    "decode only": lambda p: decode(p, writeable=False),
                 },
                 paths,
                 rounds=2 if quick else 15,

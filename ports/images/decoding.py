@@ -85,11 +85,14 @@ def _rgb(picture: Image.Image, path: object) -> Image.Image:
     raise ImageError(path, f"{kind} picture; convert it to RGB first")
 
 
-def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> NDArray[Any]:
-    """Read a picture file: uint8 RGB (H, W, 3), a fresh writeable array. The table above says what becomes of what.
+def decode(
+    path: str | os.PathLike[str], *, sha256: bytes | None = None, writeable: bool = True
+) -> NDArray[Any]:
+    """Read a picture file: uint8 RGB (H, W, 3), a fresh array. The table above says what becomes of what.
 
     Args:
         sha256: what the file is known to be; 32 bytes.
+        writeable: False saves one copy of the pixels, and the array can't be written into.
 
     Raises:
         ImageError: missing, empty, truncated, corrupt or unsupported file, or another one than `sha256` says; the message
@@ -112,7 +115,7 @@ def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None) -> NDAr
                 _check_png(data, path)
             with Image.open(io.BytesIO(data)) as picture:
                 _check_size(picture, len(data), path)
-                return np.array(_rgb(picture, path))
+                return (np.array if writeable else np.asarray)(_rgb(picture, path))
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:

@@ -44,7 +44,7 @@ def load(
     Raises:
         ImageError: also where the picture is readable but the pipeline refuses it (blank, box outside).
     """
-    image = decode(path, sha256=sha256)
+    image = decode(path, sha256=sha256, writeable=False)
     options: dict[str, Any] = {} if box is None else {"box": box}
     try:
         return pipeline.test(image, **options) if rng is None else pipeline.train(image, rng, **options)

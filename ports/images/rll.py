@@ -29,18 +29,21 @@ def caffe_input(image: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
+def _dark(pixels: NDArray[Any], white: int) -> NDArray[Any]:
+    """Whether the grey value is below `white`: rgb2gray rounds half up, so that is the same as sum + 0.5 < white."""
+    red, green, blue = GRAY_WEIGHTS
+    return red * pixels[..., 0] + green * pixels[..., 1] + blue * pixels[..., 2] + 0.5 < white
+
+
 def _first_dark(image: NDArray[Any], white: int, axis: int, reverse: bool) -> int | None:
     """Index of the outermost row (axis 0) or column (axis 1) that holds a pixel with grey value below `white`."""
-    red, green, blue = GRAY_WEIGHTS
     n = image.shape[axis]
     begin, size = 0, 2
     while begin < n:
         end = min(begin + size, n)
         low, high = (n - end, n - begin) if reverse else (begin, end)
         strip = image[low:high] if axis == 0 else image[:, low:high]
-        # rgb2gray rounds half up, so grey < white is the same as sum < white - 0.5
-        dark = red * strip[..., 0] + green * strip[..., 1] + blue * strip[..., 2] + 0.5 < white
-        found = np.flatnonzero(dark.any(axis=1 - axis))
+        found = np.flatnonzero(_dark(strip, white).any(axis=1 - axis))
         if found.size:
             return low + int(found[-1 if reverse else 0])
         begin, size = end, min(2 * size, 64)
@@ -50,8 +53,10 @@ def _first_dark(image: NDArray[Any], white: int, axis: int, reverse: bool) -> in
 def dark_box(image: NDArray[Any], white: int = 250) -> tuple[int, int, int, int] | None:
     """0-based (top, bottom, left, right), inclusive, around all pixels whose grey value is below `white`; None if none.
 
-    Looks from the border inwards and stops at the first hit, which on a photograph is at once.
+    Looks from the border inwards and stops at the first hit, which on a photograph is at once: two opposite corners touch all sides.
     """
+    if image.size and _dark(image[0, 0], white) and _dark(image[-1, -1], white):
+        return 0, image.shape[0] - 1, 0, image.shape[1] - 1
     top = _first_dark(image, white, 0, False)
     if top is None:
         return None

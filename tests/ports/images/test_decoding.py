@@ -42,7 +42,9 @@ def test_png_round_trip_is_exact(tmp_path):
     Image.fromarray(SMOOTH).save(tmp_path / "a.png")
     got = decode(tmp_path / "a.png")
     assert got.dtype == np.uint8 and np.array_equal(got, SMOOTH)
-    got[:] = 0  # writeable
+    kept = decode(tmp_path / "a.png", writeable=False)
+    assert np.array_equal(kept, got) and not kept.flags.writeable
+    got[:] = 0
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):
