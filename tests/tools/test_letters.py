@@ -9,7 +9,8 @@ import pytest
 
 from paper_recipes import registry
 from paper_recipes.runner.data import scale as scales
-from tools.letters import growth, runs, tables
+from tools.letters import __main__ as letters
+from tools.letters import growth, results, runs, tables
 
 RECIPE = registry.get("rll-sop")
 
@@ -18,7 +19,9 @@ def written(run, out, start, end, *, status="finished", losses=(1.0,)):
     """A finished run's folder, as far as the tables read it."""
     folder = run.folder(out)
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"status": status}))
+    (folder / "run.json").write_text(
+        json.dumps({"status": status, "started": "2026-11-27T09:10:20+00:00", "environment": {"processor": "Z80"}})
+    )
     rows = [{"iteration": i, "hits": {}, "metrics": {"concat": {"R@1": v}}} for i, v in ((0, start), (60, end))]
     lines = {
         "evaluations": rows,
@@ -33,20 +36,27 @@ def written(run, out, start, end, *, status="finished", losses=(1.0,)):
     (folder / "raw_pixels.json").write_text(json.dumps({"metrics": {"raw pixels": {"R@1": 40.0}}}))
 
 
+def of_folder(plan, out):
+    return [result for run in plan if (result := results.of(RECIPE, run, out)) is not None]
+
+
 @pytest.mark.parametrize(("ends", "learns"), [((84.0, 85.0, 86.0), "yes"), ((81.0, 85.0, 90.0), "no")])
 def test_a_recipe_learns_where_it_gains_more_than_its_seeds_differ(tmp_path, ends, learns):
-    for run, end in zip(runs.seeds(RECIPE, 3, None), ends):
+    plan = runs.seeds(RECIPE, 3, None)
+    for run, end in zip(plan, ends):
         written(run, tmp_path, 80.0, end)
-    cells = [cell.strip() for cell in tables.learning([[RECIPE]], 3, tmp_path).splitlines()[-1].split("|")[1:-1]]
+    table = tables.learning([[RECIPE]], 3, of_folder(plan, tmp_path))
+    cells = [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]]
     mean, spread = sum(ends) / 3, max(ends) - min(ends)
     assert cells == ["rll-sop", "R@1", "60", "40.0", "80.0", f"{mean:.1f}", f"{spread:.1f} of 3", learns, "4.0"]
 
 
 def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
-    first, second, _ = runs.seeds(RECIPE, 3, None)
+    plan = runs.seeds(RECIPE, 3, None)
+    first, second, _ = plan
     written(first, tmp_path, 80.0, 85.0)
     written(second, tmp_path, 80.0, 99.0, status="running")
-    assert "| 85.0 | one seed |  | 4.0 |" in tables.learning([[RECIPE]], 3, tmp_path)
+    assert "| 85.0 | one seed |  | 4.0 |" in tables.learning([[RECIPE]], 3, of_folder(plan, tmp_path))
 
 
 def test_a_run_that_broke_is_no_result(tmp_path, monkeypatch):
@@ -60,9 +70,46 @@ def test_a_run_that_broke_is_no_result(tmp_path, monkeypatch):
 
 
 def test_the_spread_is_between_the_farthest_settings(tmp_path):
-    for run, end in zip(runs.machines(RECIPE), (84.0, 84.5, 83.5, 84.0, 84.25)):
+    plan = runs.machines(RECIPE)
+    for run, end in zip(plan, (84.0, 84.5, 83.5, 84.0, 84.25)):
         written(run, tmp_path, 80.0, end)
-    assert tables.spread([[RECIPE]], tmp_path).splitlines()[-1].endswith("| 84.0 | 84.5 | 83.5 | 84.0 | 84.2 | 1.0 |")
+    found = of_folder(plan, tmp_path)
+    assert tables.spread([[RECIPE]], found).splitlines()[-1].endswith("| 84.0 | 84.5 | 83.5 | 84.0 | 84.2 | 1.0 |")
+    elsewhere = replace(found[0], machine="6502", end=82.0)
+    first, second = tables.spread([[RECIPE]], [elsewhere, *found]).splitlines()[-2:]
+    assert first.endswith("| 6502 | 82.0 |  |  |  |  | 2.5 |") and "| Z80 | 84.0 |" in second
+
+
+def test_results_are_kept_and_the_rest_is_run(tmp_path, monkeypatch, capsys):
+    """Two of three seeds were recorded on other machines: --rest runs the third alone, --record adds it."""
+    path, out = tmp_path / "results.csv", tmp_path / "out"
+    plan = runs.seeds(RECIPE, 3, None)
+    for run in plan[:2]:
+        written(run, out, 80.0, 85.0)
+    results.record(of_folder(plan, out), path)
+    before = path.read_bytes()
+    assert results.recorded(path) == of_folder(plan, out)
+    ran = []
+    monkeypatch.setattr(results.recorded, "__defaults__", (path,))
+    monkeypatch.setattr(results.record, "__defaults__", (path,))
+    monkeypatch.setattr(runs.Run, "finish", lambda run, out: ran.append(run) or written(run, out, 80.0, 86.0))
+    command = ["letters", "table", "--recipes", "rll-sop", "--rest", "--out", str(tmp_path / "new")]
+    monkeypatch.setattr("sys.argv", command)
+    letters.main()
+    assert [run.setting for run in ran] == ["seed 125"] and path.read_bytes() == before
+    assert "| 85.3 | 1.0 of 3 | yes |" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*command, "--record", "--print"])
+    letters.main()
+    assert [result.setting for result in results.recorded(path)] == ["seed 123", "seed 124", "seed 125"]
+
+
+def test_recorded_results_are_of_runs_that_exist():
+    """Each is a run that `table` or `spread` would do, of the recipe that stands for its group."""
+    groups = runs.same_runs([registry.get(name) for name in registry.RECIPES])
+    known = {(run.recipe, run.setting) for group in groups for run in runs.seeds(group[0], 3, None)}
+    known |= {(name, run.setting) for name in letters.FAMILIES for run in runs.machines(registry.get(name))}
+    found = results.recorded()
+    assert {(result.recipe, result.setting) for result in found} <= known and found == results.merged(found, [])
 
 
 def test_a_run_of_the_tables_differs_from_a_users_in_its_evaluations_alone():

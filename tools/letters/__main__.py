@@ -6,6 +6,9 @@
 
 Each run is a process of its own and its folder stays: what is finished is not run again, what was stopped goes on. Recipes that are one
 and the same run on the letters are run once. A table is printed at the end, of what there is; --print runs nothing.
+
+A table takes hours. So results.csv beside this file has the runs that were finished so far, on which machine: tables are of those and of
+the folder's, --rest goes on where they end, --record adds the folder's to them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import argparse
 from pathlib import Path
 
 from paper_recipes import registry
-from tools.letters import growth, runs, tables
+from tools.letters import growth, results, runs, tables
 
 FAMILIES = ("rll-sop", "osm-cub-bbox", "rll-tpami-market1501", "ms-cub", "dm-contrastive-cub")
 
@@ -29,25 +32,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of table: the recipe's own and the next ones [3]")
     parser.add_argument("--threads", type=int, help="of table: torch's threads")
     parser.add_argument("--print", action="store_true", dest="only_print", help="run nothing")
+    parser.add_argument("--rest", action="store_true", help="run only what results.csv has of no machine")
+    parser.add_argument("--record", action="store_true", help="write what is finished into results.csv")
     given = parser.parse_args()
+    if given.what == "growth":
+        recipe = registry.get("rll-sop")
+        plan = list({run.name: run for pair in growth.pairs(recipe).values() for run in pair}.values())
+        finish([] if given.only_print else plan, given.out)
+        print(growth.report(recipe, given.out))
+        return
     if given.what == "table":
         groups = runs.same_runs([registry.get(name) for name in given.recipes or registry.RECIPES])
         plan = [run for group in groups for run in runs.seeds(group[0], given.seeds, given.threads)]
-    elif given.what == "growth":
-        groups = [[registry.get("rll-sop")]]
-        plan = list({run.name: run for pair in growth.pairs(groups[0][0]).values() for run in pair}.values())
     else:
         groups = [[registry.get(name)] for name in given.recipes or FAMILIES]
         plan = [run for group in groups for run in runs.machines(group[0])]
-    for number, run in enumerate([] if given.only_print else plan, 1):
+    before = results.recorded()
+    done = {(result.recipe, result.setting) for result in before} if given.rest else set()
+    finish([] if given.only_print else [run for run in plan if (run.recipe, run.setting) not in done], given.out)
+    found = [results.of(registry.get(run.recipe), run, given.out) for run in plan]
+    known = results.merged(before, [result for result in found if result is not None])
+    if given.record:
+        results.record(known)
+    print(tables.learning(groups, given.seeds, known) if given.what == "table" else tables.spread(groups, known))
+
+
+def finish(plan: list[runs.Run], out: Path) -> None:
+    for number, run in enumerate(plan, 1):
         print(f"{number} of {len(plan)}: {run.name}", flush=True)
-        run.finish(given.out)
-    if given.what == "table":
-        print(tables.learning(groups, given.seeds, given.out))
-    elif given.what == "growth":
-        print(growth.report(groups[0][0], given.out))
-    else:
-        print(tables.spread(groups, given.out))
+        run.finish(out)
 
 
 if __name__ == "__main__":

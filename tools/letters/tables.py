@@ -2,86 +2,66 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.data import scale as scales
-from tools.letters.runs import Run, machines, seeds
+from tools.letters.results import Result
+from tools.letters.runs import machines, seeds
 
 
-def headline(recipe: Recipe) -> str:
-    """mAP where a letter is searched under other cameras, which R@1 of few queries says too little of; else R@1."""
-    return "mAP" if recipe.evaluation.protocol == "reid" else "R@1"
-
-
-def value(recipe: Recipe, evaluation: dict[str, Any]) -> float:
-    return evaluation["metrics"][recipe.embeddings[0]][headline(recipe)]
-
-
-def learning(groups: Sequence[Sequence[Recipe]], count: int, out: Path) -> str:
+def learning(groups: Sequence[Sequence[Recipe]], count: int, results: Sequence[Result]) -> str:
     """Start, end, the seeds' spread and minutes of each group; whether every seed's end is above its start by more than that spread.
 
-    One seed has no spread, and says nothing of the kind.
+    One seed has no spread, and says nothing of the kind. A seed that ran on two machines counts once.
     """
     rows = []
     for group in groups:
         recipe = group[0]
-        done = [run for run in seeds(recipe, count, None) if run.record(out) is not None]
-        evaluations = [run.rows(out, "evaluations") for run in done]
-        if not evaluations:
+        wanted = {run.setting for run in seeds(recipe, count, None)}
+        found = {r.setting: r for r in results if r.recipe == recipe.name and r.setting in wanted}
+        done = list(found.values())
+        if not done:
             continue
-        starts = [value(recipe, rows_[0]) for rows_ in evaluations]
-        ends = [value(recipe, rows_[-1]) for rows_ in evaluations]
-        start, end, spread = sum(starts) / len(starts), sum(ends) / len(ends), max(ends) - min(ends)
-        raw = json.loads((done[0].folder(out) / "raw_pixels.json").read_text(encoding="utf-8"))
-        least = min(e - s for s, e in zip(starts, ends))
-        learns = "" if len(ends) == 1 else "yes" if least > spread else "no"
+        ends = [result.end for result in done]
+        spread = max(ends) - min(ends)
+        least = min(result.end - result.start for result in done)
+        learns = "" if len(done) == 1 else "yes" if least > spread else "no"
+        timed = [result.minutes for result in done if result.minutes is not None]
         rows.append(
             [
                 ", ".join(r.name for r in group),
-                headline(recipe),
-                str(evaluations[0][-1]["iteration"]),
-                f"{raw['metrics']['raw pixels'][headline(recipe)]:.1f}",
-                f"{start:.1f}",
-                f"{end:.1f}",
+                done[0].metric,
+                str(done[0].steps),
+                f"{done[0].raw:.1f}",
+                f"{sum(result.start for result in done) / len(done):.1f}",
+                f"{sum(ends) / len(ends):.1f}",
                 f"{spread:.1f} of {len(ends)}" if len(ends) > 1 else "one seed",
                 learns,
-                f"{sum(minutes(recipe, run, out) for run in done) / len(done):.1f}",
+                f"{sum(timed) / len(timed):.1f}" if timed else "",
             ]
         )
     names = ["recipe", "metric", "steps", "raw pixels", "start", "end", "seeds' spread", "learns", "minutes"]
     return markdown(names, rows)
 
 
-def spread(groups: Sequence[Sequence[Recipe]], out: Path) -> str:
-    """The end value under each setting, and how far they are from each other."""
+def spread(groups: Sequence[Sequence[Recipe]], results: Sequence[Result]) -> str:
+    """The end value under each setting on each machine, and how far a recipe's are from each other."""
+    settings = [run.setting for run in machines(groups[0][0])]
     rows = []
     for (recipe,) in groups:
         found = {
-            run.setting: value(recipe, run.rows(out, "evaluations")[-1])
-            for run in machines(recipe)
-            if run.record(out) is not None
-        }
-        if found:
-            apart = max(found.values()) - min(found.values())
+            (r.machine, r.setting): r for r in results if r.recipe == recipe.name and r.setting in settings
+        }  # fmt: skip
+        ends = [result.end for result in found.values()]
+        for machine in sorted({machine for machine, _ in found}):
+            cells = [found.get((machine, setting)) for setting in settings]
+            metric = next(result.metric for result in found.values())
             rows.append(
-                [recipe.name, headline(recipe)]
-                + [f"{found[run.setting]:.1f}" if run.setting in found else "" for run in machines(recipe)]
-                + [f"{apart:.1f}" if len(found) > 1 else ""]
+                [recipe.name, metric, machine]
+                + ["" if result is None else f"{result.end:.1f}" for result in cells]
+                + [f"{max(ends) - min(ends):.1f}" if len(ends) > 1 else ""]
             )
-    settings = [run.setting for run in machines(groups[0][0])]
-    return markdown(["recipe", "metric", *settings, "apart"], rows)
-
-
-def minutes(recipe: Recipe, run: Run, out: Path) -> float:
-    """What the recipe's run takes: these steps, and as many embedding passes of this length as it has evaluations."""
-    timed = run.rows(out, "timings")
-    passes = [row["extraction_seconds"] for row in timed if "extraction_seconds" in row]
-    evaluations = len(scales.embedded(recipe).evaluations)
-    return (sum(row.get("seconds", 0.0) for row in timed) + evaluations * sum(passes) / len(passes)) / 60
+    return markdown(["recipe", "metric", "machine", *settings, "apart"], rows)
 
 
 def markdown(names: list[str], rows: list[list[str]]) -> str:

@@ -1,0 +1,88 @@
+"""What finished runs came to: of an --out folder, and of earlier ones on other machines in results.csv, a line for each run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from paper_recipes.recipe import Recipe
+from paper_recipes.runner.data import scale as scales
+from ports.files import atomic_path
+from tools.letters.runs import Run
+
+PATH = Path(__file__).with_name("results.csv")
+
+
+@dataclass(frozen=True)
+class Result:
+    recipe: str
+    setting: str
+    machine: str  # the processor's name
+    date: str
+    metric: str
+    steps: int
+    raw: float  # the metric of raw pixels, percent
+    start: float
+    end: float
+    minutes: float | None  # None: it was stopped meanwhile
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.recipe, self.setting, self.machine
+
+
+def headline(recipe: Recipe) -> str:
+    """mAP where a letter is searched under other cameras, which R@1 of few queries says too little of; else R@1."""
+    return "mAP" if recipe.evaluation.protocol == "reid" else "R@1"
+
+
+def of(recipe: Recipe, run: Run, out: Path) -> Result | None:
+    """None: not finished in this folder."""
+    record = run.record(out)
+    if record is None:
+        return None
+    metric = headline(recipe)
+    evaluations = run.rows(out, "evaluations")
+    start, end = (evaluations[i]["metrics"][recipe.embeddings[0]][metric] for i in (0, -1))
+    raw = json.loads((run.folder(out) / "raw_pixels.json").read_text(encoding="utf-8"))["metrics"]["raw pixels"][metric]
+    machine, day = record["environment"]["processor"], record["started"][:10]
+    steps, took = evaluations[-1]["iteration"], minutes(recipe, run, out)
+    return Result(recipe.name, run.setting, machine, day, metric, steps, raw, start, end, took)
+
+
+def minutes(recipe: Recipe, run: Run, out: Path) -> float:
+    """What the recipe's run takes: these steps, and as many embedding passes of this length as it has evaluations."""
+    timed = run.rows(out, "timings")
+    passes = [row["extraction_seconds"] for row in timed if "extraction_seconds" in row]
+    evaluations = len(scales.embedded(recipe).evaluations)
+    return (sum(row.get("seconds", 0.0) for row in timed) + evaluations * sum(passes) / len(passes)) / 60
+
+
+def recorded(path: Path = PATH) -> list[Result]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return [_typed(row) for row in csv.DictReader(file)]
+
+
+def _typed(row: dict[str, Any]) -> Result:
+    numbers = {name: float(row[name]) for name in ("raw", "start", "end")}
+    took = float(row["minutes"]) if row["minutes"] else None
+    return Result(**{**row, **numbers, "steps": int(row["steps"]), "minutes": took})
+
+
+def merged(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
+    """Sorted; the same run on the same machine is the new one."""
+    return sorted({result.key: result for result in (*old, *new)}.values(), key=lambda result: result.key)
+
+
+def record(results: Iterable[Result], path: Path = PATH) -> None:
+    with atomic_path(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Result)], lineterminator="\n")
+        writer.writeheader()
+        for result in results:
+            percents = {name: f"{getattr(result, name):.2f}" for name in ("raw", "start", "end")}
+            took = "" if result.minutes is None else f"{result.minutes:.1f}"
+            writer.writerow({**asdict(result), **percents, "minutes": took})
