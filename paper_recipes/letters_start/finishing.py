@@ -15,7 +15,7 @@ from paper_recipes.letters_start import packing, pictures, symbols
 from paper_recipes.letters_start.network import StartNet, caffe_layers
 from paper_recipes.letters_start.training import Settings, inputs
 from ports import determinism
-from ports.files import atomic_path
+from ports.files import atomic_path, sha256
 
 
 def finish(trained: StartNet, settings: Settings, seconds: float, out: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def finish(trained: StartNet, settings: Settings, seconds: float, out: Path) -> 
         "accuracy_on_held_out_faces": accuracy(net),
         "training_seconds": round(seconds),
         "machine": {key: machine[key] for key in ("processor", "threads", "torch")},
-        "sha256": packing.sha256(file),
+        "sha256": sha256(file),
         "bytes": file.stat().st_size,
     }
     with atomic_path(out / "start.json") as temporary:

@@ -6,7 +6,6 @@ with the PyTorch weights' names and widths for the recipes that start from those
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ports.files import atomic_path
+from ports.files import atomic_path, sha256
 
 FILE = Path(__file__).with_name("symbols.npz")
 SHA256 = "d862eaf8f9f5e5cd44d38f97a8175c9202a9bf8541d8a7a1ff084fb3f30e845c"
@@ -75,11 +74,6 @@ def unpack(path: Path = FILE) -> dict[str, list[NDArray[np.float32]]]:
             mean, variance, _ = blobs
             layers[name] = [mean * _DIVISOR, variance * _DIVISOR, np.full(1, _DIVISOR)]
     return layers
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_start(weights: Mapping[str, Any] | None) -> bool:

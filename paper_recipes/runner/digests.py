@@ -7,13 +7,14 @@ written (a read-only cache, another program's file), the files are read.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from ports.files import sha256
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, stamp TEXT NOT NULL, sha256 BLOB NOT NULL) WITHOUT ROWID"
@@ -49,11 +50,7 @@ def of_files(
 
 
 def of_file(file: str | Path) -> bytes:
-    digest = hashlib.sha256()
-    with open(file, "rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
+    return bytes.fromhex(sha256(file))
 
 
 def _stamp(file: str) -> str:

@@ -21,7 +21,7 @@ from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import processes as process_group
 from paper_recipes.runner.engines import trained_models
 from paper_recipes.runner.engines.engine import Model
-from paper_recipes.runner.files import sha256, write_json
+from paper_recipes.runner.files import write_json
 from paper_recipes.runner.reports import terminal
 from paper_recipes.runner.scoring import clustering, saved, sharded, verdict
 from paper_recipes.runner.scoring import scores as scoring
@@ -29,6 +29,7 @@ from paper_recipes.runner.training import provenance
 from paper_recipes.runner.training.parts import make_engine
 from ports import determinism
 from ports.allocator import keep_freed_memory
+from ports.files import sha256
 
 # queries and gallery (N, D) by embedding, and which model made them (JSON types)
 Found = tuple[dict[str, NDArray[Any]], "dict[str, NDArray[Any]] | None", dict[str, Any]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -42,11 +41,3 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path}: not {what}, but a JSON {type(found).__name__}")
     return found
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paper_recipes.runner.files import read_json, sha256, write_json
+from paper_recipes.runner.files import read_json, write_json
+from ports.files import sha256
 from ports.locks import alone
 
 FILE = "manifest.json"

@@ -21,7 +21,7 @@ from paper_recipes.runner.data.batches import make_pipeline
 from paper_recipes.runner.engines import checkpoint as checkpoints
 from paper_recipes.runner.engines import letters_start
 from paper_recipes.runner.engines import processes as process_group
-from paper_recipes.runner.files import read_json, sha256
+from paper_recipes.runner.files import read_json
 from paper_recipes.runner.scoring import saved
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.scoring.verdict import best_of
@@ -35,6 +35,7 @@ from paper_recipes.runner.verification.statement import OPEN, Statement, Uncheck
 from ports import determinism
 from ports.allocator import keep_freed_memory
 from ports.console import Table
+from ports.files import sha256
 
 # What decides how sums are rounded: where these agree, numbers are compared to the bit.
 _MACHINE = ("processor", "cpu_capability", "torch", "numpy", "threads", "cuda", "cudnn", "gpu")

@@ -85,9 +85,7 @@ def _rgb(picture: Image.Image, path: object) -> Image.Image:
     raise ImageError(path, f"{kind} picture; convert it to RGB first")
 
 
-def decode(
-    path: str | os.PathLike[str], *, sha256: bytes | None = None, writeable: bool = True
-) -> NDArray[Any]:
+def decode(path: str | os.PathLike[str], *, sha256: bytes | None = None, writeable: bool = True) -> NDArray[Any]:
     """Read a picture file: uint8 RGB (H, W, 3), a fresh array. The table above says what becomes of what.
 
     Args:

@@ -20,7 +20,7 @@ from caffe_compat.formats.caffemodel import read_caffemodel
 from caffe_compat.net import CaffeNet
 from caffe_compat.preprocessing import Preprocessing
 from paper_recipes.recipe import Recipe
-from paper_recipes.runner.files import sha256
+from ports.files import sha256
 
 CAFFE = "B,G,R minus 104,117,123"
 PYTORCH = "B,G,R minus 104,117,128"

@@ -18,13 +18,14 @@ from paper_recipes import lock
 from paper_recipes.registry import UnknownRecipeError
 from paper_recipes.runner import digests, manifest, run_files, run_lock
 from paper_recipes.runner.data import pictures, run_data
-from paper_recipes.runner.files import read_json, sha256, write_json
+from paper_recipes.runner.files import read_json, write_json
 from paper_recipes.runner.run_files import RunError
 from paper_recipes.runner.training import provenance
 from paper_recipes.runner.verification import facts as run_facts
 from paper_recipes.runner.verification import quick
 from paper_recipes.runner.verification.facts import Facts
 from paper_recipes.runner.verification.statement import FALSE, Statement, first_false, stated
+from ports.files import sha256
 
 NO_MANIFEST, NO_RECIPE = "no manifest", "no recipe of that name in this version"
 

@@ -16,6 +16,7 @@ from paper_recipes.runner.data.run_data import DataError
 from paper_recipes.runner.engines import letters_start, networks
 from paper_recipes.runner.engines.caffe_engine import CaffeEngine
 from paper_recipes.runner.evidence import weights_link
+from ports.files import sha256
 
 CPU = torch.device("cpu")
 
@@ -29,12 +30,12 @@ def folder(tmp_path_factory):
 
 
 def test_the_shipped_file_is_the_pinned_one_and_small():
-    assert packing.sha256(packing.FILE) == packing.SHA256
+    assert sha256(packing.FILE) == packing.SHA256
     assert packing.FILE.stat().st_size <= 12_000_000
 
 
 def test_what_is_unpacked_is_the_same_everywhere(folder):
-    assert {name: packing.sha256(folder / name) for name in packing.UNPACKED_SHA256} == packing.UNPACKED_SHA256
+    assert {name: sha256(folder / name) for name in packing.UNPACKED_SHA256} == packing.UNPACKED_SHA256
 
 
 def test_rounding_is_off_by_half_a_step_at_most():
@@ -130,7 +131,7 @@ def test_a_cache_that_may_not_be_written_gives_way_to_a_temporary_folder(tmp_pat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     said = []
     path = letters_start.path(registry.get("rll-sop"), said.append)
-    assert path.is_relative_to(tmp_path) and packing.sha256(path) == packing.UNPACKED_SHA256[packing.CAFFE]
+    assert path.is_relative_to(tmp_path) and sha256(path) == packing.UNPACKED_SHA256[packing.CAFFE]
     assert len(said) == 1 and "may not be written" in said[0]
 
 

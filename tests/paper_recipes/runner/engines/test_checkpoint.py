@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from paper_recipes.runner import files
 from paper_recipes.runner.engines import checkpoint
+from ports.files import sha256
 
 
 def example() -> checkpoint.Checkpoint:
@@ -139,4 +139,4 @@ def test_another_programs_safetensors_is_refused(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
-    assert files.sha256(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
