@@ -2,7 +2,7 @@
 
 A benchmark is a module of this package with `run(quick=False) -> list[dict]`; a row has `name`, `ours`, `peer`, `ratio`
 (ours / peer; of programs that took turns the median of the turns' ratios, with its `spread`), `unit`, `note`, and optionally
-`target`. Rows of benchmarks that are not run again are kept. What ran beside other work is printed and not recorded.
+`target`. Rows of benchmarks that are not run again are kept, and those that a machine with another processor measured. What ran beside other work is printed and not recorded.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def main(chosen: tuple[str, ...], threads: str, quick: bool) -> None:
                 click.echo(f"   beside other work: it took {share:.0%} of the processors' time; not recorded")
             else:
                 machine = {**determinism.environment(), "cpus": os.cpu_count(), "other_work": share}
+                if results.get(title, {"machine": machine})["machine"].get("processor") != machine["processor"]:
+                    title += f", {machine['processor']}"  # beside what another kind of machine measured
                 results[title] = {"date": date.today().isoformat(), "machine": machine, "rows": rows}
             if not quick:
                 write_results(results)  # after each, as a later one may not come to its end

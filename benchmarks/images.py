@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks._paired import paired
 from ports.allocator import keep_freed_memory
 from ports.images import RllSop, decode, load
 from ports.images.rll import CAFFE_MEAN
@@ -63,8 +64,8 @@ def to_input(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(cut.transpose(2, 0, 1))
 
 
-def rates(functions: dict[str, Callable[[Path], Any]], paths: list[Path], rounds: int) -> dict[str, float]:
-    """Pictures per second of CPU time of this one process; functions take turns, median over rounds."""
+def seconds(functions: dict[str, Callable[[Path], Any]], paths: list[Path], rounds: int) -> dict[str, list[float]]:
+    """Processor time of this one process for a picture, of each round; the functions take turns."""
     for function in functions.values():
         function(paths[0])
     times: dict[str, list[float]] = {name: [] for name in functions}
@@ -73,8 +74,8 @@ def rates(functions: dict[str, Callable[[Path], Any]], paths: list[Path], rounds
             start = time.process_time()
             for path in paths:
                 function(path)
-            times[name].append(time.process_time() - start)
-    return {name: len(paths) / statistics.median(t) for name, t in times.items()}
+            times[name].append((time.process_time() - start) / len(paths))
+    return times
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
@@ -91,7 +92,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
             for i, path in enumerate(paths):
                 photograph(i).save(path, quality=90)
             rng = np.random.default_rng(0)
-            measured = rates(
+            measured = seconds(
                 {
                     "ours": lambda p: rll.squared(decode(p, writeable=False)),
                     "pillow": pillow_square,
@@ -101,25 +102,24 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
                     "decode only": lambda p: decode(p, writeable=False),
                 },
                 paths,
-                rounds=2 if quick else 15,
+                rounds=2 if quick else 45,
             )
     finally:
         torch.set_num_threads(threads)
-    note = f"500x400 JPEG, one core; decoding alone {measured['decode only']:.0f}/s"
+    rates = {name: [1 / t for t in times] for name, times in measured.items()}
+    note = f"500x400 JPEG, one core; decoding alone {statistics.median(rates['decode only']):.0f}/s"
     rows = [
         ("decode, crop, MATLAB resize, pad", "ours", "pillow", ">= 0.7", f"peer: Pillow uint8 bicubic; {note}"),
-        ("decode, crop, MATLAB resize, pad", "ours", "torchvision", "", f"peer: torchvision v2 uint8 bicubic; {note}"),
+        (
+            "decode, crop, MATLAB resize, pad",
+            "ours",
+            "torchvision",
+            ">= 0.9",
+            f"peer: torchvision v2 uint8 bicubic; {note}",
+        ),
         ("RLL SOP training input", "ours to input", "pillow to input", ">= 0.7", f"peer: Pillow and NumPy; {note}"),
     ]
     return [
-        {
-            "name": name,
-            "ours": round(measured[ours], 1),
-            "peer": round(measured[peer], 1),
-            "ratio": round(measured[ours] / measured[peer], 3),
-            "target": target,
-            "unit": "images/s",
-            "note": text,
-        }
+        {"name": name, **paired(rates[ours], rates[peer]), "target": target, "unit": "images/s", "note": text}
         for name, ours, peer, target, text in rows
     ]

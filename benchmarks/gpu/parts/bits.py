@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.gpu.jobs import RECIPES
 from benchmarks.gpu.setting import REPO, Setting, attempts, environment, row
 from paper_recipes.registry import get
-from paper_recipes.runner.files import sha256
+from ports.files import sha256
 
 COMPARED = ("steps.jsonl", "evaluations.jsonl")
 
