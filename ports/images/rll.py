@@ -134,7 +134,7 @@ def _resize_and_pad(image: NDArray[Any], size: tuple[int | None, int | None], sq
     """
     (rows, columns), (scale, _) = output_size(image.shape, size)
     first = resize_weights(image.shape[0], rows, scale, dtype="float32") @ image.reshape(image.shape[0], -1)
-    turned = np.ascontiguousarray(first.reshape(rows, image.shape[1], 3).transpose(1, 2, 0))
+    turned = np.ascontiguousarray(first.T)  # (column and channel, row)
     second = resize_weights(image.shape[1], columns, scale, dtype="float32") @ turned.reshape(image.shape[1], -1)
     resized = second.reshape(columns, 3, rows)
     canvas = np.full((square, 3, square), 255, np.float32)
