@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from paper_recipes.recipe import Embedded, Evaluation, Phase, Recipe, Sampler, Source, Torch
+from paper_recipes.recipe import Band, Embedded, Evaluation, Phase, Recipe, Sampler, Source, Torch
 from paper_recipes.records import Clustering, Records
 
 SOURCE = Source(
@@ -98,6 +98,12 @@ LOSSES: dict[str, tuple[dict[str, Any], str, tuple[str, ...], Records]] = {
         WEIGHT_RECORDS,
     ),
 }
+# CUB and Cars196 do the same on the letters.
+BANDS = {
+    "contrastive": Band(
+        "R@1", 89.4, 1.0, "a Xeon with one thread and two, AVX2 kernels, and in float64; an EPYC with SSE4.1 kernels"
+    )
+}
 TITLES = {"cub": "CUB-200-2011", "cars196": "CARS196"}
 
 
@@ -148,8 +154,10 @@ def deep_metric(name: str, dataset: str, loss: dict[str, Any]) -> Recipe:
 
 def _recipe(loss: str, dataset: str) -> Recipe:
     description, origin, deviations, records = LOSSES[loss]
+    plain = deep_metric(f"dm-{loss}-{dataset}", dataset, description)
     return replace(
-        deep_metric(f"dm-{loss}-{dataset}", dataset, description),
+        plain,
+        embedded=replace(plain.embedded, band=BANDS.get(loss)),
         title=f"Deep_Metric's {loss} loss, {TITLES[dataset]}",
         deviations=deviations,
         records=records,
