@@ -2,7 +2,8 @@
 
 A benchmark is a module of this package with `run(quick=False) -> list[dict]`; a row has `name`, `ours`, `peer`, `ratio`
 (ours / peer; of programs that took turns the median of the turns' ratios, with its `spread`), `unit`, `note`, and optionally
-`target`. Rows of benchmarks that are not run again are kept, and those that a machine with another processor measured. What ran beside other work is printed and not recorded.
+`target`. Rows of benchmarks that are not run again are kept, and those that a machine with another processor measured. What ran
+beside other work is printed and not recorded.
 """
 
 from __future__ import annotations

@@ -49,6 +49,21 @@ def test_only_a_quiet_machine_is_recorded(benchmarks, monkeypatch, tmp_path, sha
         assert ("other work" in text) == (share is not None)
 
 
+def test_another_processors_rows_stay(benchmarks, monkeypatch, tmp_path):
+    main = benchmarks("__main__")
+    monkeypatch.setattr(benchmarks("losses_memory"), "run", lambda quick: [])
+    monkeypatch.setattr(main.OtherWork, "share", lambda self: 0.0)
+    for processor in ("Z80", "6502", "Z80", "6502"):
+        machine = {**main.determinism.environment(), "processor": processor}
+        monkeypatch.setattr(main.determinism, "environment", lambda machine=machine: machine)
+        CliRunner().invoke(main.main, ["losses_memory"], catch_exceptions=False)
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert {title: result["machine"]["processor"] for title, result in results.items()} == {
+        "losses_memory": "Z80",
+        "losses_memory, 6502": "6502",
+    }
+
+
 @pytest.mark.parametrize("threads", ["0", "two", "1,", "-1"])
 def test_a_number_of_threads_is_one(benchmarks, threads):
     done = CliRunner().invoke(benchmarks("__main__").main, ["losses_memory", "--threads", threads])

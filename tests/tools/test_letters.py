@@ -90,8 +90,7 @@ def test_results_are_kept_and_the_rest_is_run(tmp_path, monkeypatch, capsys):
     before = path.read_bytes()
     assert results.recorded(path) == of_folder(plan, out)
     ran = []
-    monkeypatch.setattr(results.recorded, "__defaults__", (path,))
-    monkeypatch.setattr(results.record, "__defaults__", (path,))
+    monkeypatch.setattr(results, "PATH", path)
     monkeypatch.setattr(runs.Run, "finish", lambda run, out: ran.append(run) or written(run, out, 80.0, 86.0))
     command = ["letters", "table", "--recipes", "rll-sop", "--rest", "--out", str(tmp_path / "new")]
     monkeypatch.setattr("sys.argv", command)
@@ -108,8 +107,10 @@ def test_recorded_results_are_of_runs_that_exist():
     groups = runs.same_runs([registry.get(name) for name in registry.RECIPES])
     known = {(run.recipe, run.setting) for group in groups for run in runs.seeds(group[0], 3, None)}
     known |= {(name, run.setting) for name in letters.FAMILIES for run in runs.machines(registry.get(name))}
-    found = results.recorded()
+    found = results.recorded(results.PATH)
     assert {(result.recipe, result.setting) for result in found} <= known and found == results.merged(found, [])
+    lengths = {result.recipe: registry.get(result.recipe).embedded.iterations for result in found}
+    assert all(result.steps == lengths[result.recipe] for result in found), "of a length that the recipe no longer has"
 
 
 def test_a_run_of_the_tables_differs_from_a_users_in_its_evaluations_alone():

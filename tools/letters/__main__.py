@@ -47,13 +47,13 @@ def main() -> None:
     else:
         groups = [[registry.get(name)] for name in given.recipes or FAMILIES]
         plan = [run for group in groups for run in runs.machines(group[0])]
-    before = results.recorded()
+    before = results.recorded(results.PATH)
     done = {(result.recipe, result.setting) for result in before} if given.rest else set()
     finish([] if given.only_print else [run for run in plan if (run.recipe, run.setting) not in done], given.out)
     found = [results.of(registry.get(run.recipe), run, given.out) for run in plan]
     known = results.merged(before, [result for result in found if result is not None])
     if given.record:
-        results.record(known)
+        results.record(known, results.PATH)
     print(tables.learning(groups, given.seeds, known) if given.what == "table" else tables.spread(groups, known))
 
 

@@ -62,7 +62,7 @@ def minutes(recipe: Recipe, run: Run, out: Path) -> float:
     return (sum(row.get("seconds", 0.0) for row in timed) + evaluations * sum(passes) / len(passes)) / 60
 
 
-def recorded(path: Path = PATH) -> list[Result]:
+def recorded(path: Path) -> list[Result]:
     with open(path, encoding="utf-8", newline="") as file:
         return [_typed(row) for row in csv.DictReader(file)]
 
@@ -78,7 +78,7 @@ def merged(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
     return sorted({result.key: result for result in (*old, *new)}.values(), key=lambda result: result.key)
 
 
-def record(results: Iterable[Result], path: Path = PATH) -> None:
+def record(results: Iterable[Result], path: Path) -> None:
     with atomic_path(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Result)], lineterminator="\n")
         writer.writeheader()

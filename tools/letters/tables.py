@@ -49,9 +49,7 @@ def spread(groups: Sequence[Sequence[Recipe]], results: Sequence[Result]) -> str
     settings = [run.setting for run in machines(groups[0][0])]
     rows = []
     for (recipe,) in groups:
-        found = {
-            (r.machine, r.setting): r for r in results if r.recipe == recipe.name and r.setting in settings
-        }  # fmt: skip
+        found = {(r.machine, r.setting): r for r in results if r.recipe == recipe.name and r.setting in settings}
         ends = [result.end for result in found.values()]
         for machine in sorted({machine for machine, _ in found}):
             cells = [found.get((machine, setting)) for setting in settings]
