@@ -20,7 +20,14 @@ def written(run, out, start, end, *, status="finished", losses=(1.0,)):
     folder = run.folder(out)
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(
-        json.dumps({"status": status, "started": "2026-11-27T09:10:20+00:00", "environment": {"processor": "Z80"}})
+        json.dumps(
+            {
+                "status": status,
+                "started": "2026-11-27T09:10:20+00:00",
+                "environment": {"processor": "Z80"},
+                "fingerprint": run.fingerprint,
+            }
+        )
     )
     rows = [{"iteration": i, "hits": {}, "metrics": {"concat": {"R@1": v}}} for i, v in ((0, start), (60, end))]
     lines = {
@@ -102,15 +109,31 @@ def test_results_are_kept_and_the_rest_is_run(tmp_path, monkeypatch, capsys):
     assert [result.setting for result in results.recorded(path)] == ["seed 123", "seed 124", "seed 125"]
 
 
-def test_recorded_results_are_of_runs_that_exist():
-    """Each is a run that `table` or `spread` would do, of the recipe that stands for its group."""
-    groups = runs.same_runs([registry.get(name) for name in registry.RECIPES])
-    known = {(run.recipe, run.setting) for group in groups for run in runs.seeds(group[0], 3, None)}
-    known |= {(name, run.setting) for name in letters.FAMILIES for run in runs.machines(registry.get(name))}
+def test_recorded_results_are_of_recipes_as_they_are():
+    """Each is a run that `table` or `spread` would do now, of the recipe that stands for its group."""
     found = results.recorded(results.PATH)
-    assert {(result.recipe, result.setting) for result in found} <= known and found == results.merged(found, [])
-    lengths = {result.recipe: registry.get(result.recipe).embedded.iterations for result in found}
-    assert all(result.steps == lengths[result.recipe] for result in found), "of a length that the recipe no longer has"
+    assert results.current(found, runs.recordable()) == (found, []) and found == results.merged(found, [])
+
+
+def test_a_recipe_that_has_changed_has_no_results(tmp_path, monkeypatch, capsys):
+    """Recorded at another rate: left out of the table, run again by --rest, gone with --record; a folder of it is refused."""
+    path, out = tmp_path / "results.csv", tmp_path / "out"
+    own = runs.seeds(RECIPE, 1, None)[0]
+    written(replace(own, options=(*own.options, "--set", "embedded.rate=2")), tmp_path / "old", 80.0, 99.0)
+    with pytest.raises(SystemExit, match="old/rll-sop-seed-123 is of rll-sop with other settings than it has now"):
+        own.record(tmp_path / "old")
+    written(own, out, 80.0, 85.0)
+    (result,) = of_folder([own], out)
+    results.record([replace(result, fingerprint="0" * 16, end=99.0)], path)
+    monkeypatch.setattr(results, "PATH", path)
+    monkeypatch.setattr(
+        "sys.argv",
+        ["letters", "table", "--recipes", "rll-sop", "--rest", "--record", "--seeds", "1", "--out", str(out)],
+    )
+    letters.main()
+    printed = capsys.readouterr().out
+    assert "left out, as the recipe has changed since: rll-sop\n1 of 1: rll-sop seed 123" in printed
+    assert "| 85.0 |" in printed and "99.0" not in printed and results.recorded(path) == [result]
 
 
 def test_a_run_of_the_tables_differs_from_a_users_in_its_evaluations_alone():
@@ -121,15 +144,20 @@ def test_a_run_of_the_tables_differs_from_a_users_in_its_evaluations_alone():
 
 
 def test_recipes_that_are_one_run_on_the_letters_are_run_once():
-    groups = {group[0].name: [recipe.name for recipe in group] for group in runs.same_runs(
-        [registry.get(n) for n in ("rll-cub", "rll-cars196", "rll-sop", "rll-sop-m10", "ms-cub", "ms-sop", "ms-inshop")]
-    )}  # fmt: skip
-    assert groups == {  # In-shop's queries search in a gallery
+    names = (
+        "rll-cub rll-cars196 rll-sop rll-sop-m10 ms-cub ms-sop ms-inshop xbm-bn-sop xbm-bn-cub xbm-sop xbm-vehicleid"
+    )
+    recipes = [registry.get(name) for name in [*names.split(), "xbm-baseline-sop"]]
+    groups = {group[0].name: [recipe.name for recipe in group] for group in runs.same_runs(recipes)}
+    assert groups == {  # In-shop's queries search in a gallery; no letters run fills a memory
         "rll-cub": ["rll-cub", "rll-cars196"],
         "rll-sop": ["rll-sop"],
         "rll-sop-m10": ["rll-sop-m10"],
         "ms-cub": ["ms-cub", "ms-sop"],
         "ms-inshop": ["ms-inshop"],
+        "xbm-bn-sop": ["xbm-bn-sop", "xbm-bn-cub"],
+        "xbm-sop": ["xbm-sop", "xbm-vehicleid"],
+        "xbm-baseline-sop": ["xbm-baseline-sop"],
     }
 
 

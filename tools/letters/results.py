@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ports.files import atomic_path
 from tools.letters.runs import Run
 
 PATH = Path(__file__).with_name("results.csv")
+DIGITS = 16  # of a fingerprint
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Result:
     start: float
     end: float
     minutes: float | None  # None: it was stopped meanwhile
+    fingerprint: str  # the first digits, of the recipe with the run's settings
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -51,7 +53,8 @@ def of(recipe: Recipe, run: Run, out: Path) -> Result | None:
     raw = json.loads((run.folder(out) / "raw_pixels.json").read_text(encoding="utf-8"))["metrics"]["raw pixels"][metric]
     machine, day = record["environment"]["processor"], record["started"][:10]
     steps, took = evaluations[-1]["iteration"], minutes(recipe, run, out)
-    return Result(recipe.name, run.setting, machine, day, metric, steps, raw, start, end, took)
+    fingerprint = run.fingerprint[:DIGITS]
+    return Result(recipe.name, run.setting, machine, day, metric, steps, raw, start, end, took, fingerprint)
 
 
 def minutes(recipe: Recipe, run: Run, out: Path) -> float:
@@ -71,6 +74,15 @@ def _typed(row: dict[str, Any]) -> Result:
     numbers = {name: float(row[name]) for name in ("raw", "start", "end")}
     took = float(row["minutes"]) if row["minutes"] else None
     return Result(**{**row, **numbers, "steps": int(row["steps"]), "minutes": took})
+
+
+def current(found: Iterable[Result], known: Mapping[tuple[str, str], Run]) -> tuple[list[Result], list[Result]]:
+    """Those of runs as they are known now, and those of recipes that have changed since or are no more."""
+    parts: tuple[list[Result], list[Result]] = [], []
+    for result in found:
+        run = known.get((result.recipe, result.setting))
+        parts[run is None or run.fingerprint[:DIGITS] != result.fingerprint].append(result)
+    return parts
 
 
 def merged(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:

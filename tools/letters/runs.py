@@ -10,8 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data import scale as scales
+
+SEEDS = 3
+FAMILIES = ("rll-sop", "osm-cub-bbox", "rll-tpami-market1501", "ms-cub", "dm-contrastive-cub")
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,23 @@ class Run:
     def name(self) -> str:
         return f"{self.recipe} {self.setting}"
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the recipe as it is now, with this run's --set."""
+        settings = tuple(value for option, value in zip(self.options, self.options[1:]) if option == "--set")
+        return registry.derived(registry.get(self.recipe), settings).fingerprint()
+
     def folder(self, out: Path) -> Path:
         return out / f"{self.recipe}-{self.setting.replace(' ', '-')}"
 
     def record(self, out: Path) -> dict[str, Any] | None:
-        """run.json where the run is finished (or diverged, which is an end, too)."""
+        """run.json where the run is finished (or diverged, which is an end, too). SystemExit where the recipe has changed since."""
         path = self.folder(out) / "run.json"
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if found and found["fingerprint"] != self.fingerprint:
+            raise SystemExit(
+                f"{path.parent} is of {self.recipe} with other settings than it has now: remove it, or give another --out"
+            )
         return found if found and (found["status"] == "finished" or "diverged" in found) else None
 
     def rows(self, out: Path, name: str) -> list[dict[str, Any]]:
@@ -79,12 +93,22 @@ def machines(recipe: Recipe) -> list[Run]:
     ]
 
 
+def recordable() -> dict[tuple[str, str], Run]:
+    """Every run that results.csv may have, by recipe (the first of those that are one run) and setting."""
+    groups = same_runs([registry.get(name) for name in registry.RECIPES])
+    every = [run for group in groups for run in seeds(group[0], SEEDS, None)]
+    every += [run for name in FAMILIES for run in machines(registry.get(name))]
+    return {(run.recipe, run.setting): run for run in every}
+
+
 def same_runs(recipes: list[Recipe]) -> list[list[Recipe]]:
     """Recipes that do the same on the letters, together: they differ in what only the full form has, or in which K they print."""
     groups: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         plan = scales.embedded(recipe)
-        made = scales.caffe_at(recipe, plan) if recipe.torch is None else scales.torch_at(recipe, plan, 10**9)
+        # A memory of embeddings that a run cannot fill is as good as any larger one.
+        seen = plan.iterations * plan.sampler.batch_size
+        made = scales.caffe_at(recipe, plan) if recipe.torch is None else scales.torch_at(recipe, plan, seen)
         rules = replace(recipe.evaluation, ks=(), iterations=())
         parts = (plan, made, recipe.images, rules, recipe.boxes, recipe.seed)
         groups.setdefault(repr(parts), []).append(recipe)
