@@ -216,15 +216,8 @@ def _xbm(dataset: str, title: str, memory: int, ks: tuple[int, ...], protocol: s
             _UNPUBLISHED,
             _QUOTED.format(128),
         ),
-        embedded=Embedded(
-            classes_per_batch=6,
-            images_per_class=4,
-            iterations=40,
-            train_classes=600,
-            test_classes=100,
-            evaluate_every=8,
-            test_pictures=5,
-        ),
+        # From seeded values, ResNet-50 has no start: 40 steps end where these do, at what chance gives (docs/letters.md).
+        embedded=replace(SMALL, classes_per_batch=6, iterations=20, evaluate_every=4),
         seed=1,
         deviations=(
             "the sample configuration's plateau schedule stops with a KeyError as shipped; fixed drops stand here",
@@ -264,6 +257,7 @@ def _xbm_bn(
         weights=BN_INCEPTION,
         weights_sha256="52deb4733",
         expected=expect("embedding", values, _UNPUBLISHED, _QUOTED.format(512)),
+        embedded=replace(SMALL, classes_per_batch=6),
         deviations=(base.deviations[0],),
         provenance={
             "batch, loss, weight decay, start of the memory": "stated: configs/sample_config.yaml",

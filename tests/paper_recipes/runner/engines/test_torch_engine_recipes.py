@@ -11,10 +11,12 @@ import math
 import os
 
 import pytest
+from torch import nn
 
 from paper_recipes import registry
 from paper_recipes.runner import run, run_files
-from paper_recipes.runner.engines import checkpoint
+from paper_recipes.runner.engines import checkpoint, networks
+from ports.batch_norm import BatchNorm2d
 
 PATHS = (
     "rll-tpami-inshop",  # queries and a gallery
@@ -25,6 +27,13 @@ PATHS = (
     "cls-cub",  # classifier warm-up, binary features
     "dm-semi-hard-cub",
 )
+
+
+@pytest.mark.parametrize("backbone", sorted(networks.BACKBONES))
+def test_no_backbone_has_torchs_own_batch_norm(backbone):
+    """Images are channels-last on a CPU, where torch's loses three digits more than ours (docs/speed.md)."""
+    kinds = {type(layer) for layer in networks.BACKBONES[backbone]().modules()}
+    assert BatchNorm2d in kinds and not kinds & {nn.BatchNorm1d, nn.BatchNorm2d}
 
 
 @pytest.mark.slow
