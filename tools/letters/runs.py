@@ -106,10 +106,10 @@ def same_runs(recipes: list[Recipe]) -> list[list[Recipe]]:
     groups: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         plan = scales.embedded(recipe)
-        # A memory of embeddings that a run cannot fill is as good as any larger one.
+        # `made` has the plan's rate. A memory of embeddings that a run cannot fill is as good as any larger one.
         seen = plan.iterations * plan.sampler.batch_size
         made = scales.caffe_at(recipe, plan) if recipe.torch is None else scales.torch_at(recipe, plan, seen)
         rules = replace(recipe.evaluation, ks=(), iterations=())
-        parts = (plan, made, recipe.images, rules, recipe.boxes, recipe.seed)
+        parts = (replace(plan, rate=1.0), made, recipe.images, rules, recipe.boxes, recipe.seed)
         groups.setdefault(repr(parts), []).append(recipe)
     return list(groups.values())
