@@ -29,7 +29,10 @@ PATHS = (
 )
 
 
-@pytest.mark.parametrize("backbone", sorted(networks.BACKBONES))
+BACKBONES = sorted({recipe.torch.backbone["class"] for recipe in registry.RECIPES.values() if recipe.torch is not None})
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_no_backbone_has_torchs_own_batch_norm(backbone):
     """Images are channels-last on a CPU, where torch's loses three digits more than ours (docs/speed.md)."""
     kinds = {type(layer) for layer in networks.BACKBONES[backbone]().modules()}
