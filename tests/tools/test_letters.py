@@ -111,8 +111,12 @@ def test_results_are_kept_and_the_rest_is_run(tmp_path, monkeypatch, capsys):
 
 def test_recorded_results_are_of_recipes_as_they_are():
     """Each is a run that `table` or `spread` would do now, of the recipe that stands for its group."""
+    groups = runs.same_runs([registry.get(name) for name in registry.RECIPES])
+    known = {(run.recipe, run.setting) for group in groups for run in runs.seeds(group[0], 3, None)}
+    known |= {(name, run.setting) for name in letters.FAMILIES for run in runs.machines(registry.get(name))}
     found = results.recorded(results.PATH)
-    assert results.current(found, runs.recordable()) == (found, []) and found == results.merged(found, [])
+    assert {(result.recipe, result.setting) for result in found} <= known and found == results.merged(found, [])
+    assert results.current(found) == (found, [])
 
 
 def test_a_recipe_that_has_changed_has_no_results(tmp_path, monkeypatch, capsys):
@@ -134,6 +138,8 @@ def test_a_recipe_that_has_changed_has_no_results(tmp_path, monkeypatch, capsys)
     printed = capsys.readouterr().out
     assert "left out, as the recipe has changed since: rll-sop\n1 of 1: rll-sop seed 123" in printed
     assert "| 85.0 |" in printed and "99.0" not in printed and results.recorded(path) == [result]
+    further = replace(result, setting="seed 130")  # of --seeds 8: no less one of this recipe
+    assert results.current([result, further]) == ([result, further], [])
 
 
 def test_a_run_of_the_tables_differs_from_a_users_in_its_evaluations_alone():

@@ -19,6 +19,8 @@ from pathlib import Path
 from paper_recipes import registry
 from tools.letters import growth, results, runs, tables
 
+FAMILIES = ("rll-sop", "osm-cub-bbox", "rll-tpami-market1501", "ms-cub", "dm-contrastive-cub")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.letters", description=__doc__)
@@ -27,9 +29,7 @@ def main() -> None:
         "--out", type=Path, default=Path("runs/letters"), help="where the runs' folders are [runs/letters]"
     )
     parser.add_argument("--recipes", nargs="*", metavar="NAME", help="these alone")
-    parser.add_argument(
-        "--seeds", type=int, default=runs.SEEDS, help="of table: the recipe's own and the next ones [3]"
-    )
+    parser.add_argument("--seeds", type=int, default=3, help="of table: the recipe's own and the next ones [3]")
     parser.add_argument("--threads", type=int, help="of table: torch's threads")
     parser.add_argument("--print", action="store_true", dest="only_print", help="run nothing")
     parser.add_argument("--rest", action="store_true", help="run only what results.csv has of no machine")
@@ -45,9 +45,9 @@ def main() -> None:
         groups = runs.same_runs([registry.get(name) for name in given.recipes or registry.RECIPES])
         plan = [run for group in groups for run in runs.seeds(group[0], given.seeds, given.threads)]
     else:
-        groups = [[registry.get(name)] for name in given.recipes or runs.FAMILIES]
+        groups = [[registry.get(name)] for name in given.recipes or FAMILIES]
         plan = [run for group in groups for run in runs.machines(group[0])]
-    before, outdated = results.current(results.recorded(results.PATH), runs.recordable())
+    before, outdated = results.current(results.recorded(results.PATH))
     if outdated:
         print(f"left out, as the recipe has changed since: {', '.join(sorted({result.recipe for result in outdated}))}")
     done = {(result.recipe, result.setting) for result in before} if given.rest else set()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data import scale as scales
 from ports.files import atomic_path
@@ -30,7 +31,7 @@ class Result:
     start: float
     end: float
     minutes: float | None  # None: it was stopped meanwhile
-    fingerprint: str  # the first digits, of the recipe with the run's settings
+    fingerprint: str  # the recipe's, its first digits
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -53,7 +54,7 @@ def of(recipe: Recipe, run: Run, out: Path) -> Result | None:
     raw = json.loads((run.folder(out) / "raw_pixels.json").read_text(encoding="utf-8"))["metrics"]["raw pixels"][metric]
     machine, day = record["environment"]["processor"], record["started"][:10]
     steps, took = evaluations[-1]["iteration"], minutes(recipe, run, out)
-    fingerprint = run.fingerprint[:DIGITS]
+    fingerprint = recipe.fingerprint()[:DIGITS]
     return Result(recipe.name, run.setting, machine, day, metric, steps, raw, start, end, took, fingerprint)
 
 
@@ -76,12 +77,12 @@ def _typed(row: dict[str, Any]) -> Result:
     return Result(**{**row, **numbers, "steps": int(row["steps"]), "minutes": took})
 
 
-def current(found: Iterable[Result], known: Mapping[tuple[str, str], Run]) -> tuple[list[Result], list[Result]]:
-    """Those of runs as they are known now, and those of recipes that have changed since or are no more."""
+def current(found: Iterable[Result]) -> tuple[list[Result], list[Result]]:
+    """Those of recipes as they are now, and those of recipes that have changed since or are no more."""
+    now = {name: recipe.fingerprint()[:DIGITS] for name, recipe in registry.RECIPES.items()}
     parts: tuple[list[Result], list[Result]] = [], []
     for result in found:
-        run = known.get((result.recipe, result.setting))
-        parts[run is None or run.fingerprint[:DIGITS] != result.fingerprint].append(result)
+        parts[now.get(result.recipe) != result.fingerprint].append(result)
     return parts
 
 

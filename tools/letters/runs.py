@@ -14,9 +14,6 @@ from paper_recipes import registry
 from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data import scale as scales
 
-SEEDS = 3
-FAMILIES = ("rll-sop", "osm-cub-bbox", "rll-tpami-market1501", "ms-cub", "dm-contrastive-cub")
-
 
 @dataclass(frozen=True)
 class Run:
@@ -91,14 +88,6 @@ def machines(recipe: Recipe) -> list[Run]:
         Run(recipe.name, kind, (*ends_alone(recipe.embedded.iterations), *given), environment)
         for kind, (given, environment) in kinds.items()
     ]
-
-
-def recordable() -> dict[tuple[str, str], Run]:
-    """Every run that results.csv may have, by recipe (the first of those that are one run) and setting."""
-    groups = same_runs([registry.get(name) for name in registry.RECIPES])
-    every = [run for group in groups for run in seeds(group[0], SEEDS, None)]
-    every += [run for name in FAMILIES for run in machines(registry.get(name))]
-    return {(run.recipe, run.setting): run for run in every}
 
 
 def same_runs(recipes: list[Recipe]) -> list[list[Recipe]]:
