@@ -75,7 +75,8 @@ def make(
             }
             | {"queries": len(labels)}
         )
-        kept = [*kept[:1], {"iteration": iteration, **insight.distances(both)}]
+        row = {"iteration": iteration, "map_at_r": insight.map_at_r(both), **insight.distances(both)}
+        kept = [*kept[:1], row]
     _lines(out / "evaluations.jsonl", rows)
     (out / "distances.json").write_text(json.dumps({"rows": kept}))
     neighbours.write(out / "neighbours.json", both, data, iterations[-1])

@@ -15,7 +15,7 @@ from tools.letters import growth, results, runs, tables
 RECIPE = registry.get("rll-sop")
 
 
-def written(run, out, start, end, *, status="finished", losses=(1.0,)):
+def written(run, out, start, end, *, maps=(), status="finished", losses=(1.0,)):
     """A finished run's folder, as far as the tables read it."""
     folder = run.folder(out)
     folder.mkdir(parents=True)
@@ -41,6 +41,8 @@ def written(run, out, start, end, *, status="finished", losses=(1.0,)):
     for name, content in lines.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
     (folder / "raw_pixels.json").write_text(json.dumps({"metrics": {"raw pixels": {"R@1": 40.0}}}))
+    seen = [{"map_at_r": value} for value in maps] or [{}]  # a folder of before there was the number
+    (folder / "distances.json").write_text(json.dumps({"rows": seen}))
 
 
 def of_folder(plan, out):
@@ -51,11 +53,12 @@ def of_folder(plan, out):
 def test_a_recipe_learns_where_it_gains_more_than_its_seeds_differ(tmp_path, ends, learns):
     plan = runs.seeds(RECIPE, 3, None)
     for run, end in zip(plan, ends):
-        written(run, tmp_path, 80.0, end)
+        written(run, tmp_path, 80.0, end, maps=(50.0, end - 30) if end != 85 else ())
     table = tables.learning([[RECIPE]], 3, of_folder(plan, tmp_path))
     cells = [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]]
     mean, spread = sum(ends) / 3, max(ends) - min(ends)
-    assert cells == ["rll-sop", "R@1", "60", "40.0", "80.0", f"{mean:.1f}", f"{spread:.1f} of 3", learns, "4.0"]
+    own = ["rll-sop", "R@1", "60", "40.0", "80.0", f"{mean:.1f}", f"{spread:.1f} of 3", learns]
+    assert cells == [*own, "50.0", f"{(ends[0] + ends[2]) / 2 - 30:.1f}", f"{spread:.1f} of 2", learns, "4.0"]
 
 
 def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
@@ -63,7 +66,7 @@ def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
     first, second, _ = plan
     written(first, tmp_path, 80.0, 85.0)
     written(second, tmp_path, 80.0, 99.0, status="running")
-    assert "| 85.0 | one seed |  | 4.0 |" in tables.learning([[RECIPE]], 3, of_folder(plan, tmp_path))
+    assert "| 85.0 | one seed |  |  |  |  |  | 4.0 |" in tables.learning([[RECIPE]], 3, of_folder(plan, tmp_path))
 
 
 def test_a_run_that_broke_is_no_result(tmp_path, monkeypatch):
@@ -91,8 +94,8 @@ def test_results_are_kept_and_the_rest_is_run(tmp_path, monkeypatch, capsys):
     """Two of three seeds were recorded on other machines: --rest runs the third alone, --record adds it."""
     path, out = tmp_path / "results.csv", tmp_path / "out"
     plan = runs.seeds(RECIPE, 3, None)
-    for run in plan[:2]:
-        written(run, out, 80.0, 85.0)
+    for run, maps in zip(plan[:2], ((), (50.0, 55.0))):
+        written(run, out, 80.0, 85.0, maps=maps)
     results.record(of_folder(plan, out), path)
     before = path.read_bytes()
     assert results.recorded(path) == of_folder(plan, out)

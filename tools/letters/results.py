@@ -17,6 +17,7 @@ from tools.letters.runs import Run
 
 PATH = Path(__file__).with_name("results.csv")
 DIGITS = 16  # of a fingerprint
+_PERCENTS, _MAPS = ("raw", "start", "end"), ("map_start", "map_end")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Result:
     end: float
     minutes: float | None  # None: it was stopped meanwhile
     fingerprint: str  # the recipe's, its first digits
+    map_start: float | None = None  # MAP@R, percent; None: the run is older than the number
+    map_end: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -55,7 +58,9 @@ def of(recipe: Recipe, run: Run, out: Path) -> Result | None:
     machine, day = record["environment"]["processor"], record["started"][:10]
     steps, took = evaluations[-1]["iteration"], minutes(recipe, run, out)
     fingerprint = recipe.fingerprint()[:DIGITS]
-    return Result(recipe.name, run.setting, machine, day, metric, steps, raw, start, end, took, fingerprint)
+    seen = json.loads((run.folder(out) / "distances.json").read_text(encoding="utf-8"))["rows"]
+    maps = [seen[i].get("map_at_r") for i in (0, -1)]
+    return Result(recipe.name, run.setting, machine, day, metric, steps, raw, start, end, took, fingerprint, *maps)
 
 
 def minutes(recipe: Recipe, run: Run, out: Path) -> float:
@@ -72,9 +77,9 @@ def recorded(path: Path) -> list[Result]:
 
 
 def _typed(row: dict[str, Any]) -> Result:
-    numbers = {name: float(row[name]) for name in ("raw", "start", "end")}
-    took = float(row["minutes"]) if row["minutes"] else None
-    return Result(**{**row, **numbers, "steps": int(row["steps"]), "minutes": took})
+    numbers = {name: float(row[name]) for name in _PERCENTS}
+    maybe = {name: float(row[name]) if row[name] else None for name in ("minutes", *_MAPS)}
+    return Result(**{**row, **numbers, **maybe, "steps": int(row["steps"])})
 
 
 def current(found: Iterable[Result]) -> tuple[list[Result], list[Result]]:
@@ -96,6 +101,9 @@ def record(results: Iterable[Result], path: Path) -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(Result)], lineterminator="\n")
         writer.writeheader()
         for result in results:
-            percents = {name: f"{getattr(result, name):.2f}" for name in ("raw", "start", "end")}
-            took = "" if result.minutes is None else f"{result.minutes:.1f}"
-            writer.writerow({**asdict(result), **percents, "minutes": took})
+            percents = {name: _text(getattr(result, name), 2) for name in (*_PERCENTS, *_MAPS)}
+            writer.writerow({**asdict(result), **percents, "minutes": _text(result.minutes, 1)})
+
+
+def _text(value: float | None, places: int) -> str:
+    return "" if value is None else f"{value:.{places}f}"

@@ -12,7 +12,8 @@ from tools.letters.runs import machines, seeds
 def learning(groups: Sequence[Sequence[Recipe]], count: int, results: Sequence[Result]) -> str:
     """Start, end, the seeds' spread and minutes of each group; whether every seed's end is above its start by more than that spread.
 
-    One seed has no spread, and says nothing of the kind. A seed that ran on two machines counts once.
+    By the recipe's metric, and by MAP@R of the seeds that have it. One seed has no spread, and says nothing of the kind. A seed
+    that ran on two machines counts once.
     """
     rows = []
     for group in groups:
@@ -22,10 +23,7 @@ def learning(groups: Sequence[Sequence[Recipe]], count: int, results: Sequence[R
         done = list(found.values())
         if not done:
             continue
-        ends = [result.end for result in done]
-        spread = max(ends) - min(ends)
-        least = min(result.end - result.start for result in done)
-        learns = "" if len(done) == 1 else "yes" if least > spread else "no"
+        maps = [(r.map_start, r.map_end) for r in done if r.map_start is not None and r.map_end is not None]
         timed = [result.minutes for result in done if result.minutes is not None]
         rows.append(
             [
@@ -33,15 +31,28 @@ def learning(groups: Sequence[Sequence[Recipe]], count: int, results: Sequence[R
                 done[0].metric,
                 str(done[0].steps),
                 f"{done[0].raw:.1f}",
-                f"{sum(result.start for result in done) / len(done):.1f}",
-                f"{sum(ends) / len(ends):.1f}",
-                f"{spread:.1f} of {len(ends)}" if len(ends) > 1 else "one seed",
-                learns,
+                *_gain([(result.start, result.end) for result in done]),
+                *(_gain(maps) if maps else [""] * 4),
                 f"{sum(timed) / len(timed):.1f}" if timed else "",
             ]
         )
-    names = ["recipe", "metric", "steps", "raw pixels", "start", "end", "seeds' spread", "learns", "minutes"]
+    names = ["recipe", "metric", "steps", "raw pixels", "start", "end", "seeds' spread", "learns"]
+    names += ["MAP@R start", "MAP@R end", "its spread", "learns by it", "minutes"]
     return markdown(names, rows)
+
+
+def _gain(pairs: Sequence[tuple[float, float]]) -> list[str]:
+    """Means of starts and of ends, the ends' spread, and whether the least gain of a seed is above it."""
+    starts, ends = zip(*pairs)
+    spread = max(ends) - min(ends)
+    least = min(end - start for start, end in pairs)
+    several = len(pairs) > 1
+    return [
+        f"{sum(starts) / len(starts):.1f}",
+        f"{sum(ends) / len(ends):.1f}",
+        f"{spread:.1f} of {len(ends)}" if several else "one seed",
+        ("yes" if least > spread else "no") if several else "",
+    ]
 
 
 def spread(groups: Sequence[Sequence[Recipe]], results: Sequence[Result]) -> str:

@@ -17,6 +17,10 @@ _DISTANCES = (
     "Distances of pairs of one class and of two, before training and at the last evaluation, as densities. The less the two lie on "
     "each other, the better the space keeps classes apart. Of {queries:,} queries spread over the test set, with every item."
 )
+_MAP_AT_R = (
+    "MAP@R of these queries by plain cosine: {values}. Where a query has R items to find, it counts how high among the R nearest they "
+    "are; Recall@1 asks for one of them."
+)
 _MAP = (
     "Principal axes of the unit rows of the headline embedding, fitted to the pictures shown; a plane of so many dimensions keeps "
     "little, so classes that lie on each other here may be apart in the space. Pictures stand at their points, framed in the colour of "
@@ -83,7 +87,9 @@ def sections(
     parts = []
     if "distances.png" in drawn.pictures:
         rows = (read_json(out / "distances.json") or {})["rows"]
-        parts += ["## Distances", _DISTANCES.format(queries=rows[-1]["queries"]), f"![{_shares(rows)}](distances.png)"]
+        parts += ["## Distances", _DISTANCES.format(queries=rows[-1]["queries"])]
+        parts += [_MAP_AT_R.format(values=values)] if (values := _map_at_r(rows)) else []
+        parts.append(f"![{_shares(rows)}](distances.png)")
     if "map.png" in drawn.pictures:
         parts += ["## Map of the test set", _MAP, "![Test embeddings in their principal plane, by class](map.png)"]
     if "retrieval.png" in drawn.pictures:
@@ -126,6 +132,16 @@ def _shares(rows: list[dict[str, Any]]) -> str:
     words = []
     for row in rows:
         share = insight.overlap(row)
-        when = "before training" if row["iteration"] == 0 else f"at iteration {row['iteration']}"
-        words.append(f"{when} " + ("one kind alone" if share is None else f"{100 * share:.0f} % lie on each other"))
+        words.append(
+            f"{_when(row)} " + ("one kind alone" if share is None else f"{100 * share:.0f} % lie on each other")
+        )
     return text("Distances of positive and negative pairs: " + ", ".join(words))
+
+
+def _map_at_r(rows: list[dict[str, Any]]) -> str:
+    """Nothing where no query had an item to find, or the run is older than the number."""
+    return ", ".join(f"{row['map_at_r']:.1f} % {_when(row)}" for row in rows if row.get("map_at_r") is not None)
+
+
+def _when(row: dict[str, Any]) -> str:
+    return "before training" if row["iteration"] == 0 else f"at iteration {row['iteration']}"

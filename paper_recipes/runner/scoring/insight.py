@@ -1,4 +1,4 @@
-"""What embeddings look like: distances of positives and negatives, recall of each class, a map of the plane that holds most of them.
+"""What embeddings look like: distances of positives and negatives, MAP@R, recall of each class, a map of the plane that holds most of them.
 
 Everything goes by blocks of queries; no N x N matrix is held. Cosine of the headline embedding, as float32 rows of unit norm.
 """
@@ -104,6 +104,23 @@ def overlap(found: dict[str, Any]) -> float | None:
     if not positive.sum() or not negative.sum():
         return None
     return float(np.minimum(positive / positive.sum(), negative / negative.sum()).sum())
+
+
+def map_at_r(both: Sides) -> float | None:
+    """MAP@R in percent, of the queries that `distances` looks at; None where none of them has an item to find.
+
+    `ports.metrics.map_at_r` without torch, which a report does not wait for, and but for the items that the protocol leaves out:
+    they are neither found nor among the R. Equal similarities keep the order of the items.
+    """
+    found = []
+    for _, similarity, alike in both.blocks(spread(len(both.queries), SAMPLE)):
+        there = np.isfinite(similarity)
+        for row, own in zip(np.where(there, similarity, -np.inf), alike & there):
+            if wanted := int(own.sum()):
+                near = np.flatnonzero(row >= np.partition(row, -wanted)[-wanted])
+                hits = own[near[np.argsort(-row[near], kind="stable")][:wanted]]
+                found.append(float((hits * hits.cumsum() / np.arange(1, wanted + 1)).mean()))
+    return 100 * sum(found) / len(found) if found else None
 
 
 @dataclass(frozen=True)

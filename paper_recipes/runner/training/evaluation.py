@@ -18,7 +18,7 @@ from paper_recipes.runner.scoring import clustering, insight, neighbours, saved,
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training.state import Run
 
-DISTANCES = "distances.json"  # histograms of the first evaluation and of the latest
+DISTANCES = "distances.json"  # histograms and MAP@R of the first evaluation and of the latest
 
 
 def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
@@ -55,10 +55,11 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
 
 
 def _keep_distances(run: Run, both: insight.Sides, iteration: int) -> None:
-    """The first evaluation's histograms stay; a resume replaces what comes after its checkpoint."""
+    """The first evaluation's stay; a resume replaces what comes after its checkpoint."""
     path = run.out / DISTANCES
     earlier = [row for row in (read_json(path) or {"rows": []})["rows"] if row["iteration"] < iteration]
-    write_json(path, {"rows": [*earlier[:1], {"iteration": iteration, **insight.distances(both)}]})
+    row = {"iteration": iteration, "map_at_r": insight.map_at_r(both), **insight.distances(both)}
+    write_json(path, {"rows": [*earlier[:1], row]})
 
 
 def untrained(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -35,6 +36,22 @@ def test_every_picture_also_lies_beside_it(run):
     wanted = ("losses", "recall", "chain", "distances", "retrieval", "map", "classes")
     assert all((run / f"{name}.png").stat().st_size > 3000 for name in wanted)
     assert set(re.findall(r"\]\((\w+)\.png\)", (run / "report.md").read_text())) == set(wanted)
+
+
+def test_map_at_r_stands_at_the_distances(run, tmp_path):
+    """A run of before there was the number has the picture alone."""
+    (distances,) = re.findall(r"## Distances(.*?)##", (run / "report.md").read_text(), flags=re.DOTALL)
+    start, end = re.findall(
+        r"MAP@R of these queries by plain cosine: (\S+) % before training, (\S+) % at iteration 10\.", distances
+    )[0]
+    recall = insight.map_at_r(seen.of_run(run, registry.get("ms-cub")))
+    assert float(start) < float(end) and end == f"{recall:.1f}"
+    old = json.loads((run / "distances.json").read_text())
+    (tmp_path / "distances.json").write_text(
+        json.dumps({"rows": [{k: v for k, v in row.items() if k != "map_at_r"} for row in old["rows"]]})
+    )
+    drawn = seen.Seen(["distances.png"], [])
+    assert "MAP@R" not in "".join(seen.sections(tmp_path, registry.get("ms-cub"), {"data": {}}, [], drawn))
 
 
 def test_twice_is_the_same_to_the_bit(run):

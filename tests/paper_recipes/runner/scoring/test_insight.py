@@ -10,6 +10,7 @@ import pytest
 
 from paper_recipes.runner.scoring import insight, neighbours
 from ports.datasets.split import Split
+from ports.metrics.map_at_r import map_at_r
 from ports.metrics.retrieval import recall_at_k
 
 
@@ -52,6 +53,31 @@ def test_overlap():
 
 
 @pytest.mark.parametrize("block", [1, 7, 256])
+def test_map_at_r_is_the_metrics_own(made, block, monkeypatch):
+    """Where the protocol leaves nothing out; a query that is alone in its class counts in neither."""
+    monkeypatch.setattr(insight, "_BLOCK", block)
+    values, data = made
+    expected = 100 * map_at_r(values, data.test.labels).map_at_r
+    assert insight.map_at_r(both_of(values, data)) == pytest.approx(expected, rel=1e-12)
+    q, g = data.test.subset(np.arange(0, 30, 3)), data.test.subset(np.arange(1, 30, 2))
+    sides = insight.sides(
+        {"e": values[::3]}, {"e": values[1::2]}, SimpleNamespace(test=q, gallery=g), "e", cameras=False
+    )
+    expected = 100 * map_at_r(values[::3], q.labels, gallery=values[1::2], gallery_labels=g.labels).map_at_r
+    assert insight.map_at_r(sides) == pytest.approx(expected, rel=1e-12)
+
+
+def test_map_at_r_of_equal_and_of_missing_numbers():
+    """Three items alike: the first two are the query's R. A row that is no number is never found."""
+    data = SimpleNamespace(test=Split(["q"], np.array([0])), gallery=Split(list("abcd"), np.array([1, 0, 0, 1])))
+    items = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    assert insight.map_at_r(insight.sides({"e": items[:1]}, {"e": items}, data, "e", cameras=False)) == 100 / 4
+    items[0] = np.nan
+    assert insight.map_at_r(insight.sides({"e": items[1:2]}, {"e": items}, data, "e", cameras=False)) == 100
+    assert insight.map_at_r(insight.sides({"e": items[:1]}, {"e": items}, data, "e", cameras=False)) is None
+
+
+@pytest.mark.parametrize("block", [1, 7, 256])
 def test_recall_of_classes_adds_up_to_recall(made, block, monkeypatch):
     monkeypatch.setattr(insight, "_BLOCK", block)
     values, data = made
@@ -70,6 +96,9 @@ def test_a_cameras_own_shots_are_left_out():
     ((_, similarity, alike),) = sides.blocks()
     assert np.isneginf(similarity[0]).tolist() == [True, False, False] and alike[0].tolist() == [True, True, False]
     assert insight.recall_by_class(sides)[0].hits == 0, "the other class' item is nearer than what is left of its own"
+    assert insight.map_at_r(sides) == 0, "one item is left to find, and the nearest is the other class'"
+    alone = SimpleNamespace(test=data.test, gallery=split.subset(np.array([1, 3])))
+    assert insight.map_at_r(insight.sides({"e": values[:1]}, {"e": values[[1, 3]]}, alone, "e", cameras=True)) is None
 
 
 def test_the_plane_holds_what_it_says(made):
