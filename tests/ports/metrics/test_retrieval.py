@@ -68,16 +68,13 @@ def plain(x, y, g, gy, self_excluded, normalize=True):
     return out
 
 
-@pytest.fixture(scope="module", params=["one block", "many blocks"])
-def blocks(request):
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "many blocks":
-            patch.setattr("ports.metrics.ranking._CPU_BLOCK", (16, 16))
-            patch.setattr("ports.metrics.ranking._HELD", 512)
-        yield
+def in_blocks(patch, size):
+    """No fixture: one of hypothesis' scope would stay patched for the tests behind it, which have three thousand rows."""
+    patch.setattr("ports.metrics.ranking._CPU_BLOCK", (size, size))
+    patch.setattr("ports.metrics.ranking._HELD", 2 * size * size)
 
 
-@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("size", [None, 16], ids=["one block", "many blocks"])
 @settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(2, 70),
@@ -86,17 +83,18 @@ def blocks(request):
     seed=st.integers(0, 10**6),
     levels=st.integers(1, 3),
 )
-def test_equal_to_a_stable_sort_with_ties(n, m, classes, seed, levels):
+def test_equal_to_a_stable_sort_with_ties(size, n, m, classes, seed, levels):
     rng = np.random.default_rng(seed)
     x = rng.integers(-levels, levels + 1, (n, 5)).astype(np.float32)
     y = rng.integers(0, classes, n)
+    g, gy = x, y
     if m:
         g, gy = rng.integers(-levels, levels + 1, (m, 5)).astype(np.float32), rng.integers(0, classes, m)
-        ahead = negatives_ahead(x, y, g, gy, normalize=False)
-        expected = plain(x, y, g, gy, False)
-    else:
-        ahead = negatives_ahead(x, y, normalize=False)
-        expected = plain(x, y, x, y, True)
+    with pytest.MonkeyPatch.context() as patch:
+        if size is not None:
+            in_blocks(patch, size)
+        ahead = negatives_ahead(x, y, *((g, gy) if m else ()), normalize=False)
+    expected = plain(x, y, g, gy, not m)
     never = torch.iinfo(torch.int64).max
     for i, (matlab, above, at_least) in enumerate(expected):
         assert ahead.matlab[i] == (never if matlab is None else matlab)
