@@ -44,6 +44,19 @@ def test_sealed_recall_with_hits(run):
     )
 
 
+@pytest.mark.parametrize("said", [99.9, None, "99.9"])
+def test_sealed_map_at_r(run, said):
+    path = run / "distances.json"
+    kept = json.loads(path.read_text())
+    found = kept["rows"][-1]["map_at_r"]
+    assert kept["rows"][-1]["iteration"] == 6 and found + 100 / 12 < 99.9  # the queries' near-ties are less
+    kept["rows"][-1]["map_at_r"] = said
+    path.write_text(json.dumps(kept))
+    seal_again(run)
+    words = named(run, quick=True)
+    assert words.startswith("stored embeddings: ") and ("MAP@R at iteration 6 is " in words or said == "99.9"), words
+
+
 def test_sealed_near_ties(run):
     def surer(row):
         row["near"] = {"fc": {"R@1": 5}}
