@@ -33,7 +33,7 @@ def statements(facts: Facts, *, of_file: Any = None) -> list[Statement]:
         stated("result and verdict", "those of the evaluations", _result(facts)),
         stated("checkpoints", "at the plan's iterations; of this recipe, form and seed", _checkpoints(facts)),
         stated("manifest", f"{len(_sealed(facts.out))} files as they were written", _manifest(facts, remembering)),
-        stated("stored embeddings", "give the hits of the last evaluation", recount.wrong(facts)),
+        stated("stored embeddings", "give the hits and the MAP@R of the last evaluation", recount.wrong(facts)),
     ]
 
 
