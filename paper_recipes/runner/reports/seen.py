@@ -46,7 +46,7 @@ def draw(out: Path, recipe: Recipe, record: dict[str, Any], links: list[tuple[st
     names = names_of(record)
     drawn = [CHAIN]
     insight_figures.chain(out / CHAIN, links)
-    if (kept := read_json(out / "distances.json")) and kept["rows"]:
+    if (kept := read_json(out / insight.DISTANCES)) and kept["rows"]:
         insight_figures.distance_histograms(out / "distances.png", kept["rows"])
         drawn.append("distances.png")
     grid = read_json(out / "neighbours.json") or {}
@@ -76,8 +76,7 @@ def of_run(out: Path, recipe: Recipe) -> insight.Sides | None:
         queries, gallery, data = saved.load_whole(out / saved.FOLDER, recipe)
     except (saved.SavedError, ValueError, OSError):
         return None  # `verify` says what is wrong with it
-    cameras = bool(recipe.evaluation.options.get("cameras"))
-    return insight.sides(queries, gallery, data, recipe.embeddings[0], cameras=cameras)
+    return insight.headline_sides(recipe, queries, gallery, data)
 
 
 def sections(
@@ -86,9 +85,10 @@ def sections(
     """The report's sections on them, Markdown."""
     parts = []
     if "distances.png" in drawn.pictures:
-        rows = (read_json(out / "distances.json") or {})["rows"]
+        rows = (read_json(out / insight.DISTANCES) or {})["rows"]
         parts += ["## Distances", _DISTANCES.format(queries=rows[-1]["queries"])]
-        parts += [_MAP_AT_R.format(values=values)] if (values := _map_at_r(rows)) else []
+        if values := _map_at_r(rows):
+            parts.append(_MAP_AT_R.format(values=values))
         parts.append(f"![{_shares(rows)}](distances.png)")
     if "map.png" in drawn.pictures:
         parts += ["## Map of the test set", _MAP, "![Test embeddings in their principal plane, by class](map.png)"]

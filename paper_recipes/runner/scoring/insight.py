@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paper_recipes.recipe import Recipe
 from paper_recipes.runner.data.run_data import Data
 
-#: Queries that histograms and the choice of neighbours look at, spread evenly over the test set.
+#: Of a run directory: histograms and MAP@R of the first evaluation and of the latest.
+DISTANCES = "distances.json"
+#: Queries that histograms, MAP@R and the choice of neighbours look at, spread evenly over the test set.
 SAMPLE = 2000
 #: Items that the map's plane is fitted to, besides those of the classes that it colours, and that it shows.
 SHOWN = 3000
@@ -83,6 +86,14 @@ def sides(
         (np.asarray(seen[0]), np.asarray(seen[1])) if cameras and seen[0] is not None and seen[1] is not None else None
     )
     return Sides(mine, np.asarray(data.test.labels), unit(gallery[embedding]), np.asarray(data.gallery.labels), own)
+
+
+def headline_sides(
+    recipe: Recipe, queries: dict[str, NDArray[Any]], gallery: dict[str, NDArray[Any]] | None, data: Data
+) -> Sides:
+    """Of the recipe's headline embedding, by its protocol."""
+    cameras = bool(recipe.evaluation.options.get("cameras"))
+    return sides(queries, gallery, data, recipe.embeddings[0], cameras=cameras)
 
 
 def distances(both: Sides) -> dict[str, Any]:

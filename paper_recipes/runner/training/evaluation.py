@@ -18,8 +18,6 @@ from paper_recipes.runner.scoring import clustering, insight, neighbours, saved,
 from paper_recipes.runner.scoring import scores as scoring
 from paper_recipes.runner.training.state import Run
 
-DISTANCES = "distances.json"  # histograms and MAP@R of the first evaluation and of the latest
-
 
 def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     """Score the test set; returns what belongs into evaluations.jsonl and timings.jsonl. All processes call it."""
@@ -37,12 +35,11 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
     scores = _score(run, queries, gallery)
     headline = run.engine.headline
     if run.replicas.root:
-        by_camera = bool(run.recipe.evaluation.options.get("cameras"))
-        both = insight.sides(queries, gallery, run.data, headline, cameras=by_camera)
+        both = insight.headline_sides(run.recipe, queries, gallery, run.data)
         neighbours.write(run.out / "neighbours.json", both, run.data, iteration)
         _keep_distances(run, both, iteration)
         kept = saved.save_evaluation(run.out, queries, gallery, run.data, iteration)
-        manifest.seal(run.out, "neighbours.json", DISTANCES, *kept)
+        manifest.seal(run.out, "neighbours.json", insight.DISTANCES, *kept)
         if iteration == run.plan.iterations and run.plan.form == "embedded":
             clustering.at_the_end(run.recipe, queries, gallery, run.data, run.out, say)
             manifest.seal(run.out, "clustering.json")
@@ -56,7 +53,7 @@ def evaluate_now(run: Run, iteration: int, say: Callable[[str], None]) -> dict[s
 
 def _keep_distances(run: Run, both: insight.Sides, iteration: int) -> None:
     """The first evaluation's stay; a resume replaces what comes after its checkpoint."""
-    path = run.out / DISTANCES
+    path = run.out / insight.DISTANCES
     earlier = [row for row in (read_json(path) or {"rows": []})["rows"] if row["iteration"] < iteration]
     row = {"iteration": iteration, "map_at_r": insight.map_at_r(both), **insight.distances(both)}
     write_json(path, {"rows": [*earlier[:1], row]})

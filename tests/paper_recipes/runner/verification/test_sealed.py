@@ -50,7 +50,7 @@ def test_sealed_map_at_r(run, said):
     kept = json.loads(path.read_text())
     found = kept["rows"][-1]["map_at_r"]
     assert kept["rows"][-1]["iteration"] == 6 and found + 100 / 12 < 99.9  # the queries' near-ties are less
-    kept["rows"][-1]["map_at_r"] = said
+    kept["rows"][-1] |= {"map_at_r": said, "queries": 1}  # which would make the near-ties' share as large as one likes
     path.write_text(json.dumps(kept))
     seal_again(run)
     words = named(run, quick=True)
