@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import replace
 
 import pytest
+from matplotlib.axes import Axes
 
 from paper_recipes import registry
 from paper_recipes.runner.data import scale as scales
 from tools.letters import __main__ as letters
-from tools.letters import growth, results, runs, tables
+from tools.letters import gains, growth, results, runs, tables
 
 RECIPE = registry.get("rll-sop")
 
 
-def written(run, out, start, end, *, maps=(), status="finished", losses=(1.0,)):
+def written(run, out, start, end, *, maps=(), status="finished", losses=(1.0,), device="cpu"):
     """A finished run's folder, as far as the tables read it."""
     folder = run.folder(out)
     folder.mkdir(parents=True)
@@ -24,7 +27,8 @@ def written(run, out, start, end, *, maps=(), status="finished", losses=(1.0,)):
             {
                 "status": status,
                 "started": "2026-11-27T09:10:20+00:00",
-                "environment": {"processor": "Z80"},
+                "device": device,
+                "environment": {"processor": "Z80", "gpu": "Blitter"},  # a card is there in both
                 "fingerprint": run.fingerprint,
             }
         )
@@ -58,7 +62,35 @@ def test_a_recipe_learns_where_it_gains_more_than_its_seeds_differ(tmp_path, end
     cells = [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]]
     mean, spread = sum(ends) / 3, max(ends) - min(ends)
     own = ["rll-sop", "R@1", "60", "40.0", "80.0", f"{mean:.1f}", f"{spread:.1f} of 3", learns]
-    assert cells == [*own, "50.0", f"{(ends[0] + ends[2]) / 2 - 30:.1f}", f"{spread:.1f} of 2", learns, "4.0"]
+    assert cells == [*own, "50.0", f"{(ends[0] + ends[2]) / 2 - 30:.1f}", f"{spread:.1f} of 2", learns, "4.0", "Z80"]
+
+
+def test_the_picture_has_a_point_for_each_seed_in_the_tables_colour(tmp_path, monkeypatch):
+    plan = runs.seeds(RECIPE, 3, None)
+    for run, end, maps in zip(plan, (81.0, 85.0, 90.0), ((50.0, 55.0), (51.0, 56.0), ())):
+        written(run, tmp_path, 80.0, end, maps=maps)
+    drawn = []
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes, "plot", lambda *given, **how: drawn.append((given[1], how["color"])) or plot(*given, **how)
+    )
+    gains.picture([[RECIPE], [registry.get("ms-cub")]], 3, of_folder(plan, tmp_path), tmp_path / "gains.png")
+    assert drawn == [([1.0, 5.0, 10.0], gains.COLOURS[False]), ([5.0, 5.0], gains.COLOURS[True])]
+    assert (tmp_path / "gains.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_gain_as_large_as_the_spread_is_not_more(tmp_path):
+    """In-shop's letters are 300 queries: from 89 1/3 to 90 and to 90 2/3 gains two of them, and the ends are two apart."""
+    plan = runs.seeds(RECIPE, 2, None)
+    for run, start, end in zip(plan, (89 + 1 / 3, 89.0), (90.0, 90 + 2 / 3)):
+        written(run, tmp_path, start, end)
+    found = of_folder(plan, tmp_path)
+    results.record(found, tmp_path / "results.csv")
+    for known in (
+        found,
+        results.recorded(tmp_path / "results.csv"),
+    ):  # 89.33, 90.67: the gain is 0.67 and the spread 0.67
+        assert "| 0.7 of 2 | no |" in tables.learning([[RECIPE]], 2, known)
 
 
 def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
@@ -66,7 +98,7 @@ def test_runs_that_are_not_finished_are_in_no_table(tmp_path):
     first, second, _ = plan
     written(first, tmp_path, 80.0, 85.0)
     written(second, tmp_path, 80.0, 99.0, status="running")
-    assert "| 85.0 | one seed |  |  |  |  |  | 4.0 |" in tables.learning([[RECIPE]], 3, of_folder(plan, tmp_path))
+    assert "| 85.0 | one seed |  |  |  |  |  | 4.0 | Z80 |" in tables.learning([[RECIPE]], 3, of_folder(plan, tmp_path))
 
 
 def test_a_run_that_broke_is_no_result(tmp_path, monkeypatch):
@@ -80,14 +112,48 @@ def test_a_run_that_broke_is_no_result(tmp_path, monkeypatch):
 
 
 def test_the_spread_is_between_the_farthest_settings(tmp_path):
-    plan = runs.machines(RECIPE)
-    for run, end in zip(plan, (84.0, 84.5, 83.5, 84.0, 84.25)):
+    plan = runs.machines(RECIPE, "cpu")
+    for run, end in zip(plan, (84.0, 84.5, 83.5, 84.0, 84.25), strict=True):
         written(run, tmp_path, 80.0, end)
     found = of_folder(plan, tmp_path)
-    assert tables.spread([[RECIPE]], found).splitlines()[-1].endswith("| 84.0 | 84.5 | 83.5 | 84.0 | 84.2 | 1.0 |")
+    assert tables.spread([[RECIPE]], found).splitlines()[-1].endswith("| 84.0 | 84.5 | 83.5 | 84.0 | 84.2 |  | 1.0 |")
     elsewhere = replace(found[0], machine="6502", end=82.0)
     first, second = tables.spread([[RECIPE]], [elsewhere, *found]).splitlines()[-2:]
-    assert first.endswith("| 6502 | 82.0 |  |  |  |  | 2.5 |") and "| Z80 | 84.0 |" in second
+    assert first.endswith("| 6502 | 82.0 |  |  |  |  |  | 2.5 |") and "| Z80 | 84.0 |" in second
+
+
+def test_a_gpu_is_a_machine_of_its_own(tmp_path):
+    """Its name, not its host's; a seed that both have counts where the group has more seeds; minutes are the processor's."""
+    (own,) = runs.machines(RECIPE, "cuda")
+    assert (own.setting, own.options[-2:]) == ("GPU", ("--device", "cuda"))
+    written(own, tmp_path, 80.0, 84.0, device="cuda:0")
+    (result,) = of_folder([own], tmp_path)
+    assert (result.machine, result.minutes) == ("Blitter", None)
+    assert tables.spread([[RECIPE]], [result]).splitlines()[-1].endswith("| Blitter |  |  |  |  |  | 84.0 |  |")
+    plan = runs.seeds(RECIPE, 3, None)
+    for out, device, ends in ("a", "cpu", (85.0,)), ("b", "cuda", (86.0, 86.2, 86.4)), ("c", "cpu", (85.0, 85.4)):
+        for run, end in zip(plan, ends):
+            written(run, tmp_path / out, 80.0, end, device=device)
+    cpu, gpu, more = (of_folder(plan, tmp_path / out) for out in "abc")
+    for found, cells in ((cpu + gpu, "86.2 | 0.4 of 3 | yes"), (gpu[:1] + more, "85.2 | 0.4 of 2 | yes")):
+        (line,) = tables.learning([[RECIPE]], 3, found).splitlines()[2:]
+        assert cells in line and line.endswith("| 4.0 | Blitter |" if found[-1] is gpu[-1] else "| 4.0 | Z80 |")
+
+
+def test_runs_side_by_side_and_none_after_one_that_broke(tmp_path, monkeypatch):
+    plan, together, ran = runs.seeds(RECIPE, 6, None), threading.Barrier(2, timeout=60), []
+
+    def finish(run, out):
+        ran.append(run)
+        together.wait()  # for ever, were there one at a time
+        if run is plan[1]:
+            raise SystemExit("broke")
+        time.sleep(1)  # longer than it takes to hear of it
+
+    monkeypatch.setattr(runs.Run, "finish", finish)
+    with pytest.raises(SystemExit, match="broke"):
+        letters.finish(plan, tmp_path, 2)
+    assert ran in (plan[:2], plan[1::-1])
 
 
 def test_results_are_kept_and_the_rest_is_run(tmp_path, monkeypatch, capsys):

@@ -24,14 +24,14 @@ _PERCENTS, _MAPS = ("raw", "start", "end"), ("map_start", "map_end")
 class Result:
     recipe: str
     setting: str
-    machine: str  # the processor's name
+    machine: str  # the processor's name, or the GPU's where it ran on one
     date: str
     metric: str
     steps: int
     raw: float  # the metric of raw pixels, percent
     start: float
     end: float
-    minutes: float | None  # None: it was stopped meanwhile
+    minutes: float | None  # of a processor; None: on a GPU, or it was stopped meanwhile
     fingerprint: str  # the recipe's, its first digits
     map_start: float | None = None  # MAP@R, percent; None: the run is older than the number
     map_end: float | None = None
@@ -55,8 +55,9 @@ def of(recipe: Recipe, run: Run, out: Path) -> Result | None:
     evaluations = run.rows(out, "evaluations")
     start, end = (evaluations[i]["metrics"][recipe.embeddings[0]][metric] for i in (0, -1))
     raw = json.loads((run.folder(out) / "raw_pixels.json").read_text(encoding="utf-8"))["metrics"]["raw pixels"][metric]
-    machine, day = record["environment"]["processor"], record["started"][:10]
-    steps, took = evaluations[-1]["iteration"], minutes(recipe, run, out)
+    on_gpu = str(record["device"]).startswith("cuda")
+    machine, day = record["environment"]["gpu" if on_gpu else "processor"], record["started"][:10]
+    steps, took = evaluations[-1]["iteration"], None if on_gpu else minutes(recipe, run, out)
     fingerprint = recipe.fingerprint()[:DIGITS]
     seen = json.loads((run.folder(out) / "distances.json").read_text(encoding="utf-8"))["rows"]
     maps = [seen[i].get("map_at_r") for i in (0, -1)]

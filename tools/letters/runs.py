@@ -69,24 +69,30 @@ def ends_alone(iterations: int) -> tuple[str, ...]:
     return ("--set", f"embedded.evaluate_every={iterations}")
 
 
-def seeds(recipe: Recipe, count: int, threads: int | None) -> list[Run]:
-    """The recipe's own seed and the next ones."""
+def seeds(recipe: Recipe, count: int, threads: int | None, device: str | None = None) -> list[Run]:
+    """The recipe's own seed and the next ones. device: None takes the run's own, which is a GPU if there is one."""
     more = (*ends_alone(recipe.embedded.iterations), *(() if threads is None else ("--threads", str(threads))))
+    more += () if device is None else ("--device", device)
     return [Run(recipe.name, f"seed {n}", ("--seed", str(n), *more)) for n in range(recipe.seed, recipe.seed + count)]
 
 
-def machines(recipe: Recipe) -> list[Run]:
-    """The kinds of machine that a number has to be the same on, as far as one machine can play them."""
-    kinds: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-        "1 thread": (("--threads", "1"), {}),
-        "2 threads": (("--threads", "2"), {}),
-        "AVX2": (("--threads", "1"), {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}),
-        "SSE4.1": (("--threads", "1"), {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}),
-        "float64": (("--threads", "1", "--double"), {}),
+def machines(recipe: Recipe, device: str | None = None) -> list[Run]:
+    """The kinds of machine that a number has to be the same on, as far as one machine can play them.
+
+    device: None for all of them, cpu or cuda for those that one of the two can play.
+    """
+    kinds: dict[str, tuple[str, tuple[str, ...], dict[str, str]]] = {
+        "1 thread": ("cpu", ("--threads", "1"), {}),
+        "2 threads": ("cpu", ("--threads", "2"), {}),
+        "AVX2": ("cpu", ("--threads", "1"), {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}),
+        "SSE4.1": ("cpu", ("--threads", "1"), {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}),
+        "float64": ("cpu", ("--threads", "1", "--double"), {}),
+        "GPU": ("cuda", (), {}),
     }
     return [
-        Run(recipe.name, kind, (*ends_alone(recipe.embedded.iterations), *given), environment)
-        for kind, (given, environment) in kinds.items()
+        Run(recipe.name, kind, (*ends_alone(recipe.embedded.iterations), "--device", where, *given), environment)
+        for kind, (where, given, environment) in kinds.items()
+        if device in (None, where)
     ]
 
 
