@@ -76,9 +76,11 @@ def take(folder: Path) -> str:
         raise NothingToTake(f"{folder}: no part has found a figure")
     known = read_json(HERE / FILE) or {}
     before = known.get("gpu", {"rows": [], "unfinished": {}})
-    rows = [row for row in before["rows"] if row["part"] not in parts]
+    rows = [{"date": before["date"], **row} for row in before["rows"] if row["part"] not in parts]
     rows += [
-        {**row, "name": f"{name}: {row['name']}", "part": name} for name, part in parts.items() for row in part["rows"]
+        {**row, "name": f"{name}: {row['name']}", "part": name, "date": record["date"]}
+        for name, part in parts.items()
+        for row in part["rows"]
     ]
     told = {
         name: f"{part['status']}: {part['error']}" for name, part in record["parts"].items() if part["status"] != "done"
@@ -86,6 +88,16 @@ def take(folder: Path) -> str:
     left = {row["part"] for row in rows}
     unfinished = {name: why for name, why in before["unfinished"].items() if name not in record["parts"]}
     unfinished |= {name: why for name, why in told.items() if name in parts or name not in left}
-    known["gpu"] = {"date": record["date"], "machine": record["machine"], "rows": rows, "unfinished": unfinished}
+    known["gpu"] = {"date": _dates(rows), "machine": record["machine"], "rows": rows, "unfinished": unfinished}
     write_results(known)
     return f"{sum(len(part['rows']) for part in parts.values())} rows of {len(parts)} parts, {record['machine']['gpu']}"
+
+
+def _dates(rows: list[dict[str, Any]]) -> str:
+    """The day; where parts are of several days, each with its parts."""
+    days: dict[str, dict[str, None]] = {}
+    for row in rows:
+        days.setdefault(row["date"], {})[row["part"]] = None
+    if len(days) == 1:
+        return next(iter(days))
+    return "; ".join(f"{day} ({', '.join(days[day])})" for day in sorted(days))

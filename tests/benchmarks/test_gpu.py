@@ -184,12 +184,17 @@ def test_figures_of_a_gpu_are_taken_into_the_report(gpu, tmp_path, monkeypatch):
     gpu("results").write_json(folder / "results.json", record)
     assert results.take(folder) == "1 rows of 1 parts, NVIDIA Test"
     text = (target / "RESULTS.md").read_text()
-    assert "## gpu" in text and "| bits: steps | equal bits |" in text and "- fast: timed out: after 9 s" in text
+    assert (
+        "## gpu\n\n2026-01-01, NVIDIA Test" in text
+        and "| bits: steps | equal bits |" in text
+        and "- fast: timed out: after 9 s" in text
+    )
     assert set(json.loads((target / "results.json").read_text())) == {"recall", "gpu"}
     later = {"fast": {**part, "rows": [gpu("setting").row("compiled", 2.0)]}}
-    gpu("results").write_json(folder / "results.json", record | {"parts": later})
+    gpu("results").write_json(folder / "results.json", record | {"parts": later, "date": "2026-01-02"})
     results.take(folder)
     text = (target / "RESULTS.md").read_text()
+    assert "\n2026-01-01 (bits); 2026-01-02 (fast), NVIDIA Test" in text
     assert "| bits: steps | equal bits |" in text and "| fast: compiled | 2 |" in text and "timed out" not in text
 
 

@@ -35,6 +35,7 @@ def marked() -> list[str]:
 def output(setting: Setting, files: list[str]) -> str:
     """What pytest says; where its time is up, what it had said by then."""
     command = [sys.executable, "-m", "pytest", "-v", "-rfEs", "--durations=15", "-p", "no:cacheprovider", "-m", "gpu"]
+    command += ["-p", "no:benchmark"]  # where it is installed it warns of xdist, and a warning is an error here
     if importlib.util.find_spec("xdist") and not setting.toy:
         command += ["-n", str(WORKERS), "--dist", "worksteal"]
     child = subprocess.Popen(
