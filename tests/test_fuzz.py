@@ -60,6 +60,7 @@ for reader in (crash, hang, devour, undocumented, nameless, good):
 """
 
 
+@pytest.mark.slow
 def test_the_fuzzer_notices_what_it_is_for():
     """Readers that crash, hang, devour memory or raise something else than they promise are counted as such."""
     done = subprocess.run(

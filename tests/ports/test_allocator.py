@@ -46,6 +46,7 @@ def pages(how: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow  # eighty blobs in processes of their own
 def test_blobs_take_the_memory_of_those_before_them():
     if sys.platform == "win32" or not keep_freed_memory():
         pytest.skip("needs glibc")

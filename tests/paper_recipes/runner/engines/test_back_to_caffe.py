@@ -50,6 +50,7 @@ def test_the_authors_deploy_net_gives_the_same_features(trained, reference, tmp_
         assert torch.equal(found.flatten(1), features) and features.std() > 0
 
 
+@pytest.mark.slow  # traces the whole net
 def test_onnx_from_a_checkpoint(trained, reference, tmp_path, capsys):
     """`export` takes the checkpoint as --weights; what the deploy net leaves out is a line of warning."""
     engine, path = trained

@@ -208,6 +208,7 @@ def test_stopped_in_one_process_and_resumed_is_the_same_to_the_bit(parallel_run,
     same(out, tmp_path, extra="iteration_000005.safetensors")
 
 
+@pytest.mark.slow
 def test_one_process_finds_the_same_hits(parallel_run, data):
     """The evaluation of the last checkpoint, by one process: every count and every nearest neighbour of the report."""
     _, out = parallel_run
@@ -231,6 +232,7 @@ def test_one_process_finds_the_same_hits(parallel_run, data):
             assert item["cosine"] == float((unit @ unit[query])[folder.test.files().index(item["file"])])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_only_with_its_own_processes(parallel_run, data, tmp_path):
     name, out = parallel_run
     shutil.copytree(out, tmp_path / "copy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 from helpers import full_run, report_run
@@ -78,33 +79,62 @@ def test_recall_of_classes_is_counted_as_the_protocol_does(run):
     assert all(name in text for name in NAMES), "whole names in the table of the worst ten"
 
 
+def the_verdict(text):
+    """(kind, sentence); it stands above the tiles, and they above the first heading."""
+    found = re.search(r'<p class="verdict (\w+)">([^<]+)</p>', text)
+    assert text.index(found[0]) < text.index('<div class="tiles">') < text.index("<h2>")
+    return found[1], found[2]
+
+
+def test_the_verdict_is_one_sentence_on_top(run):
+    text = (run / "report.html").read_text()
+    kind, words = the_verdict(text)
+    assert kind == "open" and len(re.findall('class="tile"', text)) == 2
+    assert words.startswith(
+        "Recall@1 on own folder mine rose from 14.6 % to 81.2 % in 10 steps; this is no reproduction"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": 3, "each": 12}, r"Recall@1 on own folder mine"),
+        ({"iterations": (10,)}, r"Recall@1 on own folder mine is \d+\.\d % at iteration 10; this is no"),
+        ({"iterations": ()}, r"Nothing was measured: the run has no evaluation"),
+    ],
+    ids=["three classes", "one evaluation", "none"],
+)
+def test_odd_runs_have_a_report(tmp_path, changes, words):
+    text = page.write(report_run.make(tmp_path / "run", **changes), report_run.CHAIN).read_text()
+    kind, sentence = the_verdict(text)
+    assert kind == "open" and re.match(words, sentence), sentence
+    assert len(re.findall('class="tile"', text)) == (0 if changes.get("iterations") == () else 2)
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
-        ({}, "open", r"Recall@1 on own folder mine rose from 14.6 % to 81.2 % in 10 steps; this is no reproduction"),
-        ({"classes": 3, "each": 12}, "open", r"Recall@1 on own folder mine"),
-        ({"iterations": (10,)}, "open", r"Recall@1 on own folder mine is \d+\.\d % at iteration 10; this is no"),
-        ({"iterations": ()}, "open", r"Nothing was measured: the run has no evaluation"),
         (
             {"status": "diverged at iteration 7", "diverged": {"line": "diverged at iteration 7: loss is not finite"}},
             "bad",
             r"The run diverged at iteration 7; what it had reached before is no result",
         ),
         (
-            {"status": "stopped by the user at iteration 5", "iterations": (0, 5)},
+            {"status": "stopped by the user at iteration 5"},
             "open",
             r"No result yet: stopped by the user at iteration 5",
         ),
     ],
-    ids=["finished", "three classes", "one evaluation", "none", "diverged", "stopped"],
+    ids=["diverged", "stopped"],
 )
-def test_the_verdict_is_one_sentence_on_top(tmp_path, changes, kind, words):
-    out = report_run.make(tmp_path / "run", **changes)
-    text = page.write(out, report_run.CHAIN).read_text()
-    found = re.search(r'<p class="verdict (\w+)">([^<]+)</p>', text)
-    assert found[1] == kind and re.match(words, found[2]), found[2]
-    assert text.index(found[0]) < text.index('<div class="tiles">') < text.index("<h2>")
-    assert len(re.findall('class="tile"', text)) == (0 if changes.get("iterations") == () else 2)
+def test_a_run_without_an_end_says_so_on_top(run, tmp_path, monkeypatch, changes, kind, words):
+    """Its pictures are those of any run and are not drawn here."""
+    monkeypatch.setattr(page, "_draw", lambda *args: [])
+    monkeypatch.setattr(page.seen, "draw", lambda *args: seen.Seen([], []))
+    out = shutil.copytree(run, tmp_path / "run")
+    (out / "run.json").write_text(json.dumps(json.loads((out / "run.json").read_text()) | changes))
+    found = the_verdict(page.write(out, report_run.CHAIN).read_text())
+    assert found[0] == kind and re.match(words, found[1]), found
 
 
 def test_a_full_runs_numbers_stand_beside_the_published_ones():

@@ -59,6 +59,7 @@ def test_those_that_cannot_be_read_are_left_out(chart, tmp_path):
     assert thumbnails.put(fig, axes, points[:0], [], []) == 0
 
 
+@pytest.mark.slow  # three whole reports
 def test_a_report_without_its_pictures_has_points(tmp_path):
     out = report_run.make(tmp_path / "run", iterations=(10,))
     page.write(out, report_run.CHAIN)

@@ -52,7 +52,7 @@ def test_workers_do_not_matter(reference_run, data, tmp_path, workers):
     same(reference_run, tmp_path)
 
 
-@pytest.mark.parametrize("stop", [1, 5, 9])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 5, pytest.param(9, marks=pytest.mark.slow)])
 def test_killed_and_resumed_is_the_same(reference_run, data, tmp_path, stop):
     """SIGKILL after step `stop`, wherever the process is then; resumed from the last whole checkpoint."""
     out = tmp_path / "run"

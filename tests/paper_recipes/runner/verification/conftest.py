@@ -17,14 +17,22 @@ def known(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory, known):
-    """Pictures and a whole run on them; and a run of another seed."""
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """Pictures and a whole run on them; and a run of another seed. No test writes there."""
     root = tmp_path_factory.mktemp("honest")
     data = tiny_run.make_pictures(root / "data")
-    assert tiny_run.run(root / "run", data) == 0
-    assert tiny_run.run(root / "other_seed", data, seed=7) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DML_PORTS_CACHE", str(root / "cache"))
+        tiny_run.know(patch)
+        assert tiny_run.run(root / "run", data) == 0
+        assert tiny_run.run(root / "other_seed", data, seed=7) == 0
     return root
+
+
+@pytest.fixture(scope="module")
+def honest(made, known):
+    return made
 
 
 @pytest.fixture

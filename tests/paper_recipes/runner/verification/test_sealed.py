@@ -86,6 +86,7 @@ def test_sealed_loss(run):
     assert named(run, segments=6).startswith("stretch 3 to 4: steps.jsonl: iteration 4 has loss ")
 
 
+@pytest.mark.slow  # a run of its own
 def test_sealed_training_by_another_learning_rate(honest, tmp_path):
     """Trained at twice the rate, and every file says that it was the recipe's: only training again tells."""
     out = tmp_path / "run"
