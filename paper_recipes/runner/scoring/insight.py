@@ -118,7 +118,13 @@ def overlap(found: dict[str, Any]) -> float | None:
 
 
 def map_at_r(both: Sides) -> float | None:
-    """MAP@R in percent, of the queries that `distances` looks at; None where none of them has an item to find.
+    """MAP@R in percent, of the queries that `distances` looks at; None where none of them has an item to find."""
+    found = averages_at_r(both)
+    return 100 * sum(found) / len(found) if found else None
+
+
+def averages_at_r(both: Sides) -> list[float]:
+    """Average precision at R, 0 to 1, of each of these queries that has an item to find.
 
     `ports.metrics.map_at_r` without torch, which a report does not wait for, and but for the items that the protocol leaves out:
     they are neither found nor among the R. Equal similarities keep the order of the items.
@@ -131,7 +137,7 @@ def map_at_r(both: Sides) -> float | None:
                 near = np.flatnonzero(row >= np.partition(row, -wanted)[-wanted])
                 hits = own[near[np.argsort(-row[near], kind="stable")][:wanted]]
                 found.append(float((hits * hits.cumsum() / np.arange(1, wanted + 1)).mean()))
-    return 100 * sum(found) / len(found) if found else None
+    return found
 
 
 @dataclass(frozen=True)
