@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write what is finished into results.csv")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="of table: each seed's gain, as a PNG")
     given = parser.parse_args()
+    if given.jobs < 1:
+        parser.error(f"--jobs {given.jobs}: at least 1")
     if given.what == "growth":
         recipe = registry.get("rll-sop")
         plan = list({run.name: run for pair in growth.pairs(recipe).values() for run in pair}.values())
