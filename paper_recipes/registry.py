@@ -46,10 +46,9 @@ def held() -> list[Recipe]:
 
 def _published(base: str, result: Recipe) -> tuple[Expected, ...]:
     """The row of the recipe derived from `base` that computes the same as `result`, however its settings were given."""
-    for (name, setting), row in HELD.items():
-        if name == base and _settings(base, setting) == _nameless(result):
-            return row
-    return ()
+    rows = {setting: row for (name, setting), row in HELD.items() if name == base}
+    mine = _nameless(result) if rows else {}  # once: a recipe has a dozen rows, and a net's text is long
+    return next((row for setting, row in rows.items() if _settings(base, setting) == mine), ())
 
 
 @functools.cache

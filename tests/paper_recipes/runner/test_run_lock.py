@@ -149,6 +149,7 @@ def run(tmp_path_factory, monkeypatch):
     return out, data
 
 
+@pytest.mark.slow
 def test_a_second_run_and_whoever_looks_on(run, monkeypatch):
     """Out of the middle of a run, its third step: every command says what it sees, and none disturbs it."""
     out, data = run

@@ -91,6 +91,7 @@ def at(iteration: int, change, monkeypatch) -> None:
     monkeypatch.setattr(CaffeEngine, "step", changed)
 
 
+@pytest.mark.slow  # two runs of its own
 def test_a_run_that_was_stopped_and_resumed_holds(honest, tmp_path, monkeypatch):
     at(4, lambda engine: os.kill(os.getpid(), signal.SIGINT), monkeypatch)
     out = tmp_path / "run"
@@ -104,6 +105,7 @@ def test_a_run_that_was_stopped_and_resumed_holds(honest, tmp_path, monkeypatch)
     assert [event["event"] for event in record["history"]] == ["start", "stopped", "resume", "finished"]
 
 
+@pytest.mark.slow  # a run of its own
 def test_a_run_of_several_epochs_of_a_sampler_that_counts_them(honest, tmp_path, monkeypatch):
     recipe = registry.get("tiny")
     sampler = dataclasses.replace(recipe.sampler, rule="FastRandomIdentity", classes_per_batch=2, options={})

@@ -33,10 +33,8 @@ def known(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory, known):
-    root = tmp_path_factory.mktemp("honest")
-    assert tiny_run.run(root / "run", tiny_run.make_pictures(root / "data")) == 0
-    return root / "run"
+def honest(made, known):
+    return made / "run"
 
 
 @pytest.fixture
