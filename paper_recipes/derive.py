@@ -80,10 +80,7 @@ def derive(recipe: Recipe, settings: list[str]) -> Recipe:
     for key in order:
         for path in known[key].paths:
             if not (known[key].default and values[key] == known[key].value):
-                try:
-                    changed = _with(changed, path, values[key])
-                except ValueError as error:  # of the part's own rules
-                    raise SettingError(f"--set {key}={shown(values[key])}: {error}") from None
+                changed = _with(changed, path, values[key])
         lines.append(f"{key} {shown(known[key].value)} -> {shown(values[key])}")
     try:
         changed = settle(recipe, changed, set(values))

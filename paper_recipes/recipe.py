@@ -170,15 +170,9 @@ class Embedded:
     test_pictures: int | None = None
     # times the paper's learning rate, where that destroys the small start before so short a run can mend it
     rate: float = field(default=1.0, metadata=_ABSENT_AT_DEFAULT)
-    # share of the run before which the rate does not drop; the paper's drops follow each other as they do there, in the rest
-    drops_from: float = field(default=0.0, metadata=_ABSENT_AT_DEFAULT)
     # length with --weights none, which teaches nearly nothing in as few steps as the start needs; None: the same
     seeded_iterations: int | None = field(default=None, metadata=_ABSENT_AT_DEFAULT)
     band: Band | None = field(default=None, metadata=_ABSENT_AT_DEFAULT)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.drops_from < 1:
-            raise ValueError(f"embedded.drops_from {self.drops_from}: a share of the run, from 0 to less than 1")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ class Plan:
     # 1: the solver as it is frozen, which short runs never see a drop of (those of the authors' programs that were recorded).
     scaled: bool = False
     rate: float = 1.0
-    drops_from: float = 0.0  # the share of the run that comes before any of them
 
     @property
     def label(self) -> str:
@@ -111,7 +110,6 @@ def embedded(
         test_pictures=None if full_batch else small.test_pictures,
         scaled=not seeded,
         rate=1.0 if seeded else small.rate,
-        drops_from=0.0 if seeded else small.drops_from,
     )
 
 
@@ -157,16 +155,11 @@ def caffe_at(recipe: Recipe, plan: Plan) -> Caffe:
     caffe = recipe.the_caffe()
     if not plan.scaled:
         return caffe
+    share = plan.iterations / recipe.iterations
     solver = {**caffe.solver, "base_lr": caffe.solver["base_lr"] * plan.rate}
     if "stepvalue" in solver:
-        share = plan.iterations / recipe.iterations
-        solver["stepvalue"] = [_drop(step * share, plan.iterations, plan) for step in solver["stepvalue"]]
+        solver["stepvalue"] = [round(step * share) for step in solver["stepvalue"]]
     return replace(caffe, solver=solver)
-
-
-def _drop(step: float, length: float, plan: Plan) -> int:
-    """The step of `length` at which the rate drops that would drop at `step`, were `drops_from` 0."""
-    return round(plan.drops_from * length + (1 - plan.drops_from) * step)
 
 
 def torch_at(recipe: Recipe, plan: Plan, images: int) -> Torch:
@@ -180,7 +173,7 @@ def torch_at(recipe: Recipe, plan: Plan, images: int) -> Torch:
             phase,
             lr=phase.lr * plan.rate,
             iterations=max(1, round(phase.iterations * share)),
-            drops=tuple(_drop(drop * share, phase.iterations * share, plan) for drop in phase.drops),
+            drops=tuple(round(drop * share) for drop in phase.drops),
         )
         for phase in recipe.torch.phases
     )

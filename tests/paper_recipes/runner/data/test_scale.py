@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from paper_recipes import registry
-from paper_recipes.derive import SettingError
 from paper_recipes.runner.data import scale as scales
 from paper_recipes.runner.engines import schedule
 
@@ -66,25 +65,6 @@ def test_the_letters_rate_is_a_share_of_the_papers():
         assert found == pytest.approx([0.25 / recipe.embedded.rate * rate for rate in usual], rel=1e-6)
 
 
-def test_drops_from_keeps_the_rates_and_their_order():
-    """osm-cub drops at sixths of 60 steps; from six tenths on, they are the sixths of the last 24. cls-* has a drop in its second phase."""
-    recipe = registry.get("osm-cub")
-    late = registry.get("osm-cub+embedded.drops_from=0.6")
-    assert scales.caffe_at(recipe, scales.embedded(recipe)).solver["stepvalue"] == [10, 20, 30, 30, 40, 40]
-    assert scales.caffe_at(late, scales.embedded(late)).solver["stepvalue"] == [40, 44, 48, 48, 52, 52]
-    recipe, late = registry.get("cls-cub"), registry.get("cls-cub+embedded.drops_from=0.6")
-    (_, usual), (_, later) = (scales.torch_at(r, scales.embedded(r), 100).phases for r in (recipe, late))
-    assert (usual.iterations, usual.drops, later.iterations, later.drops) == (19, (10,), 19, (15,))
-    for seeded in (late, registry.get("osm-cub+embedded.drops_from=0.6")):
-        assert scales.embedded(seeded, seeded=True).drops_from == 0
-
-
-@pytest.mark.parametrize("share", ["1", "-0.1"])
-def test_drops_from_is_a_share(share):
-    with pytest.raises(SettingError, match=rf"drops_from.*{share}.*from 0 to less than 1"):
-        registry.get(f"osm-cub+embedded.drops_from={share}")
-
-
 def test_every_letters_run_is_evaluated_six_times():
     for name in registry.RECIPES:
         assert len(scales.embedded(registry.get(name)).evaluations) >= 6, name
@@ -94,6 +74,6 @@ def test_a_plan_is_read_back_and_old_ones_too():
     plan = scales.embedded(registry.get("rll-sop"))
     written = scales.as_json(dataclasses.replace(plan, double=True))
     assert scales.of_json(written) == dataclasses.replace(plan, double=True)
-    old = {key: value for key, value in written.items() if key not in ("double", "scaled", "rate", "drops_from")}
+    old = {key: value for key, value in written.items() if key not in ("double", "scaled", "rate")}
     assert not scales.of_json(old).scaled and scales.of_json(old).label == "embedded"
     assert scales.of_json(written).label == "embedded, double"
