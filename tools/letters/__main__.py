@@ -66,9 +66,12 @@ def main() -> None:
     known = results.merged(before, [result for result in found if result is not None])
     if given.record:
         results.record(known, results.PATH)
+    if given.what == "spread":
+        print(tables.spread(groups, known))
+        return
     if given.picture is not None:
         gains.picture(groups, given.seeds, known, given.picture)
-    print(tables.learning(groups, given.seeds, known) if given.what == "table" else tables.spread(groups, known))
+    print(tables.learning(groups, given.seeds, known))
 
 
 def finish(plan: list[runs.Run], out: Path, jobs: int) -> None:
@@ -90,9 +93,8 @@ def finish(plan: list[runs.Run], out: Path, jobs: int) -> None:
         try:
             for end in as_completed(ends):
                 end.result()
-        except BaseException:
+        finally:  # Ctrl-C comes here, too
             broke.set()
-            raise
 
 
 if __name__ == "__main__":

@@ -119,8 +119,12 @@ def overlap(found: dict[str, Any]) -> float | None:
 
 def map_at_r(both: Sides) -> float | None:
     """MAP@R in percent, of the queries that `distances` looks at; None where none of them has an item to find."""
-    found = averages_at_r(both)
-    return 100 * sum(found) / len(found) if found else None
+    return in_percent(averages_at_r(both))
+
+
+def in_percent(averages: list[float]) -> float | None:
+    """Their mean; None of none."""
+    return 100 * sum(averages) / len(averages) if averages else None
 
 
 def averages_at_r(both: Sides) -> list[float]:

@@ -36,7 +36,7 @@ def wrong(facts: Facts) -> Iterator[str]:
         averages = insight.averages_at_r(insight.headline_sides(facts.recipe, queries, gallery, data))
         said = of_it["map_at_r"]
         if not _close(said, averages):
-            found = 100 * float(np.mean(averages)) if averages else None
+            found = insight.in_percent(averages)
             yield f"{insight.DISTANCES}: MAP@R at iteration {iteration} is {said}, the stored embeddings give {found}"
 
 

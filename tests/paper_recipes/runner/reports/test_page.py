@@ -112,29 +112,35 @@ def test_odd_runs_have_a_report(tmp_path, changes, words):
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "words"),
+    ("changes", "evaluations", "kind", "words"),
     [
         (
             {"status": "diverged at iteration 7", "diverged": {"line": "diverged at iteration 7: loss is not finite"}},
+            3,
             "bad",
             r"The run diverged at iteration 7; what it had reached before is no result",
         ),
         (
             {"status": "stopped by the user at iteration 5"},
+            2,
             "open",
             r"No result yet: stopped by the user at iteration 5",
         ),
     ],
     ids=["diverged", "stopped"],
 )
-def test_a_run_without_an_end_says_so_on_top(run, tmp_path, monkeypatch, changes, kind, words):
+def test_a_run_without_an_end_says_so_on_top(run, tmp_path, monkeypatch, changes, evaluations, kind, words):
     """Its pictures are those of any run and are not drawn here."""
     monkeypatch.setattr(page, "_draw", lambda *args: [])
     monkeypatch.setattr(page.seen, "draw", lambda *args: seen.Seen([], []))
     out = shutil.copytree(run, tmp_path / "run")
     (out / "run.json").write_text(json.dumps(json.loads((out / "run.json").read_text()) | changes))
-    found = the_verdict(page.write(out, report_run.CHAIN).read_text())
+    lines = (out / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    (out / "evaluations.jsonl").write_text("".join(lines[:evaluations]))
+    text = page.write(out, report_run.CHAIN).read_text()
+    found = the_verdict(text)
     assert found[0] == kind and re.match(words, found[1]), found
+    assert len(re.findall('class="tile"', text)) == 2
 
 
 def test_a_full_runs_numbers_stand_beside_the_published_ones():

@@ -11,15 +11,14 @@ from paper_recipes.runner.scoring import insight
 from paper_recipes.runner.verification import recount
 from ports.datasets.split import Split
 
-PAIR = np.array(
-    [0, 1, 0, 1, 2]
-)  # two letters with a partner each, and one alone: four queries have an item to find, R = 1
+# Two letters with a partner each, and one alone: four queries have an item to find, R = 1.
+LABELS = np.array([0, 1, 0, 1, 2])
 
 
 def averages(last: float) -> list[float]:
     """The first picture is equally near to its partner and to the lone one, but for `last` of its rounding."""
     values = np.array([[1, 0, 0], [0, 1, 0], [0.8, 0, 0.6], [0, 1, 0], [0.8, 0, -0.6 - last]], dtype=np.float32)
-    data = SimpleNamespace(test=Split(list("abcde"), PAIR), gallery=None)
+    data = SimpleNamespace(test=Split(list("abcde"), LABELS), gallery=None)
     return insight.averages_at_r(insight.sides({"e": values}, None, data, "e", cameras=False))
 
 
